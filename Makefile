@@ -1,0 +1,30 @@
+# Thin: every target creates .venv from requirements.lock if it is missing, then calls one tool.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: course test lab lint clean
+
+course: $(READY)  ## make the mini data and run all three methods on it
+	@$(BIN)/diffad course
+
+test: $(READY)  ## all tests
+	@$(BIN)/python -m pytest
+
+lab: $(READY)  ## JupyterLab on the first notebook
+	@$(BIN)/jupyter lab $(firstword $(sort $(wildcard notebooks/*.ipynb)))
+
+lint: $(READY)
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+$(READY): requirements.lock pyproject.toml
+	@echo "Setting up .venv from requirements.lock (once; a few minutes, torch is large)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] < (3, 11))' || \
+		{ echo "error: $(PYTHON) is older than 3.11; run make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --disable-pip-version-check --requirement requirements.lock
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
+	@touch $(READY)
+
+clean:  ## remove what can be made again, but not runs/ and data/
+	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache

@@ -1,0 +1,47 @@
+"""Reader of DAGM 2007: Labels.txt says which image is defective."""
+
+from pathlib import Path
+from typing import Literal
+
+from diffad_lib.datasets.samples import GOOD, Sample, Scan, add_listed, add_unlisted
+
+
+def scan_dagm(folder: Path) -> Scan:
+    """Reads ClassN/{Train,Test}/NNNN.PNG with Label/Labels.txt and Label/NNNN_label.PNG.
+
+    The samples hold the defective training images too. Problems: a missing Labels.txt, a
+    malformed line, a file that it names and that is missing or named twice, a defective image
+    without a mask, and an image or mask that it does not name.
+    """
+    scan = Scan()
+    _scan_split(folder / "Train", "train", scan)
+    _scan_split(folder / "Test", "test", scan)
+    return scan
+
+
+def _scan_split(folder: Path, split: Literal["train", "test"], scan: Scan) -> None:
+    labels = folder / "Label" / "Labels.txt"
+    if not labels.is_file():
+        scan.problems.append(f"{labels} does not exist; without it no image has a label")
+        return
+    listed: set[Path] = set()
+    lines = labels.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    for number, line in enumerate(lines, start=1):
+        fields = line.split()
+        if len(fields) < 2:  # the file starts with a line "1"
+            continue
+        where = f"{labels} line {number}"
+        if len(fields) != 5 or fields[1] not in ("0", "1"):
+            scan.problems.append(f"{where} is not: number, 0 or 1, image, 0, mask or 0")
+            continue
+        _, label, image, _, mask = fields
+        if (label == "1") == (mask == "0"):
+            has = "no mask" if mask == "0" else "a mask"
+            scan.problems.append(f"{where}: {folder / image} has label {label} but {has}")
+            listed.add(folder / image)
+        elif label == "0":
+            add_listed(Sample(folder / image, None, 0, GOOD, split), where, listed, scan)
+        else:
+            sample = Sample(folder / image, labels.parent / mask, 1, "defect", split)
+            add_listed(sample, where, listed, scan)
+    add_unlisted([folder, labels.parent], listed, labels, scan)

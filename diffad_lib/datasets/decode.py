@@ -1,0 +1,168 @@
+"""Image files to uint8 arrays: strict decoding, and resizing that keeps every defect."""
+
+import re
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from diffad_lib.errors import DiffadError
+
+MIN_SIDE = 8  # pixels; smaller is a placeholder or an accident, never a photograph
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_JPEG = b"\xff\xd8"
+# A marker in entropy-coded data is 0xFF and neither a stuffed zero, a restart marker nor padding.
+_JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+
+
+def decode_image(path: Path) -> NDArray[np.uint8]:
+    """Reads an image as uint8 [H,W,3] RGB; a greyscale image gets three equal channels.
+
+    A JPEG is turned as its EXIF orientation says, as the official code does. Raises DiffadError
+    that names the file if it cannot be read, is cut off or damaged, has an alpha channel or more
+    than 8 bits a channel (either would have to be converted by a rule that nobody has stated), or
+    has a side below 8 pixels.
+    """
+    pixels = _decode(path)
+    if pixels.ndim == 2:
+        return cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
+    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+
+
+def decode_mask(path: Path) -> NDArray[np.uint8]:
+    """Reads a mask as uint8 [H,W] in {0,1}: 1 where any channel is not zero.
+
+    So class ids (VisA) and anti-aliased edges count as defect. Raises as decode_image.
+    """
+    pixels = _decode(path)
+    if pixels.ndim == 3:
+        pixels = pixels.max(axis=2)
+    return (pixels > 0).astype(np.uint8)
+
+
+def decode_pair(image: Path, mask: Path | None) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Image uint8 [H,W,3] and mask uint8 [H,W] in {0,1}, all zero where there is no mask file.
+
+    Raises as decode_image, and if the two differ in size.
+    """
+    pixels = decode_image(image)
+    if mask is None:
+        return pixels, np.zeros(pixels.shape[:2], np.uint8)
+    marks = decode_mask(mask)
+    if marks.shape != pixels.shape[:2]:
+        raise DiffadError(
+            f"{mask} is {format_size(marks)} pixels but {image} is {format_size(pixels)}; "
+            "a mask needs the size of its image"
+        )
+    return pixels, marks
+
+
+def resize_image(image: NDArray, size: int) -> NDArray:
+    """Resizes [H,W] or [H,W,C] to size × size.
+
+    A side that shrinks is averaged over areas, one that grows is interpolated linearly.
+    """
+    height, width = image.shape[:2]
+    shrunk = (min(width, size), min(height, size))
+    if shrunk != (width, height):
+        image = cv2.resize(image, shrunk, interpolation=cv2.INTER_AREA)
+    if shrunk != (size, size):
+        image = cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR)
+    return image
+
+
+def resize_mask(mask: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Resizes a mask [H,W] in {0,1} to size × size so that no defect vanishes.
+
+    A pixel is 1 where at least half of it is covered, which leaves areas nearly unbiased. Each
+    8-connected component that would leave no pixel is then drawn where it covers at least half as
+    much as where it covers most: a speck becomes a pixel or a few, a hairline stays a line.
+    """
+    coverage = resize_image(mask.astype(np.float32), size)  # [size,size] in [0,1]
+    resized = (coverage >= 0.5).astype(np.uint8)
+    count, labels = cv2.connectedComponents(mask, connectivity=8)
+    rows, columns = np.nonzero(mask)
+    height, width = mask.shape
+    component = labels[rows, columns]
+    # The flat index of the output pixel below the centre of each defective pixel.
+    cell = (2 * rows + 1) * size // (2 * height) * size + (2 * columns + 1) * size // (2 * width)
+    survives = np.zeros(count, bool)
+    survives[component[resized.flat[cell] == 1]] = True
+    lost = ~survives[component]
+    pairs, shares = np.unique(component[lost] * size**2 + cell[lost], return_counts=True)
+    largest = np.zeros(count, np.int64)
+    np.maximum.at(largest, pairs // size**2, shares)
+    resized.flat[pairs[2 * shares >= largest[pairs // size**2]] % size**2] = 1
+    return resized
+
+
+def _decode(path: Path) -> NDArray[np.uint8]:
+    """uint8 [H,W] or [H,W,3] BGR as stored."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DiffadError(f"{path} cannot be read: {error.strerror}") from None
+    # Some versions of OpenCV fill what is missing with grey and say nothing.
+    if not data or not _is_whole(data):
+        raise DiffadError(f"{path} is cut off or damaged; copy or download it again")
+    # Only IMREAD_COLOR turns a JPEG, and only IMREAD_UNCHANGED keeps alpha and 16 bits.
+    flags = cv2.IMREAD_COLOR if data.startswith(_JPEG) else cv2.IMREAD_UNCHANGED
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error:  # larger than OpenCV's limit
+        pixels = None
+    if pixels is None:
+        raise DiffadError(f"{path} is not an image that OpenCV can decode; convert it to PNG")
+    if pixels.dtype != np.uint8:
+        bits = 8 * pixels.itemsize
+        raise DiffadError(f"{path} has {bits} bits a channel; convert it to 8 bits")
+    if pixels.ndim == 3 and pixels.shape[2] != 3:
+        channels = pixels.shape[2]
+        raise DiffadError(f"{path} has {channels} channels (RGBA?); convert it to RGB or greyscale")
+    if min(pixels.shape[:2]) < MIN_SIDE:
+        raise DiffadError(
+            f"{path} is {format_size(pixels)} pixels; a side needs at least {MIN_SIDE}"
+        )
+    return pixels
+
+
+def _is_whole(data: bytes) -> bool:
+    if data.startswith(_PNG):
+        return _png_is_whole(data)
+    return _jpeg_is_whole(data) if data.startswith(_JPEG) else True
+
+
+def _png_is_whole(data: bytes) -> bool:
+    """True if every chunk up to IEND is there and the checksums of the critical ones agree."""
+    start = len(_PNG)
+    while start + 12 <= len(data):
+        end = start + 12 + int.from_bytes(data[start : start + 4], "big")
+        name = data[start + 4 : start + 8]
+        checksum = int.from_bytes(data[end - 4 : end], "big")
+        critical = name[:1].isupper()
+        if end > len(data) or (critical and zlib.crc32(data[start + 4 : end - 4]) != checksum):
+            return False
+        if name == b"IEND":
+            return True
+        start = end
+    return False
+
+
+def _jpeg_is_whole(data: bytes) -> bool:
+    """True if the segments and scans follow each other up to the end-of-image marker."""
+    start = len(_JPEG)
+    while marker := _JPEG_MARKER.search(data, start):
+        kind = data[marker.end() - 1]
+        if kind == 0xD9:  # end of image
+            return True
+        # A segment says its length; the scan's data after it is passed by the search above.
+        start = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2], "big")
+    return False
+
+
+def format_size(pixels: NDArray) -> str:
+    """Size of [H,W] or [H,W,C] for a person, width first."""
+    return f"{pixels.shape[1]}×{pixels.shape[0]}"

@@ -1,0 +1,146 @@
+"""The images of a split as one memory map: decoded once, resized once, cached by content."""
+
+import contextlib
+import hashlib
+import os
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diffad_lib.datasets.decode import decode_pair, resize_image, resize_mask
+from diffad_lib.datasets.samples import Sample
+from diffad_lib.errors import DiffadError
+from diffad_lib.files import write_atomically
+
+RULES = 1  # raise it when decode.py computes other pixels, so that no old cache is used
+_STALE_SECONDS = 24 * 3600  # no build takes a day
+
+
+@dataclass(frozen=True)
+class ImageStack:
+    """Images of one size with their masks, read-only memory maps in the order of `samples`.
+
+    images: uint8 [N,3,H,W] RGB.
+    masks: uint8 [N,1,H,W] in {0,1}; all zero where a sample has no mask file.
+    fingerprint: identity of the files and labels, see `fingerprint`.
+    """
+
+    images: np.memmap
+    masks: np.memmap
+    samples: tuple[Sample, ...]
+    fingerprint: str
+
+    @property
+    def has_pixel_labels(self) -> bool:
+        """False if a defective sample has no mask file: then no pixel metric can be computed."""
+        return all(sample.mask is not None for sample in self.samples if sample.label == 1)
+
+
+def load_split(samples: Sequence[Sample], size: int, cache_dir: Path | None = None) -> ImageStack:
+    """The samples at size × size pixels, from the cache or decoded into it.
+
+    The cache is keyed by the contents of the files and by `size`: it can be shared by processes
+    and deleted at any time. cache_dir None means the environment variable DIFFAD_CACHE, else
+    ~/.cache/diffad. Raises DiffadError for a file that cannot be used (see decode.py), an empty
+    list, and a cache folder that cannot be written.
+    """
+    if not samples:
+        raise DiffadError("there is no image to load: the list of samples is empty")
+    digest = fingerprint(samples)
+    folder = Path(cache_dir or os.environ.get("DIFFAD_CACHE") or "~/.cache/diffad").expanduser()
+    key = hashlib.blake2b(f"{RULES} {size} {digest}".encode(), digest_size=16).hexdigest()
+    path = folder / f"{key}.u8"
+    count, pixels = len(samples), size * size
+    if not _has_bytes(path, count * 4 * pixels):
+        _build(path, samples, size)
+    return ImageStack(
+        images=np.memmap(path, np.uint8, "r", 0, (count, 3, size, size)),
+        masks=np.memmap(path, np.uint8, "r", count * 3 * pixels, (count, 1, size, size)),
+        samples=tuple(samples),
+        fingerprint=digest,
+    )
+
+
+def fingerprint(samples: Sequence[Sample]) -> str:
+    """Hexadecimal BLAKE2b over file names, labels and file contents, for the record of a run.
+
+    It does not depend on where the dataset lies. No file is decoded. Raises DiffadError if one
+    cannot be read.
+    """
+    files = [sample.image for sample in samples]
+    files += [sample.mask for sample in samples if sample.mask]
+    base = os.path.commonpath([path.parent for path in files])
+    with _threads() as threads:
+        digests = dict(zip(files, threads.map(_file_digest, files), strict=True))
+    total = hashlib.blake2b(digest_size=16)
+    for sample in samples:
+        fields = [sample.split, sample.defect, str(sample.label)]
+        for path in (sample.image, sample.mask):
+            fields += [path.relative_to(base).as_posix(), digests[path]] if path else ["", ""]
+        total.update(("\t".join(fields) + "\n").encode())
+    return total.hexdigest()
+
+
+def _file_digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "blake2b").hexdigest()
+    except OSError as error:
+        raise DiffadError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _threads() -> ThreadPoolExecutor:
+    # Reading, hashing and OpenCV release the interpreter lock.
+    return ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1))
+
+
+def _has_bytes(path: Path, count: int) -> bool:
+    try:
+        return path.stat().st_size == count
+    except OSError:  # absent, or in a folder that writing will complain about
+        return False
+
+
+def _build(path: Path, samples: Sequence[Sample], size: int) -> None:
+    """Decodes the samples into the file; a killed build leaves nothing that is used.
+
+    Of two processes that build at once, the last one replaces the file by an equal one.
+    """
+    _remove_stale(path.parent)
+    try:
+        write_atomically(path, lambda temporary: _write(temporary, samples, size))
+    except DiffadError as error:
+        if isinstance(error.__cause__, OSError):  # the cache, not an image
+            raise DiffadError(f"{error}: set DIFFAD_CACHE") from error.__cause__
+        raise
+
+
+def _write(path: Path, samples: Sequence[Sample], size: int) -> None:
+    """All images, then all masks. Plain writes, because a memory map on a full disk crashes."""
+    pixels = size * size
+    with path.open("wb") as file, _threads() as threads:
+        pairs = threads.map(lambda sample: _load(sample, size), samples)
+        for index, (image, mask) in enumerate(pairs):
+            file.seek(index * 3 * pixels)
+            file.write(image.tobytes())
+            file.seek((3 * len(samples) + index) * pixels)
+            file.write(mask.tobytes())
+
+
+def _load(sample: Sample, size: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    image, mask = decode_pair(sample.image, sample.mask)
+    resized = resize_image(image, size)  # [H,W,3]
+    return np.ascontiguousarray(resized.transpose(2, 0, 1)), resize_mask(mask, size)
+
+
+def _remove_stale(folder: Path) -> None:
+    """Removes what builds that were killed more than a day ago left behind."""
+    for leftover in folder.glob(".*-*.u8"):
+        with contextlib.suppress(FileNotFoundError):  # another process removed it
+            if time.time() - leftover.stat().st_mtime > _STALE_SECONDS:
+                leftover.unlink()

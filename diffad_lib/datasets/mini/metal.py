@@ -1,0 +1,196 @@
+"""Metal parts: a drilled plate, a folded bracket, the end of a tube with its hexagon nut."""
+
+import numpy as np
+
+from diffad_lib.datasets.mini import defects
+from diffad_lib.datasets.mini.fault import Fault
+from diffad_lib.datasets.mini.surface import (
+    Colour,
+    Map,
+    Surface,
+    background,
+    blob,
+    box,
+    disc,
+    dyed,
+    frame,
+    hexagon,
+    inside,
+    sample,
+    smooth_noise,
+    smooth_union,
+    smoothstep,
+    window,
+)
+
+def draw_plate(rng: np.random.Generator, fault: Fault) -> Surface:
+    """Ground steel plate with four holes, two screws and a bore, on a green mat.
+
+    Faults: missing and misplaced hole, missing screw, bent corner, scratch, stain.
+    """
+    surface = _mat(rng, (0.16, 0.29, 0.24))
+    x, y = frame(rng.normal(0, 0.035, 2), rng.normal(0, 0.05))
+    grind = sample(smooth_noise(rng, 220, 5), x, y)
+    smear = sample(smooth_noise(rng, 6, 5), x, y)
+    turns = rng.uniform(0, np.pi, 2)
+    lift = np.float32(0)
+    if fault.kind == "bent_corner":
+        x, y, lift = _fold_corner(x, y, fault.rng)
+    outline = box(x, y, 0.80, 0.58, 0.09)
+    plate = np.maximum(outline, -disc(x, y, 0.17))
+    undrilled, astray = fault.pick("missing_hole", 4), fault.pick("misplaced_hole", 4)
+    for index, (cx, cy) in enumerate([(-0.62, -0.4), (0.62, -0.4), (-0.62, 0.4), (0.62, 0.4)]):
+        if index == undrilled:
+            continue
+        if index == astray:
+            cx, cy = cx * fault.rng.uniform(0.62, 0.74), cy * fault.rng.uniform(0.55, 0.95)
+        plate = np.maximum(plate, -disc(x - np.float32(cx), y - np.float32(cy), 0.085))
+    steel = dyed((0.56, 0.57, 0.59), 1 + 0.05 * grind + 0.03 * smear)
+    surface.build(plate, 0.085, 0.035, steel, 0.5)
+    surface.height += inside(plate) * (0.0006 * grind + lift)
+    surface.body = inside(plate)
+    absent = fault.pick("missing_screw", 2)
+    for index, cx in enumerate((-0.42, 0.42)):
+        here = window(x, y, (cx, 0), 0.15)
+        screw_x, screw_y = frame((cx, 0), turns[index], x[here], y[here])
+        if index == absent:
+            hole = inside(disc(screw_x, screw_y, 0.05))
+            surface.part(here).cover(hole, (0.08, 0.08, 0.08), 0.0)
+            surface.height[here] -= 0.05 * hole
+        else:
+            _screw(surface.part(here), screw_x, screw_y)
+    if fault.kind == "scratch":
+        defects.scratch(surface, fault.rng, (0.86, 0.87, 0.9), width=0.032)
+    if fault.kind == "stain":
+        defects.stain(surface, fault.rng, (0.42, 0.28, 0.14), strength=0.6, gloss=0.2)
+    return surface
+
+
+def _fold_corner(x: Map, y: Map, rng: np.random.Generator) -> tuple[Map, Map, Map]:
+    """Coordinates and lift of a plate whose corner is bent up about a slanted line."""
+    sx, sy = (np.float32(sign) for sign in rng.choice((-1, 1), 2))
+    angle = rng.uniform(0.6, 0.95)
+    nx, ny = sx * np.float32(np.cos(angle)), sy * np.float32(np.sin(angle))
+    beyond = np.maximum(x * nx + y * ny - np.float32(rng.uniform(0.58, 0.64)), 0)
+    pull = np.float32(rng.uniform(0.35, 0.6))  # the tip of a bent corner comes in
+    lift = np.float32(rng.uniform(0.5, 0.8)) * beyond
+    return x + pull * beyond * nx, y + pull * beyond * ny, lift
+
+
+def _screw(surface: Surface, x: Map, y: Map) -> None:
+    """Pan head with a cross recess on a washer, centred at the origin of (x, y)."""
+    surface.build(disc(x, y, 0.115), 0.1, 0.01, (0.42, 0.42, 0.43), 0.4)
+    head = disc(x, y, 0.085)
+    surface.build(head, 0.15, 0.06, (0.66, 0.65, 0.62), 0.8)
+    cross = np.minimum(box(x, y, 0.055, 0.015), box(x, y, 0.015, 0.055))
+    surface.cover(inside(cross), (0.12, 0.12, 0.12), 0.1)
+    surface.height -= 0.03 * inside(cross)
+
+
+def draw_bracket(rng: np.random.Generator, fault: Fault) -> Surface:
+    """Painted angle bracket with a gusset bead, on a grey mat; hangs at any small angle.
+
+    Faults: bent edge, extra hole, missing hole, scratch to the bare metal, rust.
+    """
+    surface = _mat(rng, (0.60, 0.60, 0.58))
+    x, y = frame(rng.normal(0, 0.05, 2), rng.normal(0, 0.16))
+    peel = sample(smooth_noise(rng, 60, 60), x, y)  # orange peel of the coat
+    shade = np.float32(rng.normal(1, 0.05))
+    lift = np.float32(0)
+    if fault.kind == "bent_edge":
+        x, y, lift = _curl_edge(x, y, fault.rng)
+    web = box(x, y + np.float32(0.26), 0.74, 0.32, 0.1)
+    leg = box(x, y - np.float32(0.30), 0.40, 0.44, 0.14)
+    shape = smooth_union(web, leg, 0.16)
+    absent = fault.rng.integers(3) if fault.kind == "missing_hole" else -1
+    holes = [
+        box(x - np.float32(0.52), y + np.float32(0.26), 0.12, 0.065, 0.065),
+        box(x + np.float32(0.52), y + np.float32(0.26), 0.12, 0.065, 0.065),
+        disc(x, y - np.float32(0.46), 0.13),
+    ]
+    for index, hole in enumerate(holes):
+        if index != absent:
+            shape = np.maximum(shape, -hole)
+    coat = dyed((0.30, 0.17, 0.10), shade + 0.04 * peel)
+    surface.build(shape, 0.12, 0.04, coat, 0.42)
+    bend = smoothstep(-0.05, 0.05, y - np.float32(0.07))  # the leg is folded away from the lamp
+    slope = bend * (y - np.float32(0.07)) * np.float32(-0.12)
+    bead = 0.05 * np.exp(-((x / 0.1) ** 2) - ((y - np.float32(0.05)) / 0.2) ** 2)
+    surface.height += inside(shape) * (slope + bead + 0.0015 * peel + lift)
+    surface.body = inside(shape)
+    match fault.kind:
+        case "scratch":
+            defects.scratch(surface, fault.rng, (0.70, 0.68, 0.66), width=0.034)
+        case "rust":
+            defects.rust(surface, fault.rng)
+        case "extra_hole":
+            defects.hole(surface, fault.rng, colour=(0.45, 0.45, 0.44), roughness=0.05)
+    return surface
+
+
+def _curl_edge(x: Map, y: Map, rng: np.random.Generator) -> tuple[Map, Map, Map]:
+    """Coordinates and lift of a part whose upper left or right end is bent over."""
+    side = np.float32(rng.choice((-1, 1)))
+    beyond = np.maximum(side * x - np.float32(0.15) * y - np.float32(rng.uniform(0.5, 0.56)), 0)
+    droop = np.float32(rng.choice((-1, 1)) * rng.uniform(0.35, 0.55))
+    lift = np.float32(rng.uniform(0.25, 0.45)) * beyond
+    return x + side * np.float32(0.3) * beyond, y + droop * beyond, lift
+
+
+def draw_tube_end(rng: np.random.Generator, fault: Fault) -> Surface:
+    """Turned brass fitting seen along its bore: nut, tube, chamfer; turned by any angle.
+
+    Faults: dent, crack, chip of the rim, swarf in the bore, stain.
+    """
+    surface = _mat(rng, (0.33, 0.35, 0.40))
+    x, y = frame(rng.normal(0, 0.035, 2), rng.uniform(0, 2 * np.pi))
+    radius = np.hypot(x, y)
+    tarnish = sample(smooth_noise(rng, 5, 5), x, y)
+    passes = rng.standard_normal(96, dtype=np.float32)
+    rings = np.interp(radius, np.linspace(0, 1.5, 96), passes).astype(np.float32)
+    shade = np.float32(rng.normal(1, 0.04))
+    brass = dyed((0.68, 0.53, 0.29), shade + 0.045 * rings + 0.04 * tarnish)
+    nut = hexagon(x, y, 0.70)
+    surface.build(nut, 0.2, 0.05, brass * np.float32(0.92), 0.45)
+    chamfer = np.maximum(radius - np.float32(0.66), 0) * np.float32(0.45)
+    surface.height -= inside(nut) * chamfer  # corners of a nut are turned off to a cone
+    tube = disc(x, y, 0.50)
+    if fault.kind == "chip":
+        angle = fault.rng.uniform(0, 2 * np.pi)
+        bite = frame((0.5 * np.cos(angle), 0.5 * np.sin(angle)), angle, x, y)
+        tube = np.maximum(tube, -blob(*bite, fault.rng.uniform(0.14, 0.18), fault.rng, 0.2))
+    surface.build(tube, 0.34, 0.05, brass, 0.6)
+    surface.height += inside(tube) * 0.0012 * rings
+    bore = disc(x, y, 0.30)
+    depth = smoothstep(0, 0.16, -bore)
+    surface.cover(inside(bore), brass * (0.62 - 0.5 * depth), 0.3)
+    surface.height -= inside(bore) * (0.05 + 0.5 * depth)
+    surface.body = inside(np.maximum(nut, -bore))
+    wall = inside(np.maximum(tube, -disc(x, y, 0.32)))
+    match fault.kind:
+        case "dent":
+            defects.dent(surface, fault.rng, depth=0.06)
+        case "crack":
+            surface.body = wall
+            defects.crack(surface, fault.rng, length=0.5, width=0.035)
+        case "stain":
+            defects.stain(surface, fault.rng, (0.20, 0.36, 0.30), strength=0.7, gloss=0.1)
+        case "swarf":
+            _swarf(surface, x, y, fault.rng)
+    return surface
+
+
+def _swarf(surface: Surface, x: Map, y: Map, rng: np.random.Generator) -> None:
+    """A curl of chip that lies across the bore."""
+    cx, cy = frame(rng.uniform(-0.12, 0.12, 2), rng.uniform(0, 2 * np.pi), x, y)
+    angle = np.arctan2(cy, cx)
+    curl = np.abs(np.hypot(cx, cy) - (0.17 + 0.03 * angle)) - np.float32(0.028)
+    part = np.maximum(curl, np.abs(angle) - np.float32(2.5))
+    surface.build(part, 0.3, 0.025, (0.78, 0.61, 0.33), 0.7)
+
+
+def _mat(rng: np.random.Generator, colour: Colour) -> Surface:
+    """The matt support that the part lies on."""
+    weave = smooth_noise(rng, 128, 128)
+    soil = smooth_noise(rng, 5, 5)
+    return background(dyed(colour, 1 + 0.04 * weave + 0.03 * soil))

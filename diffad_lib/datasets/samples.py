@@ -1,0 +1,162 @@
+"""A sample, what a reader found, and the parts that the readers of all layouts share."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
+GOOD = "good"  # the name of the folder of normal images
+
+Split = Literal["train", "test"]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image with its label.
+
+    mask: file with the mask of the defect; None for a normal image, and for a defective one of
+        an own folder without ground_truth.
+    label: 0 normal, 1 defective.
+    defect: "good" or the name that the layout gives to the defect.
+    """
+
+    image: Path
+    mask: Path | None
+    label: int
+    defect: str
+    split: Split
+
+
+@dataclass
+class Scan:
+    """What a reader found in the folder of a category.
+
+    samples: every image with its label, also defective training images.
+    problems: one line each, naming the file.
+    """
+
+    samples: list[Sample] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def natural_key(name: str) -> tuple[list[str | int], str]:
+    """Sort key that puts "2.png" before "10.png", the same on every machine."""
+    parts = re.split(r"([0-9]+)", name.lower())
+    return [int(part) if index % 2 else part for index, part in enumerate(parts)], name
+
+
+def subfolders(folder: Path) -> list[str]:
+    """Names of the folders in `folder`, without hidden ones, in natural order; [] if absent."""
+    if not folder.is_dir():
+        return []
+    names = (path.name for path in folder.iterdir() if path.is_dir())
+    return sorted((name for name in names if not name.startswith(".")), key=natural_key)
+
+
+def image_files(folder: Path) -> list[Path]:
+    """Image files in `folder`, without hidden ones, in natural order; [] if absent."""
+    if not folder.is_dir():
+        return []
+    files = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    visible = (path for path in files if not path.name.startswith("."))
+    return sorted(visible, key=lambda path: natural_key(path.name))
+
+
+def add_normal(folder: Path, split: Split, scan: Scan) -> None:
+    """Adds the images of a folder of normal images; that it holds none is a problem."""
+    images = _by_stem(folder, scan)
+    if not images:
+        scan.problems.append(f"{folder} holds no PNG, JPEG, BMP or TIFF image")
+    scan.samples += [Sample(image, None, 0, GOOD, split) for image in images.values()]
+
+
+def add_defects(folder: Path, has_masks: bool, scan: Scan) -> None:
+    """Adds test/DEFECT and ground_truth/DEFECT of the category in `folder`.
+
+    With masks, an image without a mask and a mask without an image are problems. A mask is named
+    like its image, with "_mask" appended (MVTec AD, MPDD) or not (VisA rearranged).
+    """
+    defects = [name for name in subfolders(folder / "test") if name != GOOD]
+    truths = subfolders(folder / "ground_truth") if has_masks else []
+    for defect in sorted({*defects, *truths} - {GOOD}, key=natural_key):
+        images = _by_stem(folder / "test" / defect, scan)
+        truth = folder / "ground_truth" / defect
+        masks = _by_stem(truth, scan, ending="_mask") if has_masks else {}
+        for stem in [stem for stem in masks if stem not in images]:
+            scan.problems.append(f"{masks[stem]} is a mask without an image in test/{defect}")
+        for stem, image in images.items():
+            if has_masks and stem not in masks:
+                scan.problems.append(f"{image} has no mask in ground_truth/{defect}")
+            else:
+                scan.samples.append(Sample(image, masks.get(stem), 1, defect, "test"))
+
+
+def scan_tree(folder: Path) -> Scan:
+    """Reads train/good, test/good, test/DEFECT and ground_truth/DEFECT of a category.
+
+    This is the layout of MVTec AD, MPDD and VisA rearranged.
+    """
+    scan = Scan()
+    add_normal(folder / "train" / GOOD, "train", scan)
+    add_normal(folder / "test" / GOOD, "test", scan)
+    add_defects(folder, has_masks=True, scan=scan)
+    add_unread(folder, folder / "train" / GOOD, scan)
+    return scan
+
+
+def add_unread(folder: Path, normal: Path, scan: Scan) -> None:
+    """Reports images and folders of a category that have no place in the train / test tree.
+
+    normal: the folder that the normal training images were read from.
+    """
+    for place in (folder, folder / "train", folder / "test"):
+        if place != normal:
+            scan.problems += [
+                f"{file} is not read: move it into train/good, test/good or test/DEFECT"
+                for file in image_files(place)
+            ]
+    scan.problems += [
+        f"{folder / 'train' / name} is not read: training images belong in train/good"
+        for name in subfolders(folder / "train")
+        if name != GOOD
+    ]
+    if image_files(folder / "ground_truth" / GOOD):
+        scan.problems.append(f"{folder / 'ground_truth' / GOOD} holds masks of normal images")
+
+
+def add_listed(sample: Sample, where: str, listed: set[Path], scan: Scan) -> None:
+    """Adds a sample that a list file names at `where`, and its files to `listed`.
+
+    A file that does not exist or is listed already is a problem.
+    """
+    files = [sample.image] if sample.mask is None else [sample.image, sample.mask]
+    problems = [
+        f"{where} names {file}, which does not exist" for file in files if not file.is_file()
+    ]
+    problems += [f"{where} names {file} a second time" for file in files if file in listed]
+    listed.update(files)
+    scan.problems += problems
+    if not problems:
+        scan.samples.append(sample)
+
+
+def add_unlisted(folders: Iterable[Path], listed: set[Path], source: Path, scan: Scan) -> None:
+    """Reports every image file in `folders` that the list file `source` does not name."""
+    for folder in folders:
+        for file in image_files(folder):
+            if file not in listed:
+                scan.problems.append(f"{file} is not listed in {source}")
+
+
+def _by_stem(folder: Path, scan: Scan, ending: str = "") -> dict[str, Path]:
+    """Image files of a folder by name without suffix and ending; two of one stem are a problem."""
+    found: dict[str, Path] = {}
+    for path in image_files(folder):
+        stem = path.stem.removesuffix(ending)
+        if stem in found:
+            scan.problems.append(f"{path} has the same stem as {found[stem].name}; keep one")
+        else:
+            found[stem] = path
+    return found

@@ -1,0 +1,108 @@
+"""Counts what is in a dataset's folder against the catalog and names every bad file."""
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from diffad_lib.datasets.catalog import CATALOG, CategoryInfo
+from diffad_lib.datasets.decode import decode_pair, format_size
+from diffad_lib.datasets.layouts import list_categories, scan_category
+from diffad_lib.datasets.samples import Sample
+from diffad_lib.errors import DiffadError
+
+
+@dataclass(frozen=True)
+class Report:
+    """Lines for a person; ok is True if something is there and nothing that is there is wrong.
+
+    A category that is absent altogether is named but not wrong: a run may not need it.
+    """
+
+    lines: tuple[str, ...]
+    ok: bool
+
+
+def verify(dataset: str, data_root: Path) -> Report:
+    """Reads and decodes every file of a dataset, official or own ("custom").
+
+    Reported are counts that differ from the catalog's and, by name, each file that is missing,
+    unreadable, unlabelled, of another size than its mask or (where the dataset has one size)
+    than its category, and each mask that marks no pixel. Raises DiffadError if the dataset is
+    unknown or has no folder in `data_root`.
+    """
+    info = CATALOG.get(dataset)
+    official = info.categories if info else {}
+    present = list_categories(dataset, data_root)
+    lines: list[str] = []
+    wrong = 0
+    for category in present:
+        scan = scan_category(dataset, category, data_root)
+        counts = Counter((sample.split, sample.label) for sample in scan.samples)
+        problems = [
+            *_count_problems(counts, official.get(category)),
+            *scan.problems,
+            *_file_problems(scan.samples, one_size=info is not None and info.one_size),
+        ]
+        wrong += len(problems)
+        note = "" if info is None or category in official else " (not in the catalog)"
+        lines.append(f"{category}: {_count_line(counts)}{note}")
+        lines += [f"  {problem}" for problem in problems]
+    absent = [category for category in official if category not in present]
+    if absent:
+        lines.append(f"absent: {', '.join(absent)}")
+    lines.append(
+        f"{dataset}: {len(present)} found, {len(absent)} absent, "
+        f"{wrong} problem{'' if wrong == 1 else 's'} in {data_root}"
+    )
+    return Report(tuple(lines), ok=bool(present) and wrong == 0)
+
+
+_PARTS = {  # by (split, label)
+    ("train", 0): "train good",
+    ("train", 1): "train defect",
+    ("test", 0): "test good",
+    ("test", 1): "test defect",
+}
+
+
+def _count_line(counts: Counter[tuple[str, int]]) -> str:
+    return ", ".join(f"{counts[key]} {part}" for key, part in _PARTS.items() if counts[key])
+
+
+def _count_problems(counts: Counter[tuple[str, int]], info: CategoryInfo | None) -> list[str]:
+    if info is None:
+        return []
+    official = (info.train_good, info.train_defect, info.test_good, info.test_defect)
+    return [
+        f"{part}: {counts[key]} images, the catalog says {expected}"
+        for (key, part), expected in zip(_PARTS.items(), official, strict=True)
+        if counts[key] != expected
+    ]
+
+
+def _file_problems(samples: Sequence[Sample], one_size: bool) -> list[str]:
+    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as threads:
+        found = list(threads.map(_inspect, samples))
+    problems = [problem for _, problem in found if problem]
+    sizes = Counter(size for size, _ in found if size)
+    if one_size and sizes:
+        usual = sizes.most_common(1)[0][0]
+        problems += [
+            f"{sample.image} is {size} pixels, the others are {usual}"
+            for sample, (size, _) in zip(samples, found, strict=True)
+            if size not in (None, usual)
+        ]
+    return problems
+
+
+def _inspect(sample: Sample) -> tuple[str | None, str | None]:
+    """Size of the image as "width×height", and the problem of the image or its mask."""
+    try:
+        image, mask = decode_pair(sample.image, sample.mask)
+    except DiffadError as error:
+        return None, str(error)
+    empty = sample.mask is not None and not mask.any()
+    return format_size(image), f"{sample.mask} marks no pixel" if empty else None

@@ -1,0 +1,199 @@
+"""From a noised image back to an image: many steps, one step, or one norm-guided step.
+
+Shapes: images [B,C,H,W] float32; t int64 [B], 0-based. Predicted x_0 is clamped to [-1, 1].
+Source: DiffusionAD (arXiv 2303.08730) section 3.2 and its models/DDPM.py; DDIM (arXiv 2010.02502).
+"""
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from diffad_lib.diffusion.process import (
+    NoiseFunction,
+    NoisePredictor,
+    p_sample,
+    predict_eps_from_x0,
+    predict_x0_from_eps,
+    q_sample,
+)
+from diffad_lib.diffusion.schedule import Schedule, extract
+
+Callback = Callable[[dict[str, Tensor | int]], None]
+"""Called before each step leaves t with {"x": x_t, "t": t, "pred_x0": x_0 predicted from x_t}."""
+
+
+class NormGuided(NamedTuple):
+    """What norm-guided one-step denoising computes; images [B,C,H,W], noise_loss [B]."""
+
+    pred_x0_norm_guided: Tensor  # the reconstruction
+    pred_x0_normal: Tensor  # one step from normal_t, unguided
+    pred_x0_noisier: Tensor  # one step from noisier_t, the guide
+    x_normal_t: Tensor
+    x_noisier_t: Tensor
+    pred_x_t_noisier: Tensor  # the guide, noised to normal_t
+    noise_loss: Tensor  # MSE of eps at normal_t plus that at noisier_t, per image
+
+
+class NormGuidedTraining(NamedTuple):
+    """What a training step needs: loss [], images [B,C,H,W], normal_t int64 [B]."""
+
+    loss: Tensor
+    pred_x0_norm_guided: Tensor
+    normal_t: Tensor
+    x_normal_t: Tensor
+    x_noisier_t: Tensor
+
+
+def iterative_denoise(
+    schedule: Schedule,
+    model: NoisePredictor,
+    x_t: Tensor,
+    start: int,
+    noise_fn: NoiseFunction,
+    callback: Callback | None = None,
+) -> Tensor:
+    """x_0 from x_t at t = `start` by start + 1 ancestral steps (Ho et al. 2020, Algorithm 2)."""
+    _check_start(schedule, start)
+    x = x_t
+    for t in range(start, -1, -1):
+        step = p_sample(schedule, model, x, _batch_of(t, x), noise_fn)
+        if callback is not None:
+            callback({"x": x, "t": t, "pred_x0": step.pred_x0})
+        x = step.sample
+    return x
+
+
+def ddim_denoise(
+    schedule: Schedule,
+    model: NoisePredictor,
+    x_t: Tensor,
+    start: int,
+    steps: int,
+    callback: Callback | None = None,
+) -> Tensor:
+    """x_0 from x_t at t = `start` by `steps` deterministic steps (DDIM eq. 12 with η = 0).
+
+    steps: 1 … start + 1, evenly spaced in t; one step is `one_step_denoise`.
+    """
+    _check_start(schedule, start)
+    if not 1 <= steps <= start + 1:
+        raise ValueError(f"steps must be from 1 to start + 1 = {start + 1}, not {steps}")
+    times = torch.linspace(start, -1, steps + 1, dtype=torch.float64).round().long().tolist()
+    x = x_t
+    for t, t_next in pairwise(times):
+        now = _batch_of(t, x)
+        pred_x0 = one_step_denoise(schedule, model, x, now)
+        if callback is not None:
+            callback({"x": x, "t": t, "pred_x0": pred_x0})
+        if t_next < 0:
+            return pred_x0
+        # The noise is taken again from the clamped x_0, so that the two stay consistent.
+        eps = predict_eps_from_x0(schedule, x, now, pred_x0)
+        x = q_sample(schedule, pred_x0, _batch_of(t_next, x), eps)
+    raise AssertionError("the last of the times is -1")
+
+
+def one_step_denoise(schedule: Schedule, model: NoisePredictor, x_t: Tensor, t: Tensor) -> Tensor:
+    """x_0 [B,C,H,W] predicted from x_t by one call of the model, clamped to [-1, 1]."""
+    return predict_x0_from_eps(schedule, x_t, t, model(x_t, t)).clamp(-1, 1)
+
+
+def norm_guided_one_step(
+    schedule: Schedule,
+    model: NoisePredictor,
+    x_0: Tensor,
+    normal_t: Tensor,
+    noisier_t: Tensor,
+    normal_noise: Tensor,
+    noisier_noise: Tensor,
+    weight: float,
+) -> NormGuided:
+    """Norm-guided one-step denoising of x_0 (DiffusionAD section 3.2; test form).
+
+    x_0 is noised to normal_t and to noisier_t. The prediction from noisier_t has lost the
+    anomaly; it steers the prediction from normal_t, which has kept the detail. Both calls of
+    the model run as one batch of 2B.
+    weight: strength of the guidance, 1 in the paper and the code; 0 gives pred_x0_normal.
+    """
+    x_normal_t = q_sample(schedule, x_0, normal_t, normal_noise)
+    x_noisier_t = q_sample(schedule, x_0, noisier_t, noisier_noise)
+    both_x, both_t = torch.cat([x_normal_t, x_noisier_t]), torch.cat([normal_t, noisier_t])
+    eps_normal, eps_noisier = model(both_x, both_t).chunk(2)  # [2B,C,H,W] -> 2 x [B,C,H,W]
+
+    pred_x0_noisier = predict_x0_from_eps(schedule, x_noisier_t, noisier_t, eps_noisier)
+    pred_x0_noisier = pred_x0_noisier.clamp(-1, 1)
+    pred_x_t_noisier = q_sample(schedule, pred_x0_noisier, normal_t, eps_normal)
+    guided_eps = eps_normal - weight * extract(
+        schedule.sqrt_one_minus_alphas_cumprod, normal_t, x_0.ndim
+    ) * (pred_x_t_noisier - x_normal_t)
+    pred_x0_normal = predict_x0_from_eps(schedule, x_normal_t, normal_t, eps_normal)
+    pred_x0_guided = predict_x0_from_eps(schedule, x_normal_t, normal_t, guided_eps)
+    return NormGuided(
+        pred_x0_norm_guided=pred_x0_guided.clamp(-1, 1),
+        pred_x0_normal=pred_x0_normal.clamp(-1, 1),
+        pred_x0_noisier=pred_x0_noisier,
+        x_normal_t=x_normal_t,
+        x_noisier_t=x_noisier_t,
+        pred_x_t_noisier=pred_x_t_noisier,
+        noise_loss=_mse(eps_normal, normal_noise) + _mse(eps_noisier, noisier_noise),
+    )
+
+
+def norm_guided_training(
+    schedule: Schedule,
+    model: NoisePredictor,
+    x_0: Tensor,
+    is_anomalous: Tensor,
+    less_t_range: int,
+    weight: float,
+    generator: torch.Generator,
+) -> NormGuidedTraining:
+    """Norm-guided one-step denoising with random times and noises (training form, eq. 9).
+
+    is_anomalous: bool [B]; less_t_range: normal_t is uniform in 0 … less_t_range - 1 and
+    noisier_t in less_t_range … T - 1, per image. The loss is the mean noise loss of the normal
+    images; 0, with a gradient of 0, in a batch without one.
+    """
+    batch, device = len(x_0), x_0.device
+    normal_t = torch.randint(less_t_range, (batch,), generator=generator, device=device)
+    noisier_t = torch.randint(
+        less_t_range, schedule.timesteps, (batch,), generator=generator, device=device
+    )
+    normal_noise, noisier_noise = (
+        torch.randn(x_0.shape, generator=generator, device=device) for _ in range(2)
+    )
+    guided = norm_guided_one_step(
+        schedule, model, x_0, normal_t, noisier_t, normal_noise, noisier_noise, weight
+    )
+    return NormGuidedTraining(
+        normal_image_mean(guided.noise_loss, is_anomalous),
+        guided.pred_x0_norm_guided,
+        normal_t,
+        guided.x_normal_t,
+        guided.x_noisier_t,
+    )
+
+
+def normal_image_mean(values: Tensor, is_anomalous: Tensor) -> Tensor:
+    """Mean of values [B] over the images that are not anomalous; 0 if there is none.
+
+    The mean of an empty selection is NaN; the official code met it and overwrote the loss.
+    """
+    is_normal = ~is_anomalous
+    return torch.where(is_normal, values, 0).sum() / is_normal.sum().clamp(min=1)
+
+
+def _mse(prediction: Tensor, target: Tensor) -> Tensor:
+    return (prediction - target).square().flatten(1).mean(dim=1)  # [B]
+
+
+def _batch_of(t: int, x: Tensor) -> Tensor:
+    return torch.full((len(x),), t, device=x.device)  # int64 [B]
+
+
+def _check_start(schedule: Schedule, start: int) -> None:
+    if not 0 <= start < schedule.timesteps:
+        raise ValueError(f"start must be from 0 to {schedule.timesteps - 1}, not {start}")

@@ -1,0 +1,26 @@
+"""Image and pixel metrics with intervals, and the curves behind them."""
+
+from diffad_lib.metrics.curves import (
+    aupro,
+    image_ap,
+    image_auroc,
+    pixel_ap,
+    pixel_auroc,
+    pr_curve,
+    pro_curve,
+    roc_curve,
+)
+from diffad_lib.metrics.intervals import Metric, compute_metrics
+
+__all__ = [
+    "Metric",
+    "aupro",
+    "compute_metrics",
+    "image_ap",
+    "image_auroc",
+    "pixel_ap",
+    "pixel_auroc",
+    "pr_curve",
+    "pro_curve",
+    "roc_curve",
+]

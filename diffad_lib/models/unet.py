@@ -1,0 +1,230 @@
+"""The noise-predicting U-Net of DiffusionAD (guided-diffusion style; its Recon_subnetwork.py).
+
+Module names equal the official state dict's, so that its checkpoints load without renaming.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from diffad_lib.errors import DiffadError
+
+CHANNEL_MULTIPLIERS: dict[int, tuple[int, ...]] = {
+    256: (1, 1, 2, 2, 4, 4),
+    128: (1, 1, 2, 3, 4),
+    64: (1, 2, 3, 4),
+    32: (1, 2, 3, 4),
+}
+"""Published widths of the levels, in units of base_width, by image size."""
+
+
+class TimestepEmbedding(nn.Module):
+    """t int64 [B] -> [B, width]: sines, then cosines, of geometrically spaced frequencies."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+
+    def forward(self, t: Tensor) -> Tensor:
+        half = self.width // 2
+        exponents = torch.arange(half, device=t.device, dtype=torch.float32) / half
+        angles = t.float()[:, None] * torch.exp(-math.log(10000) * exponents)  # [B, width/2]
+        return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions with the time embedding added between; `resample` acts on both branches."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        time_width: int,
+        groups: int,
+        resample: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        self.resample = resample or nn.Identity()
+        self.in_layers = nn.Sequential(
+            nn.GroupNorm(groups, in_channels),
+            nn.SiLU(),
+            nn.Conv2d(in_channels, out_channels, 3, padding=1),
+        )
+        self.embed_layers = nn.Sequential(nn.SiLU(), nn.Linear(time_width, out_channels))
+        self.out_layers = nn.Sequential(
+            nn.GroupNorm(groups, out_channels),
+            nn.SiLU(),
+            nn.Identity(),  # holds the place of the official dropout, which is 0
+            _zeroed(nn.Conv2d(out_channels, out_channels, 3, padding=1)),
+        )
+        self.skip_connection = (
+            nn.Identity()
+            if in_channels == out_channels
+            else nn.Conv2d(in_channels, out_channels, 1)
+        )
+
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+        """x [B,C,H,W], time [B,time_width] -> [B,out_channels,H',W']."""
+        norm, activation, convolution = self.in_layers
+        h = convolution(self.resample(activation(norm(x))))
+        h = self.out_layers(h + self.embed_layers(time)[:, :, None, None])
+        return self.skip_connection(self.resample(x)) + h
+
+
+class AttentionBlock(nn.Module):
+    """Multi-head self-attention over the pixels, added to the input."""
+
+    def __init__(self, channels: int, heads: int, groups: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.GroupNorm(groups, channels)
+        self.to_qkv = nn.Conv1d(channels, 3 * channels, 1)
+        self.proj_out = _zeroed(nn.Conv1d(channels, channels, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B,C,H,W] -> [B,C,H,W]."""
+        batch, channels = x.shape[:2]
+        qkv = self.to_qkv(self.norm(x).flatten(2))  # [B, 3C, HW]
+        # The official weights order the channels by head first, then query, key and value.
+        qkv = qkv.reshape(batch, self.heads, 3, channels // self.heads, -1).transpose(3, 4)
+        # Contiguous, because only then does PyTorch take its memory-saving kernel on the CPU.
+        query, key, value = qkv.contiguous().unbind(dim=2)  # 3 x [B, heads, HW, C/heads]
+        mixed = F.scaled_dot_product_attention(query, key, value)
+        mixed = mixed.transpose(2, 3).reshape(batch, channels, -1)  # [B, C, HW]
+        return x + self.proj_out(mixed).reshape(x.shape)
+
+
+class Stage(nn.Sequential):
+    """Layers in sequence; the residual blocks among them also get the time embedding."""
+
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+        for layer in self:
+            x = layer(x, time) if isinstance(layer, ResidualBlock) else layer(x)
+        return x
+
+
+class UNet(nn.Module):
+    """eps = unet(x_t, t): the noise in x_t [B,C,S,S] at t int64 [B].
+
+    image_size: S; its number of halvings is that of `channel_multipliers` less one.
+    base_width: channels of the first level, a multiple of 4.
+    channel_multipliers: widths of the levels in units of base_width; None: as published for S.
+    residual_blocks: per level (one more on the way up).
+    attention_resolutions: widths of the feature maps that get attention.
+    norm_groups: groups of each GroupNorm. None: at most 32, and 4 channels a group at the first
+    level, which is the published ratio. With one channel a group, as in the first level of an
+    official network of base width 32, the norm would cancel the time embedding there.
+    Raises DiffadError for sizes and widths that do not fit together.
+    """
+
+    def __init__(
+        self,
+        image_size: int = 256,
+        base_width: int = 128,
+        channel_multipliers: Sequence[int] | None = None,
+        residual_blocks: int = 2,
+        attention_resolutions: Sequence[int] = (32, 16, 8),
+        heads: int = 4,
+        norm_groups: int | None = None,
+        channels: int = 3,
+    ) -> None:
+        super().__init__()
+        multipliers = _checked_multipliers(image_size, channel_multipliers)
+        groups = _checked_groups(base_width, norm_groups, heads)
+        self.norm_groups = groups
+        time_width = 4 * base_width
+        self.time_embedding = nn.Sequential(
+            TimestepEmbedding(base_width),
+            nn.Linear(base_width, time_width),
+            nn.SiLU(),
+            nn.Linear(time_width, time_width),
+        )
+
+        def block(inputs: int, outputs: int, resample: nn.Module | None = None) -> ResidualBlock:
+            return ResidualBlock(inputs, outputs, time_width, groups, resample)
+
+        def attention_at(size: int, width: int) -> list[nn.Module]:
+            wanted = size in attention_resolutions
+            return [AttentionBlock(width, heads, groups)] if wanted else []
+
+        width, size = base_width, image_size
+        self.down = nn.ModuleList([Stage(nn.Conv2d(channels, width, 3, padding=1))])
+        skips = [width]
+        for level, multiplier in enumerate(multipliers):
+            if level > 0:
+                self.down.append(Stage(block(width, width, nn.AvgPool2d(2))))
+                skips.append(width)
+                size //= 2
+            for _ in range(residual_blocks):
+                outputs = base_width * multiplier
+                self.down.append(Stage(block(width, outputs), *attention_at(size, outputs)))
+                skips.append(width := outputs)
+
+        middle_attention = AttentionBlock(width, heads, groups)
+        self.middle = Stage(block(width, width), middle_attention, block(width, width))
+
+        self.up = nn.ModuleList()
+        for level, multiplier in reversed(list(enumerate(multipliers))):
+            for index in range(residual_blocks + 1):
+                outputs = base_width * multiplier
+                layers = [block(width + skips.pop(), outputs), *attention_at(size, outputs)]
+                if level > 0 and index == residual_blocks:
+                    layers.append(block(outputs, outputs, nn.Upsample(scale_factor=2)))
+                    size *= 2
+                self.up.append(Stage(*layers))
+                width = outputs
+
+        self.out = nn.Sequential(
+            nn.GroupNorm(groups, width),
+            nn.SiLU(),
+            _zeroed(nn.Conv2d(width, channels, 3, padding=1)),
+        )
+
+    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+        time = self.time_embedding(t)  # [B, 4 base_width]
+        skips, h = [], x_t
+        for stage in self.down:
+            skips.append(h := stage(h, time))
+        h = self.middle(h, time)
+        for stage in self.up:
+            h = stage(torch.cat([h, skips.pop()], dim=1), time)
+        return self.out(h)
+
+
+def _zeroed(layer: nn.Conv1d | nn.Conv2d) -> nn.Conv1d | nn.Conv2d:
+    """The layer with all parameters 0, so that its block starts as the identity."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer
+
+
+def _checked_multipliers(image_size: int, multipliers: Sequence[int] | None) -> tuple[int, ...]:
+    if multipliers is None:
+        if image_size not in CHANNEL_MULTIPLIERS:
+            raise DiffadError(
+                f"image_size {image_size} has no published channel multipliers; "
+                f"use one of {sorted(CHANNEL_MULTIPLIERS)} or set channel_multipliers"
+            )
+        return CHANNEL_MULTIPLIERS[image_size]
+    if not multipliers or min(multipliers) < 1:
+        raise DiffadError(f"channel_multipliers {tuple(multipliers)} must be whole numbers >= 1")
+    factor = 2 ** (len(multipliers) - 1)
+    if image_size % factor:
+        raise DiffadError(
+            f"image_size {image_size} must be a multiple of {factor} for "
+            f"{len(multipliers)} channel_multipliers"
+        )
+    return tuple(multipliers)
+
+
+def _checked_groups(base_width: int, norm_groups: int | None, heads: int) -> int:
+    groups = min(32, base_width // 4) if norm_groups is None else norm_groups
+    if base_width < 4 or base_width % 4 or base_width % groups or base_width % heads:
+        raise DiffadError(
+            f"base_width {base_width} must be a multiple of 4, of norm_groups {groups} "
+            f"and of the {heads} attention heads"
+        )
+    return groups

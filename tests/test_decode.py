@@ -1,0 +1,239 @@
+import struct
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import layout_factory as factory
+from diffad_lib.datasets.decode import (
+    decode_image,
+    decode_mask,
+    decode_pair,
+    resize_image,
+    resize_mask,
+)
+from diffad_lib.errors import DiffadError
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+needs_shared = pytest.mark.skipif(not SHARED.exists(), reason="the shared data is not here")
+
+RED_BGR = (10, 20, 200)
+
+
+def plain(side=16, value=RED_BGR):
+    return np.full((side, side, len(value)), value, np.uint8)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif", ".jpg"])
+def test_colours_come_out_as_rgb(suffix, tmp_path):
+    path = tmp_path / f"red{suffix}"
+    factory.write_pixels(path, plain())
+    image = decode_image(path)
+    assert image.shape == (16, 16, 3)
+    assert image.dtype == np.uint8
+    np.testing.assert_allclose(image[8, 8].astype(int), (200, 20, 10), atol=2)  # JPEG is lossy
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_greyscale_gets_three_equal_channels(suffix, tmp_path):
+    path = tmp_path / f"grey{suffix}"
+    grey = np.tile(np.arange(16, dtype=np.uint8) * 16, (16, 1))
+    factory.write_pixels(path, grey)
+    image = decode_image(path)
+    assert image.shape == (16, 16, 3)
+    assert (image == image[..., :1]).all()
+    np.testing.assert_allclose(image[..., 0].astype(int), grey.astype(int), atol=3)
+
+
+def test_jpeg_is_turned_as_its_exif_says(tmp_path):
+    path = tmp_path / "photo.jpg"
+    pixels = np.zeros((16, 32, 3), np.uint8)
+    pixels[:, :16] = 255  # left half white
+    factory.write_pixels(path, pixels)
+    data = path.read_bytes()
+    # One EXIF entry: orientation (0x0112) = 6, turn a quarter clockwise.
+    entry = struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0)
+    exif = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", 1) + entry + b"\0\0\0\0"
+    path.write_bytes(data[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + data[2:])
+    image = decode_image(path)
+    assert image.shape == (32, 16, 3)
+    assert image[:8].mean() > 250
+    assert image[-8:].mean() < 5
+
+
+def damage_cut(data):
+    return data[: len(data) // 2]
+
+
+def damage_end(data):
+    return data[:-2]
+
+
+def damage_bit(data):
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "damage"),
+    [
+        (".png", damage_cut),
+        (".png", damage_end),
+        (".png", damage_bit),
+        (".png", lambda data: b""),
+        (".jpg", damage_cut),
+        (".jpg", damage_end),
+        (".jpg", lambda data: data[:30]),
+    ],
+)
+def test_cut_off_or_damaged_files_are_errors(suffix, damage, tmp_path):
+    path = tmp_path / f"photo{suffix}"
+    factory.write_noise(path, 0, side=64)
+    decode_image(path)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(DiffadError, match=rf"photo{suffix} is cut off or damaged"):
+        decode_image(path)
+
+
+@pytest.mark.parametrize("quality", [(), (cv2.IMWRITE_JPEG_PROGRESSIVE, 1)])
+@pytest.mark.parametrize("restarts", [(), (cv2.IMWRITE_JPEG_RST_INTERVAL, 2)])
+def test_every_kind_of_whole_jpeg_is_read(quality, restarts, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    data = cv2.imencode(".jpg", noise, [*quality, *restarts])[1].tobytes()
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(data + b"\0\0trailer of a camera")
+    assert decode_image(path).shape == (64, 64, 3)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "expected"),
+    [
+        (np.full((16, 16), 40_000, np.uint16), "16 bits a channel"),
+        (np.full((16, 16, 3), 40_000, np.uint16), "16 bits a channel"),
+        (plain(value=(1, 2, 3, 255)), "4 channels"),
+        (plain(side=1), "is 1×1 pixels"),
+        (plain(side=7), "is 7×7 pixels"),
+    ],
+)
+def test_unusable_images_are_errors_that_name_the_file(pixels, expected, tmp_path):
+    path = tmp_path / "photo.png"
+    factory.write_pixels(path, pixels)
+    for decode in (decode_image, decode_mask):
+        with pytest.raises(DiffadError) as caught:
+            decode(path)
+        assert str(caught.value).startswith(f"{path} ")
+        assert expected in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_files_that_are_no_image(tmp_path):
+    path = tmp_path / "photo.png"
+    with pytest.raises(DiffadError, match=r"photo.png cannot be read: No such file"):
+        decode_image(path)
+    path.write_text("no image at all")
+    with pytest.raises(DiffadError, match=r"photo.png is not an image"):
+        decode_image(path)
+
+
+@pytest.mark.parametrize("value", [1, 3, 127, 255])
+def test_any_value_but_zero_marks_a_defect(value, tmp_path):
+    factory.write_mask(tmp_path / "mask.png", value)
+    mask = decode_mask(tmp_path / "mask.png")
+    assert mask.dtype == np.uint8
+    assert np.unique(mask).tolist() == [0, 1]
+    assert mask.sum() == 36
+
+
+def test_a_mask_in_colour_counts_every_channel(tmp_path):
+    pixels = np.zeros((16, 16, 3), np.uint8)
+    pixels[3, 4, 0] = pixels[5, 6, 1] = pixels[7, 8, 2] = 1
+    factory.write_pixels(tmp_path / "mask.png", pixels)
+    assert decode_mask(tmp_path / "mask.png").sum() == 3
+
+
+def test_a_normal_image_has_an_empty_mask(tmp_path):
+    factory.write_noise(tmp_path / "image.png", 0)
+    image, mask = decode_pair(tmp_path / "image.png", None)
+    assert mask.shape == image.shape[:2]
+    assert not mask.any()
+
+
+def test_mask_of_another_size_is_an_error(tmp_path):
+    factory.write_noise(tmp_path / "image.png", 0)
+    factory.write_mask(tmp_path / "mask.png", side=33)
+    with pytest.raises(DiffadError, match=r"mask.png is 33×33 pixels but .*image.png is 32×32"):
+        decode_pair(tmp_path / "image.png", tmp_path / "mask.png")
+
+
+def test_shrinking_averages_areas():
+    image = np.random.default_rng(0).integers(0, 256, (32, 64, 3), np.uint8)
+    blocks = image.reshape(16, 2, 16, 4, 3).mean(axis=(1, 3))
+    np.testing.assert_allclose(resize_image(image, 16), blocks, atol=0.51)
+
+
+def test_a_side_that_shrinks_is_averaged_even_if_the_other_grows():
+    columns = np.random.default_rng(0).random(64, np.float32)
+    resized = resize_image(np.tile(columns, (8, 1)), 16)
+    np.testing.assert_allclose(resized, np.tile(columns.reshape(16, 4).mean(1), (16, 1)), rtol=1e-5)
+
+
+def test_masks_of_the_same_size_stay_as_they_are():
+    mask = (np.random.default_rng(0).random((32, 32)) > 0.8).astype(np.uint8)
+    np.testing.assert_array_equal(resize_mask(mask, 32), mask)
+
+
+@pytest.mark.parametrize("size", [16, 37, 64, 128, 150])
+def test_one_pixel_defects_never_vanish(size):
+    rng = np.random.default_rng(size)
+    for _ in range(50):
+        mask = np.zeros((100, 130), np.uint8)
+        row, column = rng.integers(100), rng.integers(130)
+        mask[row, column] = 1
+        resized = resize_mask(mask, size)
+        rows, columns = np.nonzero(resized)
+        assert 1 <= len(rows) <= max(1, 2 * (size / 100) ** 2)
+        # It stays in its place, to a pixel of the coarser grid.
+        assert abs((rows.mean() + 0.5) / size - (row + 0.5) / 100) <= 1 / min(size, 100)
+        assert abs((columns.mean() + 0.5) / size - (column + 0.5) / 130) <= 1 / min(size, 130)
+
+
+def test_every_component_leaves_a_pixel():
+    mask = np.zeros((256, 256), np.uint8)
+    mask[::32, ::32] = 1  # 64 specks
+    mask[100:140, 100:140] = 1  # a large defect beside them does not hide the loss
+    assert resize_mask(mask, 32)[::4, ::4].all()
+
+
+def test_a_hairline_stays_a_line():
+    mask = np.zeros((256, 256), np.uint8)
+    mask[100, 20:220] = 1  # covers an eighth of the pixels it touches
+    resized = resize_mask(mask, 32)
+    assert resized[100 // 8, 20 // 8 + 1 : 220 // 8].all()
+    assert resized.any(axis=1).sum() == 1
+
+
+def test_area_of_large_defects_is_nearly_unbiased():
+    rng = np.random.default_rng(0)
+    before = after = 0.0
+    for _ in range(40):
+        mask = np.zeros((256, 256), np.uint8)
+        centre, radius = rng.uniform(80, 170, 2), int(rng.integers(15, 60))
+        cv2.circle(mask, tuple(int(value) for value in centre), radius, 1, -1)
+        before += mask.mean()
+        after += resize_mask(mask, 48).mean()
+    assert after == pytest.approx(before, rel=0.01)
+
+
+def test_empty_mask_stays_empty():
+    assert not resize_mask(np.zeros((50, 50), np.uint8), 16).any()
+
+
+@needs_shared
+@pytest.mark.parametrize("folder", ["mvtec/bottle", "mpdd/metal_plate"])
+def test_real_masks_keep_every_defect_and_their_area(folder):
+    paths = sorted((SHARED / "data" / folder / "ground_truth").rglob("*.png"))
+    masks = [decode_mask(path) for path in paths]
+    small = [resize_mask(mask, 64) for mask in masks]
+    assert all(mask.any() for mask in small)
+    assert np.mean(small) == pytest.approx(np.mean(masks), rel=0.03)

@@ -1,0 +1,266 @@
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import layout_factory as factory
+from diffad_lib.datasets import images as images_module
+from diffad_lib.datasets.decode import decode_pair
+from diffad_lib.datasets.images import fingerprint, load_split
+from diffad_lib.datasets.layouts import list_samples
+from diffad_lib.errors import DiffadError
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+needs_shared = pytest.mark.skipif(not SHARED.exists(), reason="the shared data is not here")
+
+
+@pytest.fixture
+def samples(tmp_path):
+    factory.make_mvtec(tmp_path)
+    return list_samples("mvtec", "bottle", tmp_path)
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def no_decoding(monkeypatch):
+    """After a call of the returned function, decoding is an error."""
+
+    def forbid():
+        def fail(image, mask):
+            raise AssertionError(f"{image} was decoded again")
+
+        monkeypatch.setattr(images_module, "decode_pair", fail)
+
+    return forbid
+
+
+def test_stack_holds_what_the_files_hold(samples, cache):
+    stack = load_split(samples, factory.SIDE, cache)
+    assert (stack.images.shape, stack.images.dtype) == ((9, 3, 32, 32), np.uint8)
+    assert (stack.masks.shape, stack.masks.dtype) == ((9, 1, 32, 32), np.uint8)
+    assert stack.samples == tuple(samples)
+    for index, sample in enumerate(samples):
+        image, mask = decode_pair(sample.image, sample.mask)
+        np.testing.assert_array_equal(stack.images[index], image.transpose(2, 0, 1))
+        np.testing.assert_array_equal(stack.masks[index, 0], mask)
+    assert stack.masks.any(axis=(1, 2, 3)).tolist() == [False] * 5 + [True] * 4
+
+
+def test_images_are_resized(samples, cache):
+    stack = load_split(samples, 16, cache)
+    assert stack.images.shape == (9, 3, 16, 16)
+    assert stack.masks[-1, 0, 2:5, 6:9].all()
+    assert stack.masks[-1].sum() == 9
+
+
+@pytest.mark.parametrize(
+    ("dataset", "category", "make"),
+    [
+        ("visa", "candle", factory.make_visa),
+        ("visa", "candle", factory.make_visa_rearranged),
+        ("dagm", "Class1", factory.make_dagm),
+    ],
+)
+def test_every_layout_gives_binary_masks_on_defects_only(dataset, category, make, tmp_path, cache):
+    make(tmp_path)
+    stack = load_split(list_samples(dataset, category, tmp_path), factory.SIDE, cache)
+    assert stack.masks.sum(axis=(1, 2, 3)).tolist() == [0] * 5 + [36] * 4
+
+
+def test_greyscale_has_three_equal_channels(tmp_path, cache):
+    factory.make_mvtec(tmp_path, grey=True)
+    images = load_split(list_samples("mvtec", "bottle", tmp_path), 16, cache).images
+    assert (images == images[:, :1]).all()
+
+
+def test_second_load_decodes_nothing(samples, cache, no_decoding):
+    first = load_split(samples, 16, cache)
+    no_decoding()
+    second = load_split(samples, 16, cache)
+    np.testing.assert_array_equal(first.images, second.images)
+    np.testing.assert_array_equal(first.masks, second.masks)
+    assert first.fingerprint == second.fingerprint
+
+
+def test_a_moved_dataset_uses_the_same_cache(samples, cache, tmp_path, no_decoding):
+    first = load_split(samples, 16, cache)
+    moved = tmp_path / "elsewhere"
+    shutil.move(tmp_path / "mvtec", moved / "mvtec")
+    no_decoding()
+    assert load_split(list_samples("mvtec", "bottle", moved), 16, cache).fingerprint == (
+        first.fingerprint
+    )
+
+
+def test_a_changed_pixel_is_seen_even_with_the_old_size_and_time(samples, cache, tmp_path):
+    path = samples[0].image
+    path = path.with_suffix(".bmp")  # every BMP of one size has the same number of bytes
+    samples[0].image.unlink()
+    factory.write_noise(path, 1)
+    samples = list_samples("mvtec", "bottle", tmp_path)
+    before, status = load_split(samples, 16, cache), path.stat()
+    factory.write_noise(path, 2)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    after = load_split(samples, 16, cache)
+    assert path.stat().st_size == status.st_size
+    assert (before.images[0] != after.images[0]).any()
+    assert before.fingerprint != after.fingerprint
+
+
+def test_fingerprint_sees_names_labels_masks_and_order(samples, tmp_path):
+    original = fingerprint(samples)
+    assert fingerprint(samples) == original
+    assert fingerprint(samples[::-1]) != original
+    assert fingerprint(samples[:-1]) != original
+    factory.write_mask(samples[-1].mask, value=1)
+    assert fingerprint(samples) != original
+    factory.write_mask(samples[-1].mask)
+    assert fingerprint(samples) == original
+    renamed = samples[0].image.rename(samples[0].image.with_name("900.png"))
+    assert renamed.exists()
+    assert fingerprint(list_samples("mvtec", "bottle", tmp_path)) != original
+
+
+def test_sizes_and_rules_have_caches_of_their_own(samples, cache, monkeypatch):
+    load_split(samples, 16, cache)
+    load_split(samples, 24, cache)
+    assert len(list(cache.iterdir())) == 2
+    monkeypatch.setattr(images_module, "RULES", images_module.RULES + 1)
+    load_split(samples, 16, cache)
+    assert len(list(cache.iterdir())) == 3
+
+
+def test_cut_off_cache_file_is_made_again(samples, cache):
+    expected = np.array(load_split(samples, 16, cache).masks)
+    (file,) = cache.iterdir()
+    file.write_bytes(file.read_bytes()[:-1])
+    np.testing.assert_array_equal(load_split(samples, 16, cache).masks, expected)
+
+
+def test_bad_file_stops_the_build_and_leaves_no_cache(samples, cache):
+    bad = samples[3].image
+    bad.write_bytes(bad.read_bytes()[:-20])
+    with pytest.raises(DiffadError) as caught:
+        load_split(samples, 16, cache)
+    assert str(caught.value).startswith(f"{bad} is cut off")
+    assert list(cache.iterdir()) == []
+
+
+def test_killed_build_leaves_nothing_that_is_used(samples, cache, tmp_path):
+    code = """
+import os, signal, sys
+from diffad_lib.datasets import images
+from diffad_lib.datasets.layouts import list_samples
+load = images._load
+def load_then_die(sample, size):
+    if sample.defect == "stain":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return load(sample, size)
+images._load = load_then_die
+images.load_split(list_samples("mvtec", "bottle", sys.argv[1]), 16, images.Path(sys.argv[2]))
+"""
+    killed = subprocess.run([sys.executable, "-c", code, str(tmp_path), str(cache)], check=False)
+    assert killed.returncode == -9
+    (leftover,) = cache.iterdir()
+    stack = load_split(samples, 16, cache)
+    assert stack.masks.any(axis=(1, 2, 3)).sum() == 4
+    yesterday = time.time() - 2 * 24 * 3600
+    os.utime(leftover, (yesterday, yesterday))
+    load_split(samples, 24, cache)
+    assert not leftover.exists()
+    assert len(list(cache.iterdir())) == 2
+
+
+def test_processes_that_build_at_once_agree(samples, cache, tmp_path):
+    code = """
+import sys
+from pathlib import Path
+from diffad_lib.datasets.images import load_split
+from diffad_lib.datasets.layouts import list_samples
+sys.stdin.read()
+stack = load_split(list_samples("mvtec", "bottle", sys.argv[1]), 16, Path(sys.argv[2]))
+print(int(stack.images.sum()), int(stack.masks.sum()))
+"""
+    command = [sys.executable, "-c", code, str(tmp_path), str(cache)]
+    builders = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    for builder in builders:
+        builder.stdin.close()
+    printed = {builder.stdout.read() for builder in builders}
+    assert [builder.wait() for builder in builders] == [0, 0, 0]
+    stack = load_split(samples, 16, cache)
+    assert printed == {f"{stack.images.sum()} {stack.masks.sum()}\n"}
+    assert len(list(cache.iterdir())) == 1
+
+
+def test_unwritable_cache_is_one_line_that_says_what_to_do(samples, tmp_path):
+    blocker = tmp_path / "file"
+    blocker.touch()
+    with pytest.raises(DiffadError) as caught:
+        load_split(samples, 16, blocker / "cache")
+    assert "cannot be written" in str(caught.value)
+    assert str(blocker / "cache") in str(caught.value)
+    assert str(caught.value).endswith("set DIFFAD_CACHE")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the full device of Linux")
+def test_full_disk_is_one_line_and_leaves_no_cache(samples, cache, monkeypatch):
+    write = images_module._write
+
+    def write_to_full_disk(path, samples, size):
+        path.unlink()
+        path.symlink_to("/dev/full")
+        write(path, samples, size)
+
+    monkeypatch.setattr(images_module, "_write", write_to_full_disk)
+    with pytest.raises(DiffadError, match=r"No space left on device.*set DIFFAD_CACHE"):
+        load_split(samples, 16, cache)
+    assert list(cache.iterdir()) == []
+
+
+def test_cache_folder_comes_from_the_environment(samples, tmp_path, monkeypatch):
+    monkeypatch.setenv("DIFFAD_CACHE", str(tmp_path / "from_environment"))
+    load_split(samples, 16)
+    assert len(list((tmp_path / "from_environment").iterdir())) == 1
+
+
+def test_empty_list_and_missing_file_are_errors(samples, cache):
+    with pytest.raises(DiffadError, match="list of samples is empty"):
+        load_split([], 16, cache)
+    samples[1].image.unlink()
+    with pytest.raises(DiffadError, match=r"001.png cannot be read"):
+        load_split(samples, 16, cache)
+
+
+def test_stack_says_whether_pixels_are_labelled(samples, cache, tmp_path):
+    assert load_split(samples, 16, cache).has_pixel_labels
+    assert load_split(samples[:5], 16, cache).has_pixel_labels
+    shutil.rmtree(tmp_path / "mvtec" / "bottle" / "ground_truth")
+    shutil.move(tmp_path / "mvtec" / "bottle", tmp_path / "own" / "bottle")
+    own = list_samples("custom", "bottle", tmp_path / "own")
+    assert not load_split(own, 16, cache).has_pixel_labels
+
+
+@needs_shared
+def test_real_bottle(cache):
+    samples = list_samples("mvtec", "bottle", SHARED / "data")
+    test = [sample for sample in samples if sample.split == "test"]
+    stack = load_split(test, 64, cache)
+    assert stack.images.shape == (83, 3, 64, 64)
+    defective = [sample.label == 1 for sample in stack.samples]
+    assert stack.masks.any(axis=(1, 2, 3)).tolist() == defective
+    # A bottle from above: bright background in the corners, dark glass.
+    assert stack.images[..., :4, :4].mean() > 200
+    assert stack.images.mean() < 170

@@ -1,0 +1,299 @@
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+import layout_factory as factory
+from diffad_lib.datasets.catalog import CATALOG
+from diffad_lib.datasets.layouts import list_categories, list_samples, scan_category
+from diffad_lib.errors import DiffadError
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+needs_shared = pytest.mark.skipif(not SHARED.exists(), reason="the shared data is not here")
+
+LAYOUTS = [
+    pytest.param("mvtec", "bottle", factory.make_mvtec, id="mvtec"),
+    pytest.param("mpdd", "metal_plate", factory.make_mpdd, id="mpdd"),
+    pytest.param("visa", "candle", factory.make_visa, id="visa as shipped"),
+    pytest.param("visa", "candle", factory.make_visa_rearranged, id="visa rearranged"),
+    pytest.param("dagm", "Class1", factory.make_dagm, id="dagm"),
+]
+
+
+def counts(samples):
+    return Counter((sample.split, sample.label) for sample in samples)
+
+
+@pytest.mark.parametrize(("dataset", "category", "make"), LAYOUTS)
+def test_every_layout_gives_the_same_split(dataset, category, make, tmp_path):
+    make(tmp_path)
+    samples = list_samples(dataset, category, tmp_path)
+    # A tree's order: normal training images, normal test images, defective test images.
+    assert [(s.split, s.label) for s in samples] == (
+        [("train", 0)] * factory.TRAIN_GOOD
+        + [("test", 0)] * factory.TEST_GOOD
+        + [("test", 1)] * factory.TEST_DEFECT
+    )
+    for sample in samples:
+        assert sample.image.is_file()
+        assert (sample.defect == "good") == (sample.label == 0) == (sample.mask is None)
+        if sample.mask:
+            assert sample.mask.is_file()
+            assert sample.mask.stem.removesuffix("_mask").removesuffix("_label") == (
+                sample.image.stem
+            )
+
+
+def test_defects_keep_their_names(tmp_path):
+    factory.make_mvtec(tmp_path)
+    samples = list_samples("mvtec", "bottle", tmp_path)
+    assert [s.defect for s in samples if s.label] == ["crack", "crack", "stain", "stain"]
+    for sample in samples:
+        assert sample.mask is None or sample.mask.parent.name == sample.image.parent.name
+
+
+def test_dagm_defective_training_images_are_known_but_not_trained_on(tmp_path):
+    factory.make_dagm(tmp_path)
+    assert counts(scan_category("dagm", "Class1", tmp_path).samples)["train", 1] == 1
+    assert counts(list_samples("dagm", "Class1", tmp_path))["train", 1] == 0
+
+
+def test_files_are_in_natural_order(tmp_path):
+    base = factory.make_mvtec(tmp_path)
+    for name in ("2.png", "10.png", "1.png"):
+        factory.write_noise(base / "train" / "good" / name, 1)
+    names = [s.image.name for s in list_samples("mvtec", "bottle", tmp_path) if s.split == "train"]
+    assert names == ["000.png", "001.png", "1.png", "002.png", "2.png", "10.png"]
+
+
+def test_visa_rows_of_the_csv_are_put_in_order(tmp_path):
+    factory.make_visa(tmp_path)
+    names = [s.image.name for s in list_samples("visa", "candle", tmp_path)]
+    assert names == [f"{i:04}.JPG" for i in range(5)] + [f"{i:03}.JPG" for i in range(4)]
+
+
+def test_categories_are_folders_with_images(tmp_path):
+    factory.make_mvtec(tmp_path, "bottle")
+    factory.make_mvtec(tmp_path, "zipper")
+    (tmp_path / "mvtec" / "license.txt").touch()
+    (tmp_path / "mvtec" / "__MACOSX").mkdir()
+    factory.make_visa(tmp_path, "candle")
+    factory.make_visa(tmp_path, "pcb1")
+    factory.make_dtd(tmp_path, "banded")
+    factory.make_dagm(tmp_path, "Class10")
+    factory.make_dagm(tmp_path, "Class2")
+    assert list_categories("mvtec", tmp_path) == ["bottle", "zipper"]
+    assert list_categories("visa", tmp_path) == ["candle", "pcb1"]
+    assert list_categories("dtd", tmp_path) == ["banded"]
+    assert list_categories("dagm", tmp_path) == ["Class2", "Class10"]
+
+
+def test_visa_categories_do_not_mix(tmp_path):
+    factory.make_visa(tmp_path, "pcb1")
+    factory.make_visa(tmp_path, "pcb2")
+    samples = list_samples("visa", "pcb2", tmp_path)
+    assert {s.image.relative_to(tmp_path / "visa").parts[0] for s in samples} == {"pcb2"}
+
+
+def test_dtd_class_is_a_list_of_textures(tmp_path):
+    factory.make_dtd(tmp_path)
+    assert counts(list_samples("dtd", "banded", tmp_path)) == {("train", 0): 3}
+
+
+def test_hidden_and_other_files_are_not_images(tmp_path):
+    base = factory.make_mvtec(tmp_path)
+    (base / "train" / "good" / "._000.png").touch()
+    (base / "train" / "good" / "Thumbs.db").touch()
+    assert len(list_samples("mvtec", "bottle", tmp_path)) == 9
+
+
+def test_missing_category_names_the_folder_and_the_nearest(tmp_path):
+    factory.make_mvtec(tmp_path)
+    with pytest.raises(DiffadError, match=r'mvtec has no category "botle" \(there: bottle\); did'):
+        list_samples("mvtec", "botle", tmp_path)
+
+
+def test_missing_folders_are_named_with_what_is_there(tmp_path):
+    with pytest.raises(DiffadError, match="nowhere is not a folder"):
+        list_samples("mvtec", "bottle", tmp_path / "nowhere")
+    (tmp_path / "mvtek").mkdir()
+    with pytest.raises(DiffadError, match=r'no folder "mvtec" \(there: mvtek\)'):
+        list_samples("mvtec", "bottle", tmp_path)
+    (tmp_path / "visa").mkdir()
+    with pytest.raises(DiffadError, match=r"visa holds neither .*1cls.csv nor 1cls"):
+        list_categories("visa", tmp_path)
+    (tmp_path / "dtd").mkdir()
+    with pytest.raises(DiffadError, match="dtd holds no folder images"):
+        list_categories("dtd", tmp_path)
+    with pytest.raises(DiffadError, match='"mvtek" is not known; did you mean "mvtec"'):
+        list_categories("mvtek", tmp_path)
+
+
+def one_problem(dataset, category, root):
+    """The one problem of a category; checks that list_samples raises it in one line."""
+    (problem,) = scan_category(dataset, category, root).problems
+    with pytest.raises(DiffadError) as caught:
+        list_samples(dataset, category, root)
+    assert str(caught.value) == problem
+    assert "\n" not in problem
+    return problem
+
+
+def test_defective_image_without_mask(tmp_path):
+    base = factory.make_mvtec(tmp_path)
+    (base / "ground_truth" / "stain" / "001_mask.png").unlink()
+    problem = one_problem("mvtec", "bottle", tmp_path)
+    assert f"{base / 'test' / 'stain' / '001.png'} has no mask" in problem
+
+
+def test_mask_without_image(tmp_path):
+    base = factory.make_mvtec(tmp_path)
+    (base / "test" / "stain" / "001.png").unlink()
+    problem = one_problem("mvtec", "bottle", tmp_path)
+    assert f"{base / 'ground_truth' / 'stain' / '001_mask.png'} is a mask without" in problem
+
+
+def test_masks_of_a_defect_without_images(tmp_path):
+    base = factory.make_mvtec(tmp_path)
+    mask = base / "ground_truth" / "dent" / "000_mask.png"
+    factory.write_mask(mask)
+    assert f"{mask} is a mask without an image" in one_problem("mvtec", "bottle", tmp_path)
+
+
+def test_two_images_of_one_stem(tmp_path):
+    base = factory.make_mvtec(tmp_path)
+    factory.write_noise(base / "test" / "crack" / "000.bmp", 1)
+    problem = one_problem("mvtec", "bottle", tmp_path)
+    assert "crack/000.png has the same stem as 000.bmp" in problem
+
+
+def test_two_masks_of_one_image(tmp_path):
+    base = factory.make_mvtec(tmp_path)
+    factory.write_mask(base / "ground_truth" / "crack" / "000.png")
+    problem = one_problem("mvtec", "bottle", tmp_path)
+    assert "crack/000_mask.png has the same stem as 000.png" in problem
+
+
+def test_images_outside_the_tree_are_not_skipped_silently(tmp_path):
+    base = factory.make_mvtec(tmp_path)
+    factory.write_noise(base / "test" / "stray.png", 1)
+    assert "test/stray.png is not read" in one_problem("mvtec", "bottle", tmp_path)
+    (base / "test" / "stray.png").unlink()
+    factory.write_noise(base / "train" / "crack" / "000.png", 1)
+    assert "train/crack is not read" in one_problem("mvtec", "bottle", tmp_path)
+
+
+def test_masks_of_normal_images(tmp_path):
+    base = factory.make_mvtec(tmp_path)
+    factory.write_mask(base / "ground_truth" / "good" / "000_mask.png")
+    assert "holds masks of normal images" in one_problem("mvtec", "bottle", tmp_path)
+
+
+def test_empty_training_folder(tmp_path):
+    base = factory.make_mvtec(tmp_path)
+    for path in (base / "train" / "good").iterdir():
+        path.unlink()
+    assert "train/good holds no PNG" in one_problem("mvtec", "bottle", tmp_path)
+
+
+def test_further_problems_are_counted(tmp_path):
+    base = factory.make_mvtec(tmp_path)
+    for path in (base / "ground_truth" / "crack").iterdir():
+        path.unlink()
+    with pytest.raises(DiffadError, match=r"000.png has no mask in .*\(1 more: see"):
+        list_samples("mvtec", "bottle", tmp_path)
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("0002\t0\t0002.PNG", "0002\t0\t0009.PNG", "Labels.txt line 3 names .*0009.PNG, which"),
+        ("0002\t0\t0002.PNG", "0002\t0\t0001.PNG", "line 3 names .*0001.PNG a second time"),
+        ("0004_label.PNG", "0009_label.PNG", "line 5 names .*0009_label.PNG, which does not"),
+        ("0004_label.PNG", "0", "line 5: .*0004.PNG has label 1 but no mask"),
+        ("0004\t1", "0004\t0", "line 5: .*0004.PNG has label 0 but a mask"),
+        ("0002\t0\t", "0002\tno\t", "line 3 is not: number"),
+        ("0002\t0\t0002.PNG\t0\t0\t\n", "", "0002.PNG is not listed in .*Labels.txt"),
+    ],
+)
+def test_faults_of_dagm_labels(old, new, expected, tmp_path):
+    base = factory.make_dagm(tmp_path)
+    edit(base / "Train" / "Label" / "Labels.txt", old, new)
+    with pytest.raises(DiffadError, match=expected):
+        list_samples("dagm", "Class1", tmp_path)
+
+
+def test_dagm_without_labels(tmp_path):
+    base = factory.make_dagm(tmp_path)
+    (base / "Test" / "Label" / "Labels.txt").unlink()
+    assert "Test/Label/Labels.txt does not exist" in one_problem("dagm", "Class1", tmp_path)
+
+
+def test_dagm_label_image_that_is_not_listed(tmp_path):
+    base = factory.make_dagm(tmp_path)
+    factory.write_mask(base / "Test" / "Label" / "0001_label.PNG")
+    assert "0001_label.PNG is not listed" in one_problem("dagm", "Class1", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("test,anomaly", "valid,anomaly", "1cls.csv line 2 is not: object"),
+        ("test,anomaly", "test,broken", "1cls.csv line 2 is not: object"),
+        ("test,anomaly", "test,normal", "normal image .*003.JPG has a mask"),
+        (",candle/Data/Masks/Anomaly/003.png", ",", "anomaly image .*003.JPG has no mask"),
+        ("Images/Anomaly/003.JPG", "Images/Anomaly/009.JPG", "009.JPG, which does not exist"),
+        ("Images/Anomaly/003.JPG", "Images/Anomaly/002.JPG", "002.JPG a second time"),
+        ("Masks/Anomaly/003.png", "Masks/Anomaly/009.png", "009.png, which does not exist"),
+        ("object,split", "object,part", "1cls.csv has no column split"),
+        ("candle,test,normal,candle/Data/Images/Normal/0004.JPG,\n", "", "0004.JPG is not listed"),
+    ],
+)
+def test_faults_of_visa_csv(old, new, expected, tmp_path):
+    factory.make_visa(tmp_path)
+    edit(tmp_path / "visa" / "split_csv" / "1cls.csv", old, new)
+    with pytest.raises(DiffadError, match=expected):
+        list_samples("visa", "candle", tmp_path)
+
+
+@needs_shared
+@pytest.mark.parametrize(
+    ("dataset", "category", "expected"),
+    [
+        ("mvtec", "bottle", (209, 20, 63)),
+        ("mpdd", "metal_plate", (54, 26, 71)),
+        ("dagm", "Class1", (350, 154, 71)),
+    ],
+)
+def test_real_categories(dataset, category, expected):
+    found = counts(list_samples(dataset, category, SHARED / "data"))
+    assert (found["train", 0], found["test", 0], found["test", 1]) == expected
+    assert found.total() == sum(expected)
+
+
+@needs_shared
+def test_true_visa_csv_has_the_counts_of_the_catalog(tmp_path):
+    """All images of the csv exist here as empty files, so that the reader sees VisA complete."""
+    text = (SHARED / "data" / "visa" / "split_csv" / "1cls.csv").read_text()
+    table = tmp_path / "visa" / "split_csv" / "1cls.csv"
+    table.parent.mkdir(parents=True)
+    table.write_text(text)
+    for line in text.splitlines()[1:]:
+        for name in filter(None, line.split(",")[3:]):
+            path = tmp_path / "visa" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    assert list_categories("visa", tmp_path) == sorted(CATALOG["visa"].categories)
+    for category, info in CATALOG["visa"].categories.items():
+        found = counts(list_samples("visa", category, tmp_path))
+        assert found == {
+            ("train", 0): info.train_good,
+            ("test", 0): info.test_good,
+            ("test", 1): info.test_defect,
+        }

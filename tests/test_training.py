@@ -1,0 +1,265 @@
+"""The training loop: plans, checkpoints, exact resume, time limit, loud stops."""
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+
+from diffad_lib.errors import DiffadError
+from diffad_lib.training import (
+    CHECKPOINT_NAME,
+    TrainingPlan,
+    TrainingResult,
+    lr_factor,
+    train,
+)
+from toy import ToyBatches, ToyDetector, toy_detector
+
+PLAN = TrainingPlan(
+    steps=40,
+    learning_rates={"main": 1e-2, "head": 1e-3},
+    lr_schedules={"main": "cosine", "head": "constant"},
+    checkpoint_seconds=0.0,
+)
+
+
+def run(plan: TrainingPlan = PLAN, folder: Path | None = None, **arguments) -> TrainingResult:
+    fabric = Fabric(accelerator="cpu", devices=1)
+    arguments.setdefault("report", lambda line: None)
+    arguments.setdefault("batches", ToyBatches())
+    arguments.setdefault("detector", toy_detector())
+    return train(plan=plan, fabric=fabric, folder=folder, **arguments)
+
+
+def weights(detector: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in detector.state_dict().items()}
+
+
+def assert_same_weights(first: ToyDetector, second: ToyDetector) -> None:
+    other = second.state_dict()
+    for name, value in first.state_dict().items():
+        assert torch.equal(value, other[name]), name
+
+
+class StopAfter:
+    """Raises in the middle of a training, as an interruption would."""
+
+    def __init__(self, batches: int) -> None:
+        self.source, self.left = ToyBatches(), batches
+
+    def __call__(self, index: int):
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+        return self.source(index)
+
+    def describe(self, index: int) -> str:
+        return self.source.describe(index)
+
+
+def test_training_lowers_the_loss_and_reports_every_term() -> None:
+    result = run()
+    assert result.steps == 40 and result.stopped_by == "steps"
+    first, last = result.history[0], result.history[-1]
+    assert last["total"] < first["total"]
+    assert last["total"] == pytest.approx(2 * last["l2"])
+    assert last["step"] == 40
+    assert not result.detector.training
+
+
+def test_every_parameter_group_has_its_own_rate_and_schedule() -> None:
+    history = run().history
+    assert history[-1]["lr/head"] == 1e-3
+    expected = 1e-2 * 0.5 * (1 + math.cos(math.pi * 39 / 40))
+    assert history[-1]["lr/main"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_an_interrupted_and_resumed_training_ends_with_the_same_weights(
+    tmp_path: Path, ema_decay: float, accumulate: int
+) -> None:
+    plan = replace(PLAN, ema_decay=ema_decay, accumulate=accumulate)
+    whole = run(plan)
+    with pytest.raises(KeyboardInterrupt):
+        run(plan, tmp_path, batches=StopAfter(25 * accumulate))
+    resumed = run(plan, tmp_path)
+    assert resumed.resumed_from == 20
+    assert_same_weights(whole.detector, resumed.detector)
+    assert [row["total"] for row in whole.history] == [row["total"] for row in resumed.history]
+
+
+def test_a_killed_process_goes_on_to_the_same_weights(tmp_path: Path) -> None:
+    script = """
+import sys, time
+from pathlib import Path
+import test_training as t
+class Slow(t.ToyBatches):
+    def __call__(self, index):
+        time.sleep(0.05)
+        return super().__call__(index)
+t.run(folder=Path(sys.argv[1]), batches=Slow())
+"""
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], env=environment)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / CHECKPOINT_NAME).exists():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    resumed = run(folder=tmp_path)
+    assert 0 < resumed.resumed_from < 40
+    assert_same_weights(run().detector, resumed.detector)
+
+
+def test_a_finished_training_is_not_repeated(tmp_path: Path) -> None:
+    first = run(folder=tmp_path)
+    batches = ToyBatches()
+    again = run(folder=tmp_path, batches=batches)
+    assert batches.seen == []
+    assert_same_weights(first.detector, again.detector)
+
+
+def test_accumulation_equals_one_step_on_the_mean_gradient() -> None:
+    plan = replace(
+        PLAN, steps=1, accumulate=2, lr_schedules={"main": "constant"} | {"head": "constant"}
+    )
+    detector = toy_detector().train()
+    batches = ToyBatches()
+    optimizer = torch.optim.Adam(
+        [
+            {"params": parameters, "lr": plan.learning_rates[name]}
+            for name, parameters in detector.parameter_groups().items()
+        ]
+    )
+    sum(detector.training_losses(batches(index))["total"] / 2 for index in range(2)).backward()
+    optimizer.step()
+    trained = run(plan).detector
+    for name, value in detector.state_dict().items():
+        torch.testing.assert_close(trained.state_dict()[name], value, msg=name)
+
+
+def test_ema_weights_are_the_running_mean_of_the_steps() -> None:
+    decay, snapshots = 0.5, []
+
+    class Spy(ToyDetector):
+        def training_losses(self, batch):
+            snapshots.append(weights(self))
+            return super().training_losses(batch)
+
+    torch.manual_seed(0)
+    plan = replace(PLAN, steps=3, ema_decay=decay)
+    result = run(plan, detector=Spy())
+    last = run(replace(plan, ema_decay=0.0)).detector
+    steps = [*(s["second.weight"] for s in snapshots[1:]), last.second.weight]
+    expected = steps[0]
+    for value in steps[1:]:
+        expected = decay * expected + (1 - decay) * value
+    torch.testing.assert_close(result.detector.second.weight, expected)
+
+
+def test_a_time_limit_ends_the_training_with_a_small_learning_rate() -> None:
+    plan = replace(PLAN, steps=10**6, max_seconds=1.0)
+    result = run(plan)
+    assert result.stopped_by == "time"
+    assert 1.0 <= result.seconds < 2.0
+    assert result.history[-1]["lr/main"] < 1e-4
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(DiffadError) as error:
+        run(folder=tmp_path, batches=ToyBatches(poisoned=33))
+    assert "step 34" in str(error.value) and "image-33.png" in str(error.value)
+    assert CHECKPOINT_NAME in str(error.value) and "\n" not in str(error.value)
+    content = torch.load(tmp_path / CHECKPOINT_NAME, weights_only=True)
+    assert content["state"]["step"] == 30
+    assert all(value.isfinite().all() for value in content["detector"].values())
+
+
+def test_a_checkpoint_of_another_plan_is_refused(tmp_path: Path) -> None:
+    run(folder=tmp_path)
+    with pytest.raises(DiffadError, match="other settings"):
+        run(replace(PLAN, steps=50), tmp_path)
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+    run(folder=tmp_path)
+    path = tmp_path / CHECKPOINT_NAME
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(DiffadError, match=CHECKPOINT_NAME):
+        run(folder=tmp_path)
+
+
+def test_selection_returns_the_weights_with_the_highest_value() -> None:
+    seen = []
+
+    def select(detector: ToyDetector) -> float:
+        seen.append(weights(detector))
+        return [1.0, 3.0, 2.0, 0.0][len(seen) - 1]
+
+    result = run(select_every=10, select=select)
+    assert result.selected_step == 20
+    for name, value in result.detector.state_dict().items():
+        assert torch.equal(value, seen[1][name])
+
+
+def test_without_selection_the_last_weights_are_returned() -> None:
+    result = run()
+    assert result.selected_step == 40
+
+
+def test_progress_lines_tell_step_terms_and_time_left() -> None:
+    lines: list[str] = []
+    run(report=lines.append)
+    assert "step 40/40" in lines[-1] and "total" in lines[-1] and "l2" in lines[-1]
+    assert "s left" in lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "progress", "factor"),
+    [
+        ("constant", 0.9, 1.0),
+        ("paper-steps", 399 / 700, 1.0),
+        ("paper-steps", 400 / 700, 0.1),
+        ("paper-steps", 600 / 700, 0.01),
+        ("code-steps", 0.79, 1.0),
+        ("code-steps", 0.8, 0.2),
+        ("code-steps", 0.9, 0.04),
+        ("cosine", 0.5, 0.5),
+        ("cosine", 1.0, 0.0),
+    ],
+)
+def test_schedule_values(schedule: str, progress: float, factor: float) -> None:
+    assert lr_factor(schedule, 0, progress) == pytest.approx(factor)
+
+
+def test_cosine_10_equals_torch_stepped_every_iteration() -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=10)
+    for step in range(45):
+        expected = optimizer.param_groups[0]["lr"]
+        assert lr_factor("cosine-10", step, 0.0) == pytest.approx(expected, abs=1e-9)
+        optimizer.step()
+        scheduler.step()
+
+
+def test_warmup_rises_linearly() -> None:
+    assert lr_factor("constant", 0, 0.05, warmup_fraction=0.1) == pytest.approx(0.5)
+    assert lr_factor("constant", 0, 0.1, warmup_fraction=0.1) == 1.0
+
+
+def test_a_long_history_is_thinned_and_keeps_its_last_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("diffad_lib.training._HISTORY_ROWS", 4)
+    steps = [row["step"] for row in run(replace(PLAN, steps=100)).history]
+    assert len(steps) <= 4
+    assert steps[-1] == 100
+    assert steps == sorted(steps)

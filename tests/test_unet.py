@@ -1,0 +1,118 @@
+import pytest
+import torch
+from torch import nn
+
+from diffad_lib.errors import DiffadError
+from diffad_lib.models.official import load_diffusionad
+from diffad_lib.models.unet import AttentionBlock, UNet
+from reference import (
+    DIFFUSIONAD_CHECKPOINT,
+    assert_matches,
+    needs_reference,
+    reference_json,
+    reference_tensors,
+    shapes,
+)
+
+
+@needs_reference
+def test_full_size_state_dict_equals_the_official_one():
+    with torch.device("meta"):
+        unet = UNet()
+    expected = reference_json("diffusionad_full_state_dict_shapes.json")
+    assert shapes(unet) == expected["unet(img_size=256,base_channels=128)"]
+    assert sum(parameter.numel() for parameter in unet.parameters()) == 131_654_403
+
+
+@needs_reference
+def test_noise_prediction_equals_the_official_one():
+    unet = load_diffusionad(DIFFUSIONAD_CHECKPOINT).denoising
+    io = reference_tensors("diffusionad_small_io.safetensors")
+    with torch.inference_mode():
+        assert_matches(unet(io["in.x_t"], io["in.t"]), io["out.eps(xt,[0,999])"])
+
+
+def small_unet(seed=0, **settings):
+    torch.manual_seed(seed)
+    settings = {"image_size": 16, "base_width": 16, "channel_multipliers": (1, 2)} | settings
+    return UNet(**settings)
+
+
+def without_zero_initialisation(unet):
+    for parameter in unet.parameters():
+        if not parameter.any():
+            nn.init.normal_(parameter, std=0.1)
+    return unet
+
+
+def test_untrained_network_predicts_no_noise():
+    x = torch.randn(2, 3, 16, 16)
+    assert not small_unet()(x, torch.tensor([0, 500])).any()
+
+
+def test_every_parameter_is_used():
+    unet = without_zero_initialisation(small_unet())
+    unet(torch.randn(2, 3, 16, 16), torch.tensor([0, 500])).square().mean().backward()
+    unused = [name for name, value in unet.named_parameters() if not value.grad.any()]
+    assert unused == []
+
+
+def test_time_reaches_even_a_narrow_single_level():
+    x, t = torch.randn(1, 3, 16, 16).expand(2, -1, -1, -1), torch.tensor([5, 900])
+    settings = {"channel_multipliers": (1,), "attention_resolutions": ()}
+    early, late = without_zero_initialisation(small_unet(**settings))(x, t)
+    assert (early - late).abs().max() > 1e-2
+    # The reason for the narrow default: one channel a group takes the time out again.
+    early, late = without_zero_initialisation(small_unet(norm_groups=16, **settings))(x, t)
+    assert (early - late).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize(("width", "groups"), [(4, 1), (16, 4), (32, 8), (128, 32), (256, 32)])
+def test_default_groups_keep_four_channels_up_to_the_published_32(width, groups):
+    with torch.device("meta"):
+        assert small_unet(base_width=width).norm_groups == groups
+
+
+@pytest.mark.parametrize(("resolutions", "count"), [((), 1), ((16,), 6), ((8,), 6), ((16, 8), 11)])
+def test_attention_sits_where_the_feature_map_has_the_named_width(resolutions, count):
+    # Two blocks on the way down and three on the way up per level; the middle always has one.
+    unet = small_unet(attention_resolutions=resolutions)
+    assert sum(isinstance(module, AttentionBlock) for module in unet.modules()) == count
+
+
+def test_attention_equals_its_definition():
+    torch.manual_seed(0)
+    attention = AttentionBlock(8, heads=2, groups=2)
+    nn.init.normal_(attention.proj_out.weight)
+    x = torch.randn(1, 8, 3, 3)
+    qkv = attention.to_qkv(attention.norm(x).flatten(2))[0]  # [24, 9]
+    heads = []
+    for head in qkv.chunk(2):
+        query, key, value = head.chunk(3)  # 3 x [4, 9]
+        weights = torch.softmax(query.T @ key / 2, dim=1)  # √4 = 2
+        heads.append(value @ weights.T)
+    expected = x + attention.proj_out(torch.cat(heads)[None]).reshape(x.shape)
+    torch.testing.assert_close(attention(x), expected)
+
+
+def test_more_residual_blocks_make_a_deeper_network():
+    assert len(small_unet(residual_blocks=1).down) == 4
+    assert len(small_unet(residual_blocks=3).down) == 8
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"image_size": 100, "channel_multipliers": None}, "image_size 100"),
+        ({"image_size": 18, "channel_multipliers": (1, 2, 2)}, "multiple of 4"),
+        ({"channel_multipliers": ()}, "channel_multipliers"),
+        ({"channel_multipliers": (1, 0)}, "channel_multipliers"),
+        ({"base_width": 18}, "base_width 18"),
+        ({"base_width": 0}, "base_width 0"),
+        ({"norm_groups": 3}, "norm_groups 3"),
+        ({"heads": 3}, "3 attention heads"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_refused(settings, message):
+    with pytest.raises(DiffadError, match=message):
+        small_unet(**settings)
