@@ -189,6 +189,8 @@ def checked_maps(anomaly_maps: ArrayLike, masks: ArrayLike) -> tuple[NDArray, ND
 
 def _checked(scores: ArrayLike, labels: ArrayLike) -> tuple[NDArray, NDArray[np.bool_]]:
     scores, labels = np.asarray(scores), np.asarray(labels)
+    if not np.issubdtype(scores.dtype, np.floating):
+        scores = scores.astype(np.float64)
     if scores.shape != labels.shape:
         raise DiffadError(
             f"scores of shape {scores.shape} do not fit labels or masks of shape {labels.shape}"
@@ -197,7 +199,7 @@ def _checked(scores: ArrayLike, labels: ArrayLike) -> tuple[NDArray, NDArray[np.
         count = int((~np.isfinite(scores)).sum())
         raise DiffadError(
             f"{count} of {scores.size} scores are NaN or infinite; "
-            "the model has diverged, so train it with a lower learning rate or in precision 32"
+            "training has probably diverged: try a lower learning rate or precision 32"
         )
     if not ((labels == 0) | (labels == 1)).all():
         raise DiffadError("labels or masks hold values other than 0 and 1; binarise them first")

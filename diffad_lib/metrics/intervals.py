@@ -77,7 +77,7 @@ def compute_metrics(
         first = int(np.argmax(marked & ~defective))
         raise DiffadError(f"test image {first} is labelled normal, but its mask marks a defect")
     unmarked = int((defective & ~marked).sum())
-    note = f"{unmarked} defective images have an empty mask and count as normal pixels"
+    note = f"defective images with an empty mask, whose pixels count as normal: {unmarked}"
 
     rng = np.random.default_rng(seed)
     image_metrics = _measure(

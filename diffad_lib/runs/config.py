@@ -16,7 +16,7 @@ Method = Literal["autoencoder", "draem", "diffusionad"]
 Budget = Literal["mini", "laptop", "paper"]
 Precision = Literal["32", "bf16-mixed", "16-mixed"]
 LrSchedule = Literal["constant", "paper-steps", "code-steps", "cosine", "cosine-10"]
-Foreground = Literal["auto", "random", "none", "rembg"]
+Foreground = Literal["none", "auto", "rembg"]
 
 
 class RunConfig(BaseModel):

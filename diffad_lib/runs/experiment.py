@@ -12,7 +12,7 @@ import torch
 from lightning_fabric import Fabric
 
 from diffad_lib.batches import SyntheticBatches
-from diffad_lib.datasets.catalog import category_kind
+from diffad_lib.datasets.catalog import Kind, category_kind
 from diffad_lib.datasets.images import ImageStack, load_split
 from diffad_lib.datasets.layouts import list_samples
 from diffad_lib.datasets.mini import MINI_CATEGORIES, make_mini
@@ -32,7 +32,7 @@ from diffad_lib.runs.record import (
     peak_memory,
     project_root,
 )
-from diffad_lib.synthesis.foreground import foreground_masks
+from diffad_lib.synthesis.foreground import automatic_masks, isnet_masks, load_mask_folder
 from diffad_lib.synthesis.synthesizer import SynthesisRecipe, Synthesizer
 from diffad_lib.synthesis.textures import builtin_textures, load_texture_folder
 from diffad_lib.training import CHECKPOINT_NAME, TrainingPlan, TrainingResult, train
@@ -72,6 +72,7 @@ def prepare(config: RunConfig) -> Experiment:
             beta_range=(config.beta_min, config.beta_max),
             anomaly_probability=config.anomaly_probability,
             self_augmentation_probability=config.self_augmentation_probability,
+            random_regions=config.foreground != "none",
             rotation_degrees=config.rotation_degrees,
             rotation_probability=config.rotation_probability,
         ),
@@ -84,7 +85,7 @@ def prepare(config: RunConfig) -> Experiment:
         config.batch_size,
         config.seed,
         fabric.device,
-        foreground_masks(train_stack, kind, config),
+        _foregrounds(config, kind, train_stack),
     )
     torch.manual_seed(config.seed)  # initial weights
     detector = build_detector(config.method, _network_settings(config))
@@ -122,7 +123,7 @@ def data_root(config: RunConfig) -> Path:
     return MINI_ROOT
 
 
-def data_kind(config: RunConfig) -> str:
+def data_kind(config: RunConfig) -> Kind:
     """ "texture" or "object"."""
     if config.data_root is None:
         return MINI_CATEGORIES[config.dataset, config.category]
@@ -255,6 +256,16 @@ def _test_auroc_sum(experiment: Experiment, detector: Detector) -> float:
     return image_auroc(predictions.image_scores, labels(test)) + pixel_auroc(
         predictions.anomaly_maps, test.masks[:, 0]
     )
+
+
+def _foregrounds(config: RunConfig, kind: Kind, train: ImageStack) -> np.ndarray | None:
+    """Masks for the training images of an object; a texture gets random regions at synthesis."""
+    if config.foreground_folder is not None:
+        return load_mask_folder(config.foreground_folder, train.samples, config.image_size)
+    if config.foreground == "none" or kind == "texture":
+        return None
+    make = {"auto": automatic_masks, "rembg": isnet_masks}[config.foreground]
+    return make(train.images)
 
 
 def _textures(config: RunConfig) -> np.ndarray:

@@ -68,7 +68,7 @@ def photograph(surface: Surface, camera: Camera) -> Picture:
 
 def develop(picture: Picture, camera: Camera, rng: np.random.Generator) -> NDArray[np.uint8]:
     """Sensor noise and quantisation → uint8 [SIZE, SIZE, 3] RGB."""
-    noise = rng.standard_normal(picture.shape, dtype=np.float32) * np.float32(camera.noise)
+    noise = rng.standard_normal(picture.shape, dtype=np.float32) * camera.noise
     return np.round(np.clip(picture + noise, 0, 1) * 255).astype(np.uint8)
 
 
@@ -88,11 +88,11 @@ def _shadow(height: Map, light: NDArray[np.float32]) -> Map:
         dx, dy = (float(light[axis]) / flat * distance * GRID / 2 for axis in (0, 1))
         shift = np.array([[1, 0, -dx], [0, 1, -dy]], np.float32)
         toward = cv2.warpAffine(height, shift, (GRID, GRID), borderMode=cv2.BORDER_REPLICATE)
-        np.maximum(depth, toward - height - np.float32(distance * rise), out=depth)
+        np.maximum(depth, toward - height - distance * rise, out=depth)
     return cv2.blur(np.minimum(depth * 25, 0.85), (5, 5))
 
 
 def _openness(height: Map) -> Map:
     """Share of the ambient light that reaches a point: less in grooves and beside walls."""
-    surround = cv2.blur(height, (17, 17))
+    surround = cv2.blur(height, (13, 13))
     return np.clip(1 - 5 * (surround - height), 0.3, 1.15)

@@ -11,19 +11,18 @@ from numpy.typing import NDArray
 from diffad_lib.datasets.mini.surface import (
     GRID,
     Colour,
-    Map,
     Surface,
     X,
     Y,
     blob,
     dyed,
+    either,
     frame,
     inside,
     smooth_noise,
     smoothstep,
     stroke,
 )
-
 
 _STEPS = 20  # of the random walk of a crack
 
@@ -75,7 +74,7 @@ def crack(
     start -= 0.35 * length * np.array([np.cos(heading), np.sin(heading)])
     trunk = _random_walk(start, heading, length, wander, rng)
     fork = trunk[rng.integers(_STEPS // 3, 2 * _STEPS // 3)]
-    turn = heading + rng.choice((-1, 1)) * rng.uniform(0.5, 0.9)
+    turn = heading + either(rng) * rng.uniform(0.5, 0.9)
     branch = _random_walk(fork, turn, 0.35 * length, wander, rng)
     gap = np.maximum(stroke(trunk, width), stroke(branch, 0.7 * width)) * surface.body
     surface.cover(0.9 * gap, surface.colour * 0.3, 0.0)
@@ -95,11 +94,11 @@ def stain(
     x, y = frame(spot(surface, rng, 0.15), rng.uniform(0, 6.28))
     distance = blob(x * rng.uniform(0.75, 1.0), y, rng.uniform(*radius), rng)
     patch = (1 - smoothstep(-0.03, 0.012, distance)) * surface.body
-    rim = np.exp(-((distance + 0.015) ** 2) / np.float32(2 * 0.014**2))
-    share = patch * np.float32(strength) * (0.85 + 0.35 * rim)
-    surface.cover(np.clip(share, 0, 1), dyed(colour, np.float32(1.6)) * surface.colour)
+    rim = np.exp(-((distance + 0.015) ** 2) / (2 * 0.014**2))
+    share = patch * strength * (0.85 + 0.35 * rim)
+    surface.cover(np.clip(share, 0, 1), dyed(colour, 1.6) * surface.colour)
     if gloss is not None:
-        surface.gloss += patch * np.float32(gloss - surface.gloss)
+        surface.gloss += patch * (gloss - surface.gloss)
 
 
 def rust(surface: Surface, rng: np.random.Generator) -> None:
@@ -130,11 +129,11 @@ def hole(
     size = rng.uniform(*radius)
     x, y = frame(spot(surface, rng, 1.6 * size), rng.uniform(0, 6.28))
     distance = blob(x, y, size, rng, roughness)
-    burr = np.exp(-((distance - 0.015) ** 2) / np.float32(2 * 0.012**2)) * surface.body
+    burr = np.exp(-((distance - 0.015) ** 2) / (2 * 0.012**2)) * surface.body
     surface.height += 0.012 * burr
     opening = inside(distance)
     surface.cover(opening, colour, 0.0)
-    surface.height -= np.float32(depth) * opening
+    surface.height -= depth * opening
 
 
 def dent(
@@ -149,8 +148,8 @@ def dent(
     reach = rng.uniform(*radius)
     distance = np.hypot(x * rng.uniform(0.7, 1.0), y)
     hollow = 1 - smoothstep(0.25 * reach, reach, distance)
-    rim = np.exp(-((distance - reach) ** 2) / np.float32(2 * (0.2 * reach) ** 2))
-    surface.height += surface.body * np.float32(depth) * (0.12 * rim - hollow)
+    rim = np.exp(-((distance - reach) ** 2) / (2 * (0.2 * reach) ** 2))
+    surface.height += surface.body * depth * (0.12 * rim - hollow)
 
 
 def _random_walk(

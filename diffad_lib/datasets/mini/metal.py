@@ -1,5 +1,7 @@
 """Metal parts: a drilled plate, a folded bracket, the end of a tube with its hexagon nut."""
 
+import math
+
 import numpy as np
 
 from diffad_lib.datasets.mini import defects
@@ -13,6 +15,7 @@ from diffad_lib.datasets.mini.surface import (
     box,
     disc,
     dyed,
+    either,
     frame,
     hexagon,
     inside,
@@ -22,6 +25,7 @@ from diffad_lib.datasets.mini.surface import (
     smoothstep,
     window,
 )
+
 
 def draw_plate(rng: np.random.Generator, fault: Fault) -> Surface:
     """Ground steel plate with four holes, two screws and a bore, on a green mat.
@@ -33,7 +37,7 @@ def draw_plate(rng: np.random.Generator, fault: Fault) -> Surface:
     grind = sample(smooth_noise(rng, 220, 5), x, y)
     smear = sample(smooth_noise(rng, 6, 5), x, y)
     turns = rng.uniform(0, np.pi, 2)
-    lift = np.float32(0)
+    lift = 0
     if fault.kind == "bent_corner":
         x, y, lift = _fold_corner(x, y, fault.rng)
     outline = box(x, y, 0.80, 0.58, 0.09)
@@ -44,7 +48,7 @@ def draw_plate(rng: np.random.Generator, fault: Fault) -> Surface:
             continue
         if index == astray:
             cx, cy = cx * fault.rng.uniform(0.62, 0.74), cy * fault.rng.uniform(0.55, 0.95)
-        plate = np.maximum(plate, -disc(x - np.float32(cx), y - np.float32(cy), 0.085))
+        plate = np.maximum(plate, -disc(x - cx, y - cy, 0.085))
     steel = dyed((0.56, 0.57, 0.59), 1 + 0.05 * grind + 0.03 * smear)
     surface.build(plate, 0.085, 0.035, steel, 0.5)
     surface.height += inside(plate) * (0.0006 * grind + lift)
@@ -68,12 +72,12 @@ def draw_plate(rng: np.random.Generator, fault: Fault) -> Surface:
 
 def _fold_corner(x: Map, y: Map, rng: np.random.Generator) -> tuple[Map, Map, Map]:
     """Coordinates and lift of a plate whose corner is bent up about a slanted line."""
-    sx, sy = (np.float32(sign) for sign in rng.choice((-1, 1), 2))
+    sx, sy = either(rng), either(rng)
     angle = rng.uniform(0.6, 0.95)
-    nx, ny = sx * np.float32(np.cos(angle)), sy * np.float32(np.sin(angle))
-    beyond = np.maximum(x * nx + y * ny - np.float32(rng.uniform(0.58, 0.64)), 0)
-    pull = np.float32(rng.uniform(0.35, 0.6))  # the tip of a bent corner comes in
-    lift = np.float32(rng.uniform(0.5, 0.8)) * beyond
+    nx, ny = sx * math.cos(angle), sy * math.sin(angle)
+    beyond = np.maximum(x * nx + y * ny - rng.uniform(0.58, 0.64), 0)
+    pull = rng.uniform(0.35, 0.6)  # the tip of a bent corner comes in
+    lift = rng.uniform(0.5, 0.8) * beyond
     return x + pull * beyond * nx, y + pull * beyond * ny, lift
 
 
@@ -95,27 +99,27 @@ def draw_bracket(rng: np.random.Generator, fault: Fault) -> Surface:
     surface = _mat(rng, (0.60, 0.60, 0.58))
     x, y = frame(rng.normal(0, 0.05, 2), rng.normal(0, 0.16))
     peel = sample(smooth_noise(rng, 60, 60), x, y)  # orange peel of the coat
-    shade = np.float32(rng.normal(1, 0.05))
-    lift = np.float32(0)
+    shade = rng.normal(1, 0.05)
+    lift = 0
     if fault.kind == "bent_edge":
         x, y, lift = _curl_edge(x, y, fault.rng)
-    web = box(x, y + np.float32(0.26), 0.74, 0.32, 0.1)
-    leg = box(x, y - np.float32(0.30), 0.40, 0.44, 0.14)
+    web = box(x, y + 0.26, 0.74, 0.32, 0.1)
+    leg = box(x, y - 0.30, 0.40, 0.44, 0.14)
     shape = smooth_union(web, leg, 0.16)
-    absent = fault.rng.integers(3) if fault.kind == "missing_hole" else -1
+    absent = fault.pick("missing_hole", 3)
     holes = [
-        box(x - np.float32(0.52), y + np.float32(0.26), 0.12, 0.065, 0.065),
-        box(x + np.float32(0.52), y + np.float32(0.26), 0.12, 0.065, 0.065),
-        disc(x, y - np.float32(0.46), 0.13),
+        box(x - 0.52, y + 0.26, 0.12, 0.065, 0.065),
+        box(x + 0.52, y + 0.26, 0.12, 0.065, 0.065),
+        disc(x, y - 0.46, 0.13),
     ]
     for index, hole in enumerate(holes):
         if index != absent:
             shape = np.maximum(shape, -hole)
     coat = dyed((0.30, 0.17, 0.10), shade + 0.04 * peel)
     surface.build(shape, 0.12, 0.04, coat, 0.42)
-    bend = smoothstep(-0.05, 0.05, y - np.float32(0.07))  # the leg is folded away from the lamp
-    slope = bend * (y - np.float32(0.07)) * np.float32(-0.12)
-    bead = 0.05 * np.exp(-((x / 0.1) ** 2) - ((y - np.float32(0.05)) / 0.2) ** 2)
+    bend = smoothstep(-0.05, 0.05, y - 0.07)  # the leg is folded away from the lamp
+    slope = bend * (y - 0.07) * -0.12
+    bead = 0.05 * np.exp(-((x / 0.1) ** 2) - ((y - 0.05) / 0.2) ** 2)
     surface.height += inside(shape) * (slope + bead + 0.0015 * peel + lift)
     surface.body = inside(shape)
     match fault.kind:
@@ -130,11 +134,11 @@ def draw_bracket(rng: np.random.Generator, fault: Fault) -> Surface:
 
 def _curl_edge(x: Map, y: Map, rng: np.random.Generator) -> tuple[Map, Map, Map]:
     """Coordinates and lift of a part whose upper left or right end is bent over."""
-    side = np.float32(rng.choice((-1, 1)))
-    beyond = np.maximum(side * x - np.float32(0.15) * y - np.float32(rng.uniform(0.5, 0.56)), 0)
-    droop = np.float32(rng.choice((-1, 1)) * rng.uniform(0.35, 0.55))
-    lift = np.float32(rng.uniform(0.25, 0.45)) * beyond
-    return x + side * np.float32(0.3) * beyond, y + droop * beyond, lift
+    side = either(rng)
+    beyond = np.maximum(side * x - 0.15 * y - rng.uniform(0.5, 0.56), 0)
+    droop = either(rng) * rng.uniform(0.35, 0.55)
+    lift = rng.uniform(0.25, 0.45) * beyond
+    return x + side * 0.3 * beyond, y + droop * beyond, lift
 
 
 def draw_tube_end(rng: np.random.Generator, fault: Fault) -> Surface:
@@ -148,11 +152,11 @@ def draw_tube_end(rng: np.random.Generator, fault: Fault) -> Surface:
     tarnish = sample(smooth_noise(rng, 5, 5), x, y)
     passes = rng.standard_normal(96, dtype=np.float32)
     rings = np.interp(radius, np.linspace(0, 1.5, 96), passes).astype(np.float32)
-    shade = np.float32(rng.normal(1, 0.04))
+    shade = rng.normal(1, 0.04)
     brass = dyed((0.68, 0.53, 0.29), shade + 0.045 * rings + 0.04 * tarnish)
     nut = hexagon(x, y, 0.70)
-    surface.build(nut, 0.2, 0.05, brass * np.float32(0.92), 0.45)
-    chamfer = np.maximum(radius - np.float32(0.66), 0) * np.float32(0.45)
+    surface.build(nut, 0.2, 0.05, brass * 0.92, 0.45)
+    chamfer = np.maximum(radius - 0.66, 0) * 0.45
     surface.height -= inside(nut) * chamfer  # corners of a nut are turned off to a cone
     tube = disc(x, y, 0.50)
     if fault.kind == "chip":
@@ -184,8 +188,8 @@ def _swarf(surface: Surface, x: Map, y: Map, rng: np.random.Generator) -> None:
     """A curl of chip that lies across the bore."""
     cx, cy = frame(rng.uniform(-0.12, 0.12, 2), rng.uniform(0, 2 * np.pi), x, y)
     angle = np.arctan2(cy, cx)
-    curl = np.abs(np.hypot(cx, cy) - (0.17 + 0.03 * angle)) - np.float32(0.028)
-    part = np.maximum(curl, np.abs(angle) - np.float32(2.5))
+    curl = np.abs(np.hypot(cx, cy) - (0.17 + 0.03 * angle)) - 0.028
+    part = np.maximum(curl, np.abs(angle) - 2.5)
     surface.build(part, 0.3, 0.025, (0.78, 0.61, 0.33), 0.7)
 
 

@@ -12,6 +12,7 @@ from diffad_lib.datasets.mini.surface import (
     box,
     disc,
     dyed,
+    either,
     frame,
     inside,
     sample,
@@ -53,7 +54,7 @@ def draw_pill_pack(rng: np.random.Generator, fault: Fault) -> Surface:
 def _foil(surface: Surface, x: Map, y: Map, crinkle: Map) -> None:
     """Aluminium with an embossed diamond grid."""
     card = box(x, y, 0.88, 0.80, 0.12)
-    grid = np.abs(np.sin((x + y) * np.float32(26))) * np.abs(np.sin((x - y) * np.float32(26)))
+    grid = np.abs(np.sin((x + y) * 26)) * np.abs(np.sin((x - y) * 26))
     silver = dyed((0.60, 0.61, 0.63), 1 + 0.04 * crinkle)
     surface.build(card, _FOIL_TOP, 0.02, silver, 0.5)
     surface.height += inside(card) * (0.006 * grid + 0.006 * crinkle)
@@ -64,26 +65,26 @@ def _hollow(surface: Surface, x: Map, y: Map) -> None:
     """The hollow that shows the inner side of the foil."""
     pocket = box(x, y, 0.19, 0.30, 0.19)
     surface.cover(inside(pocket), (0.50, 0.51, 0.53), 0.3)
-    surface.height += (np.float32(_FOIL_TOP - 0.04) - surface.height) * smoothstep(0, 0.05, -pocket)
+    surface.height += (_FOIL_TOP - 0.04 - surface.height) * smoothstep(0, 0.05, -pocket)
 
 
 def _capsule(surface: Surface, x: Map, y: Map, fault: Fault) -> None:
     """Two-part gelatine capsule along x, the cap a little wider than the body."""
     cap = x > 0.02
     girth = np.where(cap, np.float32(0.122), np.float32(0.112))
-    along = np.maximum(np.abs(x) - np.float32(0.12), 0)
+    along = np.maximum(np.abs(x) - 0.12, 0)
     off = np.hypot(along, y)
     shape = off - girth
     cap_colour = _BLUE if fault.kind == "wrong_pill" else _RED
     if fault.kind == "broken_pill":
-        side = fault.rng.choice((-1, 1))
+        side = either(fault.rng)
         bite = frame((side * fault.rng.uniform(0.1, 0.2), fault.rng.uniform(-0.1, 0.1)), 0.0, x, y)
         shape = np.maximum(shape, -blob(*bite, fault.rng.uniform(0.1, 0.13), fault.rng, 0.3))
     round_back = np.sqrt(np.clip(1 - (off / girth) ** 2, 0, 1))
     share = inside(shape)
     surface.cover(share, _WHITE, 0.45)
     surface.cover(share * cap, cap_colour)
-    surface.height += share * (np.float32(0.10) * round_back)
+    surface.height += share * (0.10 * round_back)
 
 
 def _film(surface: Surface, x: Map, y: Map, fault: Fault) -> None:
@@ -97,7 +98,9 @@ def _film(surface: Surface, x: Map, y: Map, fault: Fault) -> None:
     if fault.kind == "crushed_pocket":
         rows, columns = x.shape
         folds = smooth_noise(fault.rng, 14, 14)[:rows, :columns]
-        dented = inside(np.maximum(pocket, disc(*frame(fault.rng.normal(0, 0.08, 2), 0, x, y), 0.2)))
+        dented = inside(
+            np.maximum(pocket, disc(*frame(fault.rng.normal(0, 0.08, 2), 0, x, y), 0.2))
+        )
         crease = np.exp(-((folds / 0.16) ** 2)) * dented
         surface.cover(0.45 * dented, (0.70, 0.71, 0.72), 0.7)
         surface.height += 0.03 * crease

@@ -4,6 +4,7 @@ Coordinates: x to the right, y down, both from -1 to 1 over the picture. Heights
 unit, so that slopes are true.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SIZE = 128  # pixels of a finished picture, each way
-GRID = 2 * SIZE  # samples of a scene; four of them are averaged into a pixel
+GRID = 3 * SIZE // 2  # samples of a scene, each way; the picture is averaged down from it
 
 Map = NDArray[np.float32]  # [GRID, GRID], or the part of it that a window cuts out
 Window = tuple[slice, slice]
@@ -50,8 +51,8 @@ class Surface:
         """Put a block on it: outline `distance` <= 0, its top at height `top`, rounded edge."""
         share = inside(distance)
         self.cover(share, colour, gloss)
-        profile = np.where(share > 0, smoothstep(0.0, bevel, -distance), np.float32(0))
-        self.height += (np.float32(top) - self.height) * profile
+        profile = np.where(share > 0, smoothstep(0.0, bevel, -distance), 0)
+        self.height += (top - self.height) * profile
 
     def part(self, window: Window) -> "Surface":
         """The same scene seen through a window: what is drawn on the part is on the whole."""
@@ -80,14 +81,14 @@ def _planes(colour: Colour) -> NDArray[np.float32]:
 
 def frame(shift: Sequence[float], angle: float, x: Map = X, y: Map = Y) -> tuple[Map, Map]:
     """Coordinates (x, y) as seen from a part that lies at `shift`, turned by `angle` radians."""
-    cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
-    dx, dy = x - np.float32(shift[0]), y - np.float32(shift[1])
+    cos, sin = math.cos(angle), math.sin(angle)
+    dx, dy = x - float(shift[0]), y - float(shift[1])
     return cos * dx + sin * dy, cos * dy - sin * dx
 
 
 def window(x: Map, y: Map, centre: tuple[float, float], reach: float) -> Window:
     """The samples up to `reach` left, right, above and below the point `centre` of a part."""
-    dx, dy = x - np.float32(centre[0]), y - np.float32(centre[1])
+    dx, dy = x - centre[0], y - centre[1]
     row, column = divmod(int(np.argmin(dx * dx + dy * dy)), x.shape[1])
     half = int(np.ceil(reach * GRID / 2))
     return (
@@ -101,21 +102,21 @@ def window(x: Map, y: Map, centre: tuple[float, float], reach: float) -> Window:
 
 def disc(x: Map, y: Map, radius: float) -> Map:
     """Distance to a disc about the origin."""
-    return _length(x, y) - np.float32(radius)
+    return _length(x, y) - radius
 
 
 def box(x: Map, y: Map, half_width: float, half_height: float, corner: float = 0.0) -> Map:
     """Distance to a rectangle about the origin with rounded corners."""
-    dx = np.abs(x) - np.float32(half_width - corner)
-    dy = np.abs(y) - np.float32(half_height - corner)
+    dx = np.abs(x) - (half_width - corner)
+    dy = np.abs(y) - (half_height - corner)
     outer = _length(np.maximum(dx, 0), np.maximum(dy, 0))
-    return outer + np.minimum(np.maximum(dx, dy), 0) - np.float32(corner)
+    return outer + np.minimum(np.maximum(dx, dy), 0) - corner
 
 
 def hexagon(x: Map, y: Map, inradius: float) -> Map:
     """Distance (exact along the sides) to a hexagon about the origin."""
-    slant = np.float32(np.sqrt(0.75)) * np.abs(x) + np.float32(0.5) * np.abs(y)
-    return np.maximum(slant, np.abs(y)) - np.float32(inradius)
+    slant = math.sqrt(0.75) * np.abs(x) + 0.5 * np.abs(y)
+    return np.maximum(slant, np.abs(y)) - inradius
 
 
 def blob(x: Map, y: Map, radius: float, rng: np.random.Generator, roughness: float = 0.25) -> Map:
@@ -124,8 +125,8 @@ def blob(x: Map, y: Map, radius: float, rng: np.random.Generator, roughness: flo
     outline = np.ones_like(angle)
     for order in range(2, 7):
         size = roughness * rng.uniform(0.5, 1.0) / (order - 1)
-        outline += np.float32(size) * np.cos(np.float32(order) * angle + rng.uniform(0, 6.28))
-    return _length(x, y) - np.float32(radius) * outline.astype(np.float32)
+        outline += size * np.cos(order * angle + rng.uniform(0, 6.28))
+    return _length(x, y) - radius * outline.astype(np.float32)
 
 
 def _length(x: Map, y: Map) -> Map:
@@ -134,24 +135,29 @@ def _length(x: Map, y: Map) -> Map:
 
 def smooth_union(first: Map, second: Map, fillet: float) -> Map:
     """Distance to two shapes grown together, inner corners rounded over about `fillet`."""
-    overlap = np.maximum(np.float32(fillet) - np.abs(first - second), 0)
-    return np.minimum(first, second) - overlap * overlap * np.float32(0.25 / fillet)
+    overlap = np.maximum(fillet - np.abs(first - second), 0)
+    return np.minimum(first, second) - overlap * overlap * (0.25 / fillet)
 
 
 def inside(distance: Map) -> Map:
     """Share of each sample that lies inside the shape, in [0, 1]."""
-    return np.clip(0.5 - distance * np.float32(GRID / 2), 0, 1)
+    return np.clip(0.5 - distance * (GRID / 2), 0, 1)
 
 
 def smoothstep(low: float, high: float, value: Map) -> Map:
     """0 up to `low`, 1 from `high`, a smooth ramp between."""
-    t = np.clip((value - np.float32(low)) * np.float32(1 / (high - low)), 0, 1)
+    t = np.clip((value - low) / (high - low), 0, 1)
     return t * t * (3 - 2 * t)
 
 
 def repeated(x: Map, period: float) -> Map:
     """Signed distance to the nearest multiple of `period`."""
-    return x - np.float32(period) * np.round(x / np.float32(period))
+    return x - period * np.round(x / period)
+
+
+def either(rng: np.random.Generator) -> float:
+    """-1 or 1."""
+    return 2.0 * int(rng.integers(2)) - 1
 
 
 def smooth_noise(rng: np.random.Generator, rows: int, columns: int) -> Map:
@@ -162,8 +168,8 @@ def smooth_noise(rng: np.random.Generator, rows: int, columns: int) -> Map:
 
 def sample(field: Map, x: Map, y: Map) -> Map:
     """A field that is fixed to a part: read at the part's own coordinates, mirrored outside."""
-    half = np.float32(GRID / 2)
-    columns, rows = (x + 1) * half - np.float32(0.5), (y + 1) * half - np.float32(0.5)
+    half = GRID / 2
+    columns, rows = (x + 1) * half - 0.5, (y + 1) * half - 0.5
     return cv2.remap(field, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
 
 

@@ -18,6 +18,7 @@ from diffad_lib.datasets.mini.surface import (
     Y,
     background,
     blob,
+    disc,
     dyed,
     frame,
     inside,
@@ -32,7 +33,7 @@ _YARNS = 64  # more than are ever in the picture
 
 def draw_weave(rng: np.random.Generator, fault: Fault) -> Surface:
     """2/2 twill of blue warp and grey weft. Faults: pulled and missing thread, cut, hole, stain."""
-    pitch = np.float32(rng.normal(0.18, 0.004))
+    pitch = rng.normal(0.18, 0.004)
     x, y = frame(rng.uniform(-1, 1, 2), rng.normal(0, 0.05))
     x = x + 0.012 * smooth_noise(rng, 4, 4)
     y = y + 0.012 * smooth_noise(rng, 4, 4)
@@ -47,17 +48,17 @@ def draw_weave(rng: np.random.Generator, fault: Fault) -> Surface:
     warp_height, warp_side = _yarn(u - np.floor(u), girth[0][warp], lift)
     weft_height, weft_side = _yarn(v - np.floor(v), girth[1][weft], -_over(weft, u))
     if fault.kind == "missing_thread":
-        warp_height = np.where(_stretch(fault.rng, u, v), np.float32(-1), warp_height)
+        warp_height[_stretch(fault.rng, u, v)] = -1
     if fault.kind in ("cut", "hole"):
         torn = _tear(fault)
-        frayed = fault.rng.uniform(0.3, 1.0, (2, _YARNS)).astype(np.float32)  # each yarn's end
-        warp_height = np.where(torn > frayed[0][warp], np.float32(-1), warp_height)
-        weft_height = np.where(torn > frayed[1][weft], np.float32(-1), weft_height)
+        frayed = fault.rng.uniform(0.3, 1.0, (2, _YARNS))  # each yarn tears at its own place
+        warp_height[torn > frayed[0][warp]] = -1
+        weft_height[torn > frayed[1][weft]] = -1
     on_top = smoothstep(-0.04, 0.04, warp_height - weft_height)
     surface = background((0.20, 0.18, 0.17))
-    height = np.maximum(np.maximum(warp_height, weft_height), np.float32(-0.55))
+    height = np.maximum(np.maximum(warp_height, weft_height), -0.55)
     surface.height = height * (0.42 * pitch)
-    twist = 1 + 0.06 * fibre + 0.05 * np.sin(np.float32(2 * np.pi) * (3 * u + 3 * v))
+    twist = 1 + 0.06 * fibre + 0.05 * np.sin(6 * np.pi * (u + v))
     twist *= 0.86 + 0.14 * np.where(on_top > 0.5, warp_side, weft_side)
     blue = dyed((0.25, 0.37, 0.56), tone[0][warp] * twist)
     grey = dyed((0.72, 0.70, 0.64), tone[1][weft] * twist)
@@ -82,7 +83,7 @@ def _yarn(position: Map, girth: Map, lift: Map) -> tuple[Map, Map]:
     """Height of a round yarn across its width, -1 beside it; and 0 at its edge to 1 on its back."""
     off = np.abs(position - 0.5) / girth
     round_back = np.sqrt(np.clip(1 - off * off, 0, 1))
-    return np.where(off < 1, 0.5 * lift + 0.6 * round_back, np.float32(-1)), round_back
+    return np.where(off < 1, 0.5 * lift + 0.6 * round_back, -1), round_back
 
 
 def _stretch(rng: np.random.Generator, u: Map, v: Map) -> NDArray[np.bool_]:
@@ -136,28 +137,30 @@ def draw_timber(rng: np.random.Generator, fault: Fault) -> Surface:
 
 
 def draw_leather(rng: np.random.Generator, fault: Fault) -> Surface:
-    """Pebbled leather, a statistical texture. Faults: scar, blister, fold."""
+    """Pebbled leather, a statistical texture. Faults: scar, blister, crack."""
     cells = 14
     grid = np.stack(np.meshgrid(np.arange(cells), np.arange(cells)), axis=-1)
-    points = (grid + 0.5 + rng.uniform(-0.42, 0.42, grid.shape)) * (1.1 * GRID / cells) - 12
+    points = (grid + 0.5 + rng.uniform(-0.42, 0.42, grid.shape)) * (
+        1.1 * GRID / cells
+    ) - 0.05 * GRID
     seeds = np.full((GRID, GRID), 255, np.uint8)
     columns, rows = np.clip(points.reshape(-1, 2).astype(int), 0, GRID - 1).T
     seeds[rows, columns] = 0
-    nearest = cv2.distanceTransform(seeds, cv2.DIST_L2, 5) * np.float32(2 / GRID)
+    nearest = cv2.distanceTransform(seeds, cv2.DIST_L2, 5) * (2 / GRID)
     pebble = np.clip(1 - (nearest / 0.115) ** 2, 0, 1)
     fine = smooth_noise(rng, 90, 90)
     roll = smooth_noise(rng, 3, 3)
-    relief = np.float32(1)
-    if fault.kind == "blister":
+    raised = np.zeros_like(X)
+    if fault.kind == "blister":  # the finish came off the hide: smooth, pale and domed
         x, y = frame(fault.rng.uniform(-0.6, 0.6, 2), 0.0)
-        raised = 1 - smoothstep(-0.16, 0.06, blob(x, y, fault.rng.uniform(0.2, 0.26), fault.rng))
-        relief, roll = 1 - raised, roll + 9 * raised
-    grey = 0.38 + 0.08 * pebble * relief + 0.012 * fine
-    surface = background(dyed((1, 1, 1), grey), 0.22)
-    surface.height = relief * (0.055 * pebble + 0.0012 * fine) + 0.01 * roll
+        patch = blob(x, y, fault.rng.uniform(0.19, 0.25), fault.rng)
+        raised = 1 - smoothstep(-0.13, 0.05, patch)
+    grain = pebble * (1 - raised)
+    surface = background(dyed((1, 1, 1), 0.38 + 0.08 * grain + 0.11 * raised + 0.012 * fine), 0.22)
+    surface.height = 0.055 * grain + 0.0012 * fine + 0.01 * roll + 0.12 * raised
     surface.body += 1
     if fault.kind == "scar":
-        defects.scratch(surface, fault.rng, (0.66, 0.66, 0.66), width=0.045, gloss=0.1)
+        defects.scratch(surface, fault.rng, (0.72, 0.72, 0.72), width=0.055, gloss=0.1)
     if fault.kind == "crack":
         defects.crack(surface, fault.rng, width=0.045)
     return surface
@@ -165,9 +168,8 @@ def draw_leather(rng: np.random.Generator, fault: Fault) -> Surface:
 
 def draw_milled(rng: np.random.Generator, fault: Fault) -> Surface:
     """Face-milled steel: arcs of the cutter, crossed by its trailing edge. Faults: pores, crack."""
-    centre = rng.normal((0.2, 2.6), 0.1)
-    radius = np.hypot(X - np.float32(centre[0]), Y - np.float32(centre[1]))
-    back = np.hypot(X - np.float32(centre[0]), Y + np.float32(centre[1]))
+    cx, cy = rng.normal((0.2, 2.6), 0.1)
+    radius, back = disc(*frame((cx, cy), 0), 0), disc(*frame((cx, -cy), 0), 0)
     grooves = _lathe(radius, rng, 0.045) + 0.45 * _lathe(back, rng, 0.06)
     wear = 1 + 0.25 * smooth_noise(rng, 4, 4)
     fine = smooth_noise(rng, 128, 128)
@@ -184,10 +186,10 @@ def draw_milled(rng: np.random.Generator, fault: Fault) -> Surface:
 
 def _lathe(radius: Map, rng: np.random.Generator, feed: float) -> Map:
     """Tool marks: a ripple with the feed as its period, each pass a little different."""
-    passes = radius / np.float32(feed) + np.float32(rng.uniform(0, 1))
+    passes = radius / feed + rng.uniform(0, 1)
     strength = rng.normal(1, 0.35, 128).astype(np.float32)
     index = passes.astype(np.int32) % 128
-    return strength[index] * np.sin(np.float32(2 * np.pi) * passes)
+    return strength[index] * np.sin(2 * np.pi * passes)
 
 
 def _porosity(surface: Surface, rng: np.random.Generator) -> None:
