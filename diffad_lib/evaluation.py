@@ -34,7 +34,7 @@ def predict_batch(
 ) -> Prediction:
     """Predict uint8 images [B,3,H,W]; the same seed gives the same scores."""
     device = next(detector.parameters()).device
-    pixels = torch.from_numpy(np.ascontiguousarray(images)).to(device).float() / 255
+    pixels = torch.from_numpy(np.array(images)).to(device).float() / 255  # [B,3,H,W]
     generator = torch.Generator(device).manual_seed(seed)
     detector.eval()
     with torch.inference_mode(), fabric.autocast():

@@ -88,12 +88,11 @@ def ddim_denoise(
         pred_x0 = one_step_denoise(schedule, model, x, now)
         if callback is not None:
             callback({"x": x, "t": t, "pred_x0": pred_x0})
-        if t_next < 0:
-            return pred_x0
-        # The noise is taken again from the clamped x_0, so that the two stay consistent.
-        eps = predict_eps_from_x0(schedule, x, now, pred_x0)
-        x = q_sample(schedule, pred_x0, _batch_of(t_next, x), eps)
-    raise AssertionError("the last of the times is -1")
+        if t_next >= 0:
+            # The noise is taken again from the clamped x_0, so that the two stay consistent.
+            eps = predict_eps_from_x0(schedule, x, now, pred_x0)
+            x = q_sample(schedule, pred_x0, _batch_of(t_next, x), eps)
+    return pred_x0
 
 
 def one_step_denoise(schedule: Schedule, model: NoisePredictor, x_t: Tensor, t: Tensor) -> Tensor:

@@ -8,11 +8,14 @@ from typing import Any, TextIO
 
 import papermill
 from papermill.exceptions import PapermillExecutionError
+from traitlets.config import Config
 
 from diffad_lib.errors import DiffadError
 from diffad_lib.runs.config import RunConfig
 from diffad_lib.runs.record import RECORD_NAME, project_root, read_record
 
+# Sockets in the file system: no open port, and no warning about one.
+_LOCAL_KERNEL = Config({"KernelManager": {"transport": "ipc"}})
 RUN_NOTEBOOK = "08_train_and_evaluate.ipynb"
 
 
@@ -73,6 +76,7 @@ def execute(
                 progress_bar=False,
                 stdout_file=stream,
                 stderr_file=sys.stderr,
+                config=_LOCAL_KERNEL,
             )
     except OSError as error:
         raise DiffadError(

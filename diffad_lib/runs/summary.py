@@ -3,22 +3,33 @@
 from collections.abc import Iterable
 from typing import Any
 
+from rich import box
 from rich.table import Table
 
-_METRICS = ("image_auroc", "image_ap", "pixel_auroc", "pixel_ap", "aupro")
+_METRICS = {
+    "image_auroc": "image AUROC",
+    "pixel_auroc": "pixel AUROC",
+    "pixel_ap": "pixel AP",
+    "aupro": "AUPRO",
+}
 
 
 def metrics_table(records: Iterable[dict[str, Any]]) -> Table:
-    """One row a run: metrics with 95 % bootstrap intervals, training time and total time."""
-    table = Table(title="Metrics with 95 % bootstrap intervals over test images")
-    for heading in ("dataset", "category", "method", "budget"):
-        table.add_column(heading)
-    for heading in (*_METRICS, "train s", "total s"):
-        table.add_column(heading.replace("_", " "), justify="right")
+    """One row a run: metrics over their 95 % bootstrap intervals, training and total time."""
+    table = Table(
+        title="Metrics, with 95 % bootstrap intervals over test images below them",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column("category", no_wrap=True)
+    table.add_column("method", no_wrap=True)
+    for heading in (*_METRICS.values(), "train s", "total s"):
+        table.add_column(heading, justify="right", min_width=5)
     for record in records:
         config = record["config"]
         table.add_row(
-            *(str(config[key]) for key in ("dataset", "category", "method", "budget")),
+            f"{config['dataset']}/\n{config['category']}",
+            config["method"],
             *(_with_interval(record["metrics"][name]) for name in _METRICS),
             f"{record['seconds']['train']:.0f}",
             f"{record['seconds']['total']:.0f}",
@@ -31,5 +42,5 @@ def _with_interval(metric: dict[str, float | None]) -> str:
         return "undefined"
     text = f"{metric['value']:.3f}"
     if metric["low"] is not None:
-        text += f"\n[{metric['low']:.2f}, {metric['high']:.2f}]".replace("[", "\\[")
+        text += f"\n{metric['low']:.2f}–{metric['high']:.2f}"
     return text

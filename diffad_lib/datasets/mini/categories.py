@@ -63,7 +63,7 @@ CATEGORIES = (
         ("missing_pill", "broken_pill", "wrong_pill", "crushed_pocket", "stain"),
     ),
     Category("dagm", "Class1", "texture", draw_leather, ("scar", "blister", "crack")),
-    Category("dagm", "Class2", "texture", draw_milled, ("pores", "crack")),
+    Category("dagm", "Class2", "texture", draw_milled, ("pores", "crack", "burnish")),
     Category(
         "mpdd",
         "bracket",

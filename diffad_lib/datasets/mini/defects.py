@@ -41,7 +41,6 @@ def scratch(
     rng: np.random.Generator,
     colour: Colour,
     *,
-    length: tuple[float, float] = (0.5, 0.9),
     width: float = 0.028,
     gloss: float = 0.6,
 ) -> None:
@@ -52,7 +51,7 @@ def scratch(
     across = np.array([-along[1], along[0]])
     t = np.linspace(-1, 1, 13)[:, None]
     bow = rng.uniform(-0.12, 0.12)
-    points = centre + along * t * rng.uniform(*length) / 2 + across * bow * (1 - t * t)
+    points = centre + along * t * rng.uniform(0.25, 0.45) + across * bow * (1 - t * t)
     groove = stroke(points, width * rng.uniform(0.85, 1.25)) * surface.body
     lips = cv2.GaussianBlur(groove, (9, 9), 2.0) * (1 - groove)
     surface.cover(0.85 * groove, colour, gloss)
@@ -91,7 +90,7 @@ def stain(
     gloss: float | None = None,
 ) -> None:
     """A dried or wet patch: tints what lies under it, with a darker rim."""
-    x, y = frame(spot(surface, rng, 0.15), rng.uniform(0, 6.28))
+    x, y = frame(spot(surface, rng, 0.15), rng.uniform(0, 2 * np.pi))
     distance = blob(x * rng.uniform(0.75, 1.0), y, rng.uniform(*radius), rng)
     patch = (1 - smoothstep(-0.03, 0.012, distance)) * surface.body
     rim = np.exp(-((distance + 0.015) ** 2) / (2 * 0.014**2))
@@ -120,36 +119,28 @@ def hole(
     surface: Surface,
     rng: np.random.Generator,
     *,
-    radius: tuple[float, float] = (0.07, 0.11),
-    colour: Colour = (0.05, 0.05, 0.06),
-    depth: float = 0.12,
+    colour: Colour,
     roughness: float = 0.15,
 ) -> None:
     """A hole where none belongs, with a thin raised burr."""
-    size = rng.uniform(*radius)
-    x, y = frame(spot(surface, rng, 1.6 * size), rng.uniform(0, 6.28))
+    size = rng.uniform(0.07, 0.11)
+    x, y = frame(spot(surface, rng, 1.6 * size), rng.uniform(0, 2 * np.pi))
     distance = blob(x, y, size, rng, roughness)
     burr = np.exp(-((distance - 0.015) ** 2) / (2 * 0.012**2)) * surface.body
     surface.height += 0.012 * burr
     opening = inside(distance)
     surface.cover(opening, colour, 0.0)
-    surface.height -= depth * opening
+    surface.height -= 0.12 * opening
 
 
-def dent(
-    surface: Surface,
-    rng: np.random.Generator,
-    *,
-    radius: tuple[float, float] = (0.13, 0.2),
-    depth: float = 0.07,
-) -> None:
+def dent(surface: Surface, rng: np.random.Generator) -> None:
     """A hollow left by a blow: only light and shade show it."""
-    x, y = frame(spot(surface, rng, 0.12), rng.uniform(0, 6.28))
-    reach = rng.uniform(*radius)
+    x, y = frame(spot(surface, rng, 0.12), rng.uniform(0, 2 * np.pi))
+    reach = rng.uniform(0.13, 0.2)
     distance = np.hypot(x * rng.uniform(0.7, 1.0), y)
     hollow = 1 - smoothstep(0.25 * reach, reach, distance)
     rim = np.exp(-((distance - reach) ** 2) / (2 * (0.2 * reach) ** 2))
-    surface.height += surface.body * depth * (0.12 * rim - hollow)
+    surface.height += surface.body * 0.07 * (0.12 * rim - hollow)
 
 
 def _random_walk(

@@ -33,8 +33,8 @@ def draw_plate(rng: np.random.Generator, fault: Fault) -> Surface:
     Faults: missing and misplaced hole, missing screw, bent corner, scratch, stain.
     """
     surface = _mat(rng, (0.16, 0.29, 0.24))
-    x, y = frame(rng.normal(0, 0.035, 2), rng.normal(0, 0.05))
-    grind = sample(smooth_noise(rng, 220, 5), x, y)
+    x, y = frame(rng.normal(0, 0.045, 2), rng.normal(0, 0.1))
+    grind = sample(smooth_noise(rng, 180, 5), x, y)
     smear = sample(smooth_noise(rng, 6, 5), x, y)
     turns = rng.uniform(0, np.pi, 2)
     lift = 0
@@ -49,7 +49,7 @@ def draw_plate(rng: np.random.Generator, fault: Fault) -> Surface:
         if index == astray:
             cx, cy = cx * fault.rng.uniform(0.62, 0.74), cy * fault.rng.uniform(0.55, 0.95)
         plate = np.maximum(plate, -disc(x - cx, y - cy, 0.085))
-    steel = dyed((0.56, 0.57, 0.59), 1 + 0.05 * grind + 0.03 * smear)
+    steel = dyed((0.56, 0.57, 0.59), 1 + 0.07 * grind + 0.06 * smear)
     surface.build(plate, 0.085, 0.035, steel, 0.5)
     surface.height += inside(plate) * (0.0006 * grind + lift)
     surface.body = inside(plate)
@@ -170,12 +170,11 @@ def draw_tube_end(rng: np.random.Generator, fault: Fault) -> Surface:
     surface.cover(inside(bore), brass * (0.62 - 0.5 * depth), 0.3)
     surface.height -= inside(bore) * (0.05 + 0.5 * depth)
     surface.body = inside(np.maximum(nut, -bore))
-    wall = inside(np.maximum(tube, -disc(x, y, 0.32)))
     match fault.kind:
         case "dent":
-            defects.dent(surface, fault.rng, depth=0.06)
+            defects.dent(surface, fault.rng)
         case "crack":
-            surface.body = wall
+            surface.body = inside(np.maximum(tube, -disc(x, y, 0.32)))  # the wall of the tube
             defects.crack(surface, fault.rng, length=0.5, width=0.035)
         case "stain":
             defects.stain(surface, fault.rng, (0.20, 0.36, 0.30), strength=0.7, gloss=0.1)

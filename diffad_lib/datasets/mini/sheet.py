@@ -1,5 +1,6 @@
 """A contact sheet of the mini data."""
 
+from collections import Counter
 from pathlib import Path
 
 import cv2
@@ -25,14 +26,23 @@ def contact_sheet(root: Path) -> NDArray[np.uint8]:
 
 def _row(category: Category, root: Path) -> NDArray[np.uint8]:
     samples = list_samples(category.dataset, category.name, root)
-    good = [sample for sample in samples if sample.label == 0][:_GOOD]
-    defective = [sample for sample in samples if sample.label == 1]
-    chosen = np.linspace(0, len(defective) - 1, _DEFECTIVE).round().astype(int)
-    tiles = [_tile(sample) for sample in [*good, *(defective[index] for index in chosen)]]
-    label = np.full((20, SIZE * len(tiles), 3), 255, np.uint8)
+    good = [sample for sample in samples if sample.label == 0]
+    tiles = [_tile(sample) for sample in good[:_GOOD] + _one_of_each(samples)[:_DEFECTIVE]]
+    caption = np.full((20, SIZE * len(tiles), 3), 255, np.uint8)
     text = f"{category.dataset}/{category.name}: {', '.join(category.defects)}"
-    cv2.putText(label, text, (4, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (0, 0, 0), 1, cv2.LINE_AA)
-    return np.concatenate([label, np.concatenate(tiles, axis=1)], axis=0)
+    cv2.putText(caption, text, (4, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (0, 0, 0), 1, cv2.LINE_AA)
+    return np.concatenate([caption, np.concatenate(tiles, axis=1)], axis=0)
+
+
+def _one_of_each(samples: list[Sample]) -> list[Sample]:
+    """Defective samples: the first of each defect that the layout tells, then the second, ..."""
+    seen: Counter[str] = Counter()
+    ranked = []
+    for sample in samples:
+        if sample.label == 1:
+            ranked.append((seen[sample.defect], sample))
+            seen[sample.defect] += 1
+    return [sample for _, sample in sorted(ranked, key=lambda pair: pair[0])]
 
 
 def _tile(sample: Sample) -> NDArray[np.uint8]:

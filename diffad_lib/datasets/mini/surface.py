@@ -54,10 +54,9 @@ class Surface:
         profile = np.where(share > 0, smoothstep(0.0, bevel, -distance), 0)
         self.height += (top - self.height) * profile
 
-    def part(self, window: Window) -> "Surface":
-        """The same scene seen through a window: what is drawn on the part is on the whole."""
-        maps = (self.height, self.gloss, self.body)
-        return Surface(self.colour[:, *window], *(values[window] for values in maps))
+    def part(self, cut: Window) -> "Surface":
+        """A view of the scene through a window: what is drawn there is drawn on the whole."""
+        return Surface(self.colour[:, *cut], self.height[cut], self.gloss[cut], self.body[cut])
 
 
 def background(colour: Colour, gloss: float | Map = 0.0) -> Surface:
@@ -125,8 +124,8 @@ def blob(x: Map, y: Map, radius: float, rng: np.random.Generator, roughness: flo
     outline = np.ones_like(angle)
     for order in range(2, 7):
         size = roughness * rng.uniform(0.5, 1.0) / (order - 1)
-        outline += size * np.cos(order * angle + rng.uniform(0, 6.28))
-    return _length(x, y) - radius * outline.astype(np.float32)
+        outline += size * np.cos(order * angle + rng.uniform(0, 2 * np.pi))
+    return _length(x, y) - radius * outline
 
 
 def _length(x: Map, y: Map) -> Map:
@@ -168,18 +167,17 @@ def smooth_noise(rng: np.random.Generator, rows: int, columns: int) -> Map:
 
 def sample(field: Map, x: Map, y: Map) -> Map:
     """A field that is fixed to a part: read at the part's own coordinates, mirrored outside."""
-    half = GRID / 2
-    columns, rows = (x + 1) * half - 0.5, (y + 1) * half - 0.5
+    columns, rows = (x + 1) * (GRID / 2) - 0.5, (y + 1) * (GRID / 2) - 0.5
     return cv2.remap(field, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
 
 
-def stroke(points: NDArray[np.floating], width: float, taper: bool = True) -> Map:
-    """Share covered by a brush stroke along a polyline [N, 2] of (x, y); `width` at its middle."""
+def stroke(points: NDArray[np.floating], width: float) -> Map:
+    """Share covered by a stroke along a polyline [N, 2] of (x, y); thinner at both ends."""
     canvas = np.zeros((GRID, GRID), np.uint8)
-    pixels = np.round((points + 1) * (GRID / 2) * 16).astype(np.int32)  # 4 fractional bits
+    pixels = np.round((points + 1) * (GRID / 2) * 16).astype(np.int32)  # in sixteenths
     for index in range(len(pixels) - 1):
-        middle = 1 - abs(2 * (index + 0.5) / (len(pixels) - 1) - 1) if taper else 1.0
-        thickness = max(1, round(width * (GRID / 2) * min(1.0, 0.35 + 1.3 * middle)))
+        from_end = 1 - abs(2 * (index + 0.5) / (len(pixels) - 1) - 1)  # 0 at both ends
+        thickness = max(1, round(width * (GRID / 2) * min(1.0, 0.35 + 1.3 * from_end)))
         start, end = pixels[index].tolist(), pixels[index + 1].tolist()
         cv2.line(canvas, start, end, 255, thickness, cv2.LINE_AA, 4)
     return canvas.astype(np.float32) / 255

@@ -15,7 +15,6 @@ from diffad_lib.datasets.mini.surface import (
     Map,
     Surface,
     X,
-    Y,
     background,
     blob,
     disc,
@@ -108,17 +107,17 @@ def draw_timber(rng: np.random.Generator, fault: Fault) -> Surface:
     """Planed softwood, grain along x. Faults: crack, hole, scratch, stain, dent."""
     x, y = frame(rng.uniform(-0.3, 0.3, 2), rng.normal(0, 0.05))
     bow = rng.uniform(-0.12, 0.12)
-    rings = rng.uniform(4.2, 5.4) * (y + bow * x * x + 0.03 * smooth_noise(rng, 4, 3))
+    rings = rng.uniform(3.6, 5.8) * (y + bow * x * x + 0.03 * smooth_noise(rng, 4, 3))
     rings = rings + 0.07 * smooth_noise(rng, 14, 3) + rng.uniform(20, 30)
     season = rings - np.floor(rings)
     late = season**4 * (1 - smoothstep(0.93, 1.0, season))  # dark late wood ends at winter
     vigour = 0.75 + 0.25 * np.sin(2.4 * np.floor(rings))
-    fibre = sample(smooth_noise(rng, 200, 9), x * 0.6, y)
+    fibre = sample(smooth_noise(rng, 180, 9), x * 0.6, y)
     vessel = sample(smooth_noise(rng, 150, 14), x * 0.6, y)
     pores = smoothstep(1.3, 2.2, vessel)
-    surface = background(np.array([0.78, 0.60, 0.41]) * rng.normal(1, 0.04), 0.12)
-    surface.cover(late * vigour, (0.44, 0.25, 0.13))
-    surface.colour *= 1 + 0.05 * fibre - 0.3 * pores
+    surface = background(np.array([0.78, 0.60, 0.41]) * rng.normal(1, 0.06), 0.12)
+    surface.cover(late * vigour, (0.37, 0.20, 0.10))
+    surface.colour *= 1 + 0.05 * fibre - 0.4 * pores
     surface.height = 0.0008 * fibre - 0.003 * pores + 0.0008 * late
     surface.body += 1
     match fault.kind:
@@ -126,7 +125,7 @@ def draw_timber(rng: np.random.Generator, fault: Fault) -> Surface:
             heading = fault.rng.normal(0, 0.12) + np.pi * fault.rng.integers(2)
             defects.crack(surface, fault.rng, heading=heading, length=1.0, wander=0.4)
         case "hole":
-            defects.hole(surface, fault.rng, colour=(0.10, 0.06, 0.04), depth=0.1)
+            defects.hole(surface, fault.rng, colour=(0.16, 0.10, 0.06))
         case "scratch":
             defects.scratch(surface, fault.rng, (0.90, 0.76, 0.58), gloss=0.05)
         case "stain":
@@ -140,54 +139,68 @@ def draw_leather(rng: np.random.Generator, fault: Fault) -> Surface:
     """Pebbled leather, a statistical texture. Faults: scar, blister, crack."""
     cells = 14
     grid = np.stack(np.meshgrid(np.arange(cells), np.arange(cells)), axis=-1)
-    points = (grid + 0.5 + rng.uniform(-0.42, 0.42, grid.shape)) * (
-        1.1 * GRID / cells
-    ) - 0.05 * GRID
+    points = grid + 0.5 + rng.uniform(-0.42, 0.42, grid.shape)  # a jittered grid
     seeds = np.full((GRID, GRID), 255, np.uint8)
-    columns, rows = np.clip(points.reshape(-1, 2).astype(int), 0, GRID - 1).T
+    pixels = (points * (1.1 / cells) - 0.05) * GRID  # it reaches beyond the picture
+    columns, rows = np.clip(pixels.reshape(-1, 2).astype(int), 0, GRID - 1).T
     seeds[rows, columns] = 0
     nearest = cv2.distanceTransform(seeds, cv2.DIST_L2, 5) * (2 / GRID)
     pebble = np.clip(1 - (nearest / 0.115) ** 2, 0, 1)
     fine = smooth_noise(rng, 90, 90)
     roll = smooth_noise(rng, 3, 3)
+    shade = rng.normal(1, 0.06)
     raised = np.zeros_like(X)
     if fault.kind == "blister":  # the finish came off the hide: smooth, pale and domed
         x, y = frame(fault.rng.uniform(-0.6, 0.6, 2), 0.0)
         patch = blob(x, y, fault.rng.uniform(0.19, 0.25), fault.rng)
         raised = 1 - smoothstep(-0.13, 0.05, patch)
     grain = pebble * (1 - raised)
-    surface = background(dyed((1, 1, 1), 0.38 + 0.08 * grain + 0.11 * raised + 0.012 * fine), 0.22)
+    surface = background(
+        dyed((1, 1, 1), shade * (0.37 + 0.10 * grain + 0.13 * raised + 0.02 * roll + 0.012 * fine)),
+        0.22,
+    )
     surface.height = 0.055 * grain + 0.0012 * fine + 0.01 * roll + 0.12 * raised
     surface.body += 1
     if fault.kind == "scar":
-        defects.scratch(surface, fault.rng, (0.72, 0.72, 0.72), width=0.055, gloss=0.1)
+        defects.scratch(surface, fault.rng, (0.66, 0.66, 0.66), width=0.055, gloss=0.1)
     if fault.kind == "crack":
         defects.crack(surface, fault.rng, width=0.045)
     return surface
 
 
 def draw_milled(rng: np.random.Generator, fault: Fault) -> Surface:
-    """Face-milled steel: arcs of the cutter, crossed by its trailing edge. Faults: pores, crack."""
-    cx, cy = rng.normal((0.2, 2.6), 0.1)
-    radius, back = disc(*frame((cx, cy), 0), 0), disc(*frame((cx, -cy), 0), 0)
-    grooves = _lathe(radius, rng, 0.045) + 0.45 * _lathe(back, rng, 0.06)
-    wear = 1 + 0.25 * smooth_noise(rng, 4, 4)
+    """Face-milled steel: arcs of the cutter, crossed by its trailing edge.
+
+    Faults: pores, crack, burnished spot.
+    """
+    x, y = frame((0, 0), rng.uniform(-0.6, 0.6))  # the direction of feed
+    cx, cy = rng.normal((0.2, 2.6), 0.15).tolist()
+    radius, back = disc(x - cx, y - cy, 0), disc(x - cx, y + cy, 0)
+    grooves = _tool_marks(radius, rng, 0.045) + 0.45 * _tool_marks(back, rng, 0.06)
+    grooves *= 1 + 0.25 * smooth_noise(rng, 4, 4)
+    cloud = smooth_noise(rng, 5, 5)
     fine = smooth_noise(rng, 128, 128)
-    grey = 0.52 + 0.05 * grooves * wear + 0.012 * fine
-    surface = background(dyed((1, 1, 1), grey), 0.45)
-    surface.height = 0.0016 * grooves * wear + 0.0006 * fine
+    rubbed = np.zeros_like(X)
+    if fault.kind == "burnish":  # something slid over it and wiped out the tool marks
+        x, y = frame(fault.rng.uniform(-0.6, 0.6, 2), fault.rng.uniform(0, np.pi))
+        patch = blob(x, 1.6 * y, fault.rng.uniform(0.24, 0.32), fault.rng)
+        rubbed = 1 - smoothstep(-0.08, 0.04, patch)
+    grooves *= 1 - rubbed
+    surface = background(dyed((1, 1, 1), 0.5 + 0.07 * grooves + 0.025 * cloud + 0.012 * fine), 0.45)
+    surface.height = 0.0022 * grooves + 0.0006 * fine
+    surface.cover(0.75 * rubbed, (0.70, 0.70, 0.70), 0.6)
     surface.body += 1
     if fault.kind == "pores":
         _porosity(surface, fault.rng)
     if fault.kind == "crack":
-        defects.crack(surface, fault.rng, width=0.035)
+        defects.crack(surface, fault.rng)
     return surface
 
 
-def _lathe(radius: Map, rng: np.random.Generator, feed: float) -> Map:
-    """Tool marks: a ripple with the feed as its period, each pass a little different."""
+def _tool_marks(radius: Map, rng: np.random.Generator, feed: float) -> Map:
+    """A ripple with the feed as its period, each pass a little different."""
     passes = radius / feed + rng.uniform(0, 1)
-    strength = rng.normal(1, 0.35, 128).astype(np.float32)
+    strength = rng.normal(1, 0.5, 128).astype(np.float32)
     index = passes.astype(np.int32) % 128
     return strength[index] * np.sin(2 * np.pi * passes)
 
@@ -198,6 +211,6 @@ def _porosity(surface: Surface, rng: np.random.Generator) -> None:
     pores = np.zeros_like(X)
     for _ in range(int(rng.integers(9, 15))):
         x, y = frame(rng.normal(centre, 0.1), 0.0)
-        pores = np.maximum(pores, inside(blob(x, y, rng.uniform(0.018, 0.045), rng, 0.3)))
-    surface.cover(0.85 * pores, (0.13, 0.13, 0.14), 0.0)
+        pores = np.maximum(pores, inside(blob(x, y, rng.uniform(0.018, 0.04), rng, 0.3)))
+    surface.cover(0.85 * pores, (0.28, 0.28, 0.29), 0.0)
     surface.height -= 0.02 * pores
