@@ -87,7 +87,7 @@ def mini(
 ) -> None:
     """Make the procedural mini data in the four official layouts."""
     from diffad_lib.datasets.mini import make_mini
-    from diffad_lib.runs.experiment import MINI_ROOT
+    from diffad_lib.runs.data import MINI_ROOT
 
     root = root or MINI_ROOT
     make_mini(root, seed)

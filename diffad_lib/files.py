@@ -1,5 +1,6 @@
 """Writing files so that a reader sees the old one or the new one, never half of one."""
 
+import io
 import json
 import math
 import os
@@ -44,6 +45,25 @@ def write_json(path: Path, value: Any) -> None:
     """Write a value as indented JSON, atomically. JSON has no NaN: it becomes null."""
     text = json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False)
     write_atomically(path, lambda temporary: temporary.write_text(text + "\n", encoding="utf-8"))
+
+
+def write_torch(path: Path, content: Any) -> None:
+    """Write what `torch.load` reads, atomically. Takes the size of the file in memory."""
+    import torch  # here, because the commands on data do without it and start faster
+
+    # On a full disk torch.save to a file raises a RuntimeError that does not say so.
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    write_atomically(path, lambda temporary: temporary.write_bytes(buffer.getbuffer()))
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files that a process killed in `write_atomically` left in a folder.
+
+    Call it only where no other process writes.
+    """
+    for leftover in folder.glob(".*-*"):
+        leftover.unlink(missing_ok=True)
 
 
 def _plain(value: Any) -> Any:

@@ -22,7 +22,7 @@ def image_grid(
 ) -> Figure:
     """Pictures in rows; images uint8 or float in [0,1], [N,3,H,W] or [N,1,H,W]."""
     pictures = _pictures(images)
-    rows = -(-len(pictures) // columns)
+    rows = max(1, -(-len(pictures) // columns))
     figure, axes = _picture_axes(rows, columns, title_lines=titles is not None)
     for number, axis in enumerate(axes.flat):
         if number < len(pictures):
@@ -71,19 +71,23 @@ def roc_pr_pro_curves(
 ) -> Figure:
     """ROC, precision–recall and PRO curves; the shaded part of PRO is what AUPRO measures.
 
-    Shapes as in `compute_metrics`. Curves of images are solid, of pixels dashed.
+    Shapes as in `compute_metrics`. Curves of images are solid, of pixels dashed. What is
+    undefined, for want of normal or of defective examples, is left out.
     """
     figure, (roc, pr, pro) = plt.subplots(1, 3, figsize=(11, 3.4), layout="constrained")
     for (scores, truth), name, colour, style in (
         ((image_scores, labels), "images", BLUE, "-"),
         ((anomaly_maps.reshape(-1), masks.reshape(-1)), "pixels", ORANGE, "--"),
     ):
+        if truth.all() or not truth.any():
+            continue
         roc.plot(*_thinned(*roc_curve(scores, truth)), style, color=colour, label=name)
         pr.plot(*_thinned(*pr_curve(scores, truth)), style, color=colour, label=name)
-    fpr, overlap = _thinned(*pro_curve(anomaly_maps, masks))
-    pro.plot(fpr, overlap, "--", color=ORANGE, label="regions")
-    inside = fpr <= fpr_limit
-    pro.fill_between(fpr[inside], overlap[inside], color=ORANGE, alpha=0.2)
+    if masks.any() and not masks.all():
+        fpr, overlap = _thinned(*pro_curve(anomaly_maps, masks))
+        pro.plot(fpr, overlap, "--", color=ORANGE, label="regions")
+        inside = fpr <= fpr_limit
+        pro.fill_between(fpr[inside], overlap[inside], color=ORANGE, alpha=0.2)
     pro.axvline(fpr_limit, color="0.4", lw=0.8)
     pro.annotate(f"limit {fpr_limit:g}", (fpr_limit, 0.03), fontsize=8, color="0.3")
     roc.plot([0, 1], [0, 1], ":", color="0.6", label="chance")
@@ -92,9 +96,12 @@ def roc_pr_pro_curves(
     pro.set(xlabel="false positive rate of pixels", ylabel="mean region overlap", title="PRO")
     for axis in (roc, pr, pro):
         axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
-        axis.legend(
-            frameon=False, fontsize=8, loc="lower right" if axis is not pr else "lower left"
-        )
+        if axis.get_legend_handles_labels()[0]:
+            axis.legend(
+                frameon=False, fontsize=8, loc="lower right" if axis is not pr else "lower left"
+            )
+        else:
+            axis.text(0.5, 0.5, "undefined", ha="center", va="center", color="0.4")
     return figure
 
 

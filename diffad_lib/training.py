@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from diffad_lib.errors import DiffadError
-from diffad_lib.files import write_atomically
+from diffad_lib.files import write_torch
 from diffad_lib.models.detector import Detector
 from diffad_lib.types import TrainingBatch
 
@@ -312,7 +312,7 @@ def _save_checkpoint(
         "optimizer": optimizer.state_dict(),
         "precision": fabric.strategy.precision.state_dict(),
     }
-    write_atomically(path, lambda temporary: torch.save(content, temporary))
+    write_torch(path, content)
 
 
 def _load_checkpoint(

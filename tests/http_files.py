@@ -13,6 +13,7 @@ class Served:
     ranges: bool = True
     drop_after: int | None = None  # bytes of a connection's body, then it is closed
     drops: int = 10**9  # so many connections, then the rest is served whole
+    hold: threading.Event | None = None  # a dropped connection stays open and silent until it
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
 
@@ -59,10 +60,13 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in {"Content-Length": str(len(body)), **served.headers}.items():
             self.send_header(name, value)
         self.end_headers()
-        if served.drop_after is not None and served.drops > 0:
-            served.drops -= 1
-            body = body[: served.drop_after]
-        self.wfile.write(body)
+        if served.drop_after is None or served.drops == 0:
+            self.wfile.write(body)
+            return
+        served.drops -= 1
+        self.wfile.write(body[: served.drop_after])
+        if served.hold:
+            served.hold.wait()
 
     def log_message(self, *_: object) -> None:
         pass

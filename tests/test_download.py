@@ -3,22 +3,24 @@ import hashlib
 import io
 import os
 import signal
+import stat
 import subprocess
 import sys
 import tarfile
+import threading
 import time
 import zipfile
 from dataclasses import replace
 from pathlib import Path
 
-import layout_factory
 import pytest
-from http_files import FileServer, Served
 
-from diffad_lib.datasets.catalog import CATALOG, Archive, CategoryInfo, DatasetInfo
+import layout_factory
+from diffad_lib.datasets.catalog import CATALOG, CategoryInfo, DatasetInfo
 from diffad_lib.datasets.download import download
 from diffad_lib.datasets.verify import verify
 from diffad_lib.errors import DiffadError
+from http_files import FileServer, Served
 
 SIZES = CategoryInfo("object", layout_factory.TRAIN_GOOD, 2, 4)
 DAGM_SIZES = CategoryInfo("texture", layout_factory.TRAIN_GOOD, 2, 4, train_defect=1)
@@ -88,7 +90,6 @@ def test_mvtec_is_downloaded_checked_and_unpacked(server, tmp_path, capfd):
     assert (root / "archives" / "mvtec_anomaly_detection.tar.xz").read_bytes() == data
     assert not list((root / "archives").glob("*.part"))
     assert "mvtec_anomaly_detection.tar.xz: 100%" in capfd.readouterr().err  # progress
-    assert list((root / "mvtec").iterdir())[0].stat().st_mode & 0o077 != 0  # readable by others
 
 
 def test_a_complete_dataset_is_not_fetched_again(server, tmp_path):
@@ -257,9 +258,7 @@ def test_without_range_support_a_dropped_download_starts_again(server, tmp_path,
     assert (tmp_path / "root" / "archives" / "mvtec_anomaly_detection.tar.xz").read_bytes() == data
 
 
-def test_a_download_that_never_ends_is_given_up_and_its_part_is_kept(
-    server, tmp_path, no_waiting
-):
+def test_a_download_that_never_ends_is_given_up_and_its_part_is_kept(server, tmp_path, no_waiting):
     data = mvtec_archive(tmp_path)
     info = dataset("mvtec", data, server.url("a"))
     server.files["a"] = Served(data, ranges=False, drop_after=1000)
@@ -277,24 +276,34 @@ def test_a_download_that_never_ends_is_given_up_and_its_part_is_kept(
 
 
 def test_a_killed_download_leaves_a_part_that_the_next_one_finishes(server, tmp_path):
-    data = os.urandom(400_000) + mvtec_archive(tmp_path)  # what it holds does not matter yet
-    server.files["a"] = Served(data, drop_after=200_000)
-    root = tmp_path / "root"
+    (tmp_path / "source" / "mvtec").mkdir(parents=True)
+    (tmp_path / "source" / "mvtec" / "noise").write_bytes(os.urandom(3_000_000))
+    data = mvtec_archive(tmp_path)
+    root, hold = tmp_path / "root", threading.Event()
+    server.files["a"] = Served(data, drop_after=2_500_000, drops=1, hold=hold)
     code = (
-        "import sys; from pathlib import Path\n"
-        "from diffad_lib.datasets import download as module\n"
-        "from test_download import dataset\n"
-        "module.time.sleep = lambda _: __import__('time').sleep(60)\n"
-        "module.download(dataset('mvtec', None, sys.argv[1]), Path(sys.argv[2]))\n"
+        "import sys; from pathlib import Path; from test_download import dataset, download\n"
+        "download(dataset('mvtec', None, sys.argv[1]), Path(sys.argv[2]))"
     )
-    server.files["a"].headers["Content-Length"] = str(len(data))
-    tests = str(Path(__file__).parent)
     process = subprocess.Popen(
         [sys.executable, "-c", code, server.url("a"), str(root)],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([tests, *sys.path])},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
     )
     part = root / "archives" / "mvtec_anomaly_detection.tar.xz.part"
-    ...
+    deadline = time.monotonic() + 60
+    while not (part.exists() and part.stat().st_size >= 1_000_000):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    hold.set()
+    assert not part.with_suffix("").exists()
+    have = part.stat().st_size
+
+    download(dataset("mvtec", data, server.url("a")), root)
+    assert server.requests[1:] == [("a", f"bytes={have}-")]
+    assert part.with_suffix("").read_bytes() == data
+    assert not part.exists()
 
 
 def test_a_part_of_another_file_is_thrown_away(server, tmp_path):
@@ -308,3 +317,221 @@ def test_a_part_of_another_file_is_thrown_away(server, tmp_path):
     assert [wanted for _, wanted in server.requests] == ["bytes=500-", None]
     assert not part.exists()
     assert (tmp_path / "root" / "mvtec" / "bottle").is_dir()
+
+
+def test_a_part_that_is_whole_already_needs_no_byte(server, tmp_path):
+    data = mvtec_archive(tmp_path)
+    server.files["a"] = Served(data)
+    info = dataset("mvtec", data, server.url("a"))
+    placed = place(tmp_path / "root", info, data)
+    placed.rename(placed.with_name(f"{placed.name}.part"))
+    download(info, tmp_path / "root")
+    assert server.requests == [("a", f"bytes={len(data)}-")]
+    assert placed.read_bytes() == data
+
+
+def test_a_part_longer_than_the_file_is_thrown_away(server, tmp_path, no_waiting):
+    data = mvtec_archive(tmp_path)
+    server.files["a"] = Served(data)
+    info = dataset("mvtec", data, server.url("a"))
+    placed = place(tmp_path / "root", info, data + b"more")
+    placed.rename(placed.with_name(f"{placed.name}.part"))
+    download(info, tmp_path / "root")
+    assert placed.read_bytes() == data
+
+
+def test_a_corrupted_download_never_gets_the_final_name(server, tmp_path):
+    data = mvtec_archive(tmp_path)
+    damaged = bytearray(data)
+    damaged[len(data) // 2] ^= 1
+    server.files["damaged"], server.files["whole"] = Served(bytes(damaged)), Served(data)
+    urls = server.url("damaged"), server.url("whole")
+    with pytest.raises(DiffadError, match=r"damaged: wrong checksum.* put it at"):
+        download(dataset("mvtec", data, urls[0]), tmp_path / "root")
+    assert files_below(tmp_path / "root") == {"archives/.mvtec.lock"}
+
+    download(dataset("mvtec", data, *urls), tmp_path / "root")
+    assert (tmp_path / "root" / "mvtec" / "bottle").is_dir()
+
+
+def unpack_only(tmp_path: Path, data: bytes, key: str = "mvtec") -> DatasetInfo:
+    """An entry without checksum whose archive has been placed: only unpacking can object."""
+    info = dataset(key, None)
+    place(tmp_path / "root", info, data)
+    return info
+
+
+@pytest.mark.parametrize("mode", ["w:xz", "w:gz", "w:bz2", "w"])
+@pytest.mark.parametrize("share", [0.3, 0.8])
+def test_a_truncated_archive_leaves_nothing_behind(tmp_path, mode, share):
+    mvtec_archive(tmp_path)
+    data = tar_of(tmp_path / "source" / "mvtec", mode)
+    info = unpack_only(tmp_path, data[: int(share * len(data))])
+    with pytest.raises(DiffadError, match=r"archives/\S+ is damaged or not a plain") as caught:
+        download(info, tmp_path / "root")
+    assert "\n" not in str(caught.value)
+    assert not files_below(tmp_path / "root" / "mvtec")
+
+
+@pytest.mark.parametrize("mode", ["w:xz", "w:gz", "w:bz2"])
+def test_one_changed_byte_in_a_compressed_tar_is_noticed(tmp_path, mode):
+    (tmp_path / "source" / "mvtec" / "bottle").mkdir(parents=True)
+    (tmp_path / "source" / "mvtec" / "bottle" / "noise").write_bytes(os.urandom(200_000))
+    data = bytearray(tar_of(tmp_path / "source" / "mvtec", mode))
+    data[len(data) // 2] ^= 1
+    info = unpack_only(tmp_path, bytes(data))
+    with pytest.raises(DiffadError, match="is damaged or not a plain"):
+        download(info, tmp_path / "root")
+    assert not files_below(tmp_path / "root" / "mvtec")
+
+
+def test_a_damaged_zip_leaves_nothing_behind(tmp_path):
+    mvtec_archive(tmp_path)
+    data = bytearray(zip_of(tmp_path / "source" / "mvtec"))
+    data[200] ^= 255
+    for broken in (bytes(data), bytes(data[:-3000]), b"<html>log in first</html>", b""):
+        info = unpack_only(tmp_path, broken)
+        with pytest.raises(DiffadError, match="is damaged or not a plain"):
+            download(info, tmp_path / "root")
+        assert not files_below(tmp_path / "root" / "mvtec")
+
+
+def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, link
+    info.size = 4 if kind == tarfile.REGTYPE else 0
+    return info
+
+
+@pytest.mark.parametrize(
+    "evil",
+    [
+        [member("../evil.txt")],
+        [member("bottle/../../../evil.txt")],
+        [member("TMP/evil.txt")],  # TMP stands for an absolute path
+        [member("C:\\evil.txt")],
+        [member("..\\evil.txt")],
+        [member("bottle/out", tarfile.SYMTYPE, ".."), member("bottle/out/evil.txt")],
+        [member("bottle/out", tarfile.SYMTYPE, "/")],
+        [member("bottle/out", tarfile.LNKTYPE, "../../secret")],
+        [member("bottle/out", tarfile.FIFOTYPE)],
+    ],
+    ids=lambda members: f"{members[0].name}-{members[0].linkname}",
+)
+def test_a_malicious_tar_writes_nothing(tmp_path, evil):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        archive.addfile(member("bottle/train/good/000.png"), io.BytesIO(b"good"))
+        for info in evil:
+            named = info.replace(name=info.name.replace("TMP", str(tmp_path)), deep=False)
+            archive.addfile(named, io.BytesIO(b"evil"))
+    info = unpack_only(tmp_path, buffer.getvalue())
+    before = files_below(tmp_path)
+    with pytest.raises(DiffadError, match=r"archives/\S+: its member .* nothing was unpacked"):
+        download(info, tmp_path / "root")
+    assert files_below(tmp_path) - before == {"root/archives/.mvtec.lock"}
+
+
+@pytest.mark.parametrize("name", ["../evil.txt", "TMP/evil.txt", "bottle/../../e.txt", "C:/evil"])
+def test_a_malicious_zip_writes_nothing(tmp_path, name):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("bottle/train/good/000.png", "good")
+        archive.writestr(name.replace("TMP", str(tmp_path)), "evil")
+    info = unpack_only(tmp_path, buffer.getvalue())
+    before = files_below(tmp_path)
+    with pytest.raises(DiffadError, match="leads outside its folder"):
+        download(info, tmp_path / "root")
+    assert files_below(tmp_path) - before == {"root/archives/.mvtec.lock"}
+
+
+def test_a_link_in_a_zip_is_refused(tmp_path):
+    link = zipfile.ZipInfo("bottle/out")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(link, "/etc/passwd")
+    info = unpack_only(tmp_path, buffer.getvalue())
+    with pytest.raises(DiffadError, match="is a link"):
+        download(info, tmp_path / "root")
+
+
+def test_an_archive_of_something_else_is_named(tmp_path):
+    (tmp_path / "other" / "cats").mkdir(parents=True)
+    (tmp_path / "other" / "cats" / "1.txt").write_text("miaow")
+    info = unpack_only(tmp_path, zip_of(tmp_path / "other"))
+    with pytest.raises(DiffadError, match=r"holds no folder bottle, carpet.*another archive"):
+        download(info, tmp_path / "root")
+    assert not files_below(tmp_path / "root" / "mvtec")
+
+
+def test_an_interrupted_unpacking_leaves_no_half_category_and_can_be_repeated(
+    tmp_path, monkeypatch
+):
+    data = mvtec_archive(tmp_path)
+    info = unpack_only(tmp_path, data)
+    copies = iter(range(8))  # the archive holds more files
+
+    def copy_some(source, target, length):
+        if next(copies, None) is None:
+            os.kill(os.getpid(), signal.SIGINT)
+        target.write(source.read())
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("shutil.copyfileobj", copy_some)
+        download(info, tmp_path / "root")
+    assert not files_below(tmp_path / "root" / "mvtec")
+
+    leftover = tmp_path / "root" / "mvtec" / ".unpacking" / "bottle"  # what kill -9 leaves
+    leftover.mkdir(parents=True)
+    (leftover / "half.png").write_bytes(b"half")
+    download(info, tmp_path / "root")
+    assert_same_files(tmp_path / "root" / "mvtec", tmp_path / "source" / "mvtec")
+
+
+def test_too_small_a_disk_is_told_before_the_first_byte(server, tmp_path):
+    server.files["a"] = Served(b"", headers={"Content-Length": str(10**18)})
+    info = dataset("mvtec", None, server.url("a"))
+    with pytest.raises(
+        DiffadError, match=r"archives: 2200000000\.0 GB are needed to download and unpack mvtec"
+    ):
+        download(info, tmp_path / "root")
+    assert not list((tmp_path / "root" / "archives").glob("*.part"))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this machine")
+def test_a_disk_that_fills_up_is_one_clear_line(server, tmp_path):
+    data = mvtec_archive(tmp_path)
+    server.files["a"] = Served(data)
+    info = dataset("mvtec", data, server.url("a"))
+    part = tmp_path / "root" / "archives" / f"{info.archives[0].filename}.part"
+    part.parent.mkdir(parents=True)
+    part.symlink_to("/dev/full")
+    with pytest.raises(DiffadError, match=r"No space left on device.*free some space"):
+        download(info, tmp_path / "root")
+
+
+def test_a_data_root_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "root").write_text("a file, not a folder")
+    with pytest.raises(DiffadError, match=r"root.* cannot be read or written"):
+        download(dataset("mvtec", None), tmp_path / "root")
+
+
+def test_two_downloads_of_one_dataset_do_not_meet(server, tmp_path):
+    data = mvtec_archive(tmp_path)
+    server.files["a"] = Served(data)
+    lock = tmp_path / "root" / "archives" / ".mvtec.lock"
+    lock.parent.mkdir(parents=True)
+    with lock.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_SH)
+        with pytest.raises(DiffadError, match="another process downloads this dataset"):
+            download(dataset("mvtec", data, server.url("a")), tmp_path / "root")
+    assert server.requests == []
+
+
+def test_a_category_that_the_archive_lacks_is_named(tmp_path):
+    data = mvtec_archive(tmp_path, ("bottle",))
+    info = unpack_only(tmp_path, data)
+    lines = []
+    download(info, tmp_path / "root", lines.append)
+    assert lines[-1].endswith("mvtec still lacks carpet")

@@ -148,6 +148,8 @@ def _tar_files(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
                 raise _unsafe(archive, member.name, "is a link or a device")
             if member.isfile():
                 yield member.name, opened.extractfile(member)
+        while opened.fileobj.read(1 << 20):  # to the end, where gzip has its checksum
+            pass
 
 
 def _require_inside(archive: Path, name: str) -> None:

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from diffad_lib.errors import DiffadError
-from diffad_lib.files import write_atomically, write_json
+from diffad_lib.files import write_atomically, write_json, write_torch
 from diffad_lib.models import DETECTORS, build_detector
 from diffad_lib.models.detector import Detector
 from diffad_lib.models.diffusionad import DiffusionAD
@@ -72,8 +72,8 @@ def load_draem(reconstructive: Path, discriminative: Path, image_size: int = 256
 
 def export_draem(detector: Draem, reconstructive: Path, discriminative: Path) -> None:
     """Write the pair of files that VitjanZ/DRAEM's test_DRAEM.py loads; they expect BGR again."""
-    _save(_swapped(_portable_state(detector.reconstruction)), reconstructive)
-    _save(_swapped(_portable_state(detector.segmentation)), discriminative)
+    write_torch(reconstructive, _swapped(_portable_state(detector.reconstruction)))
+    write_torch(discriminative, _swapped(_portable_state(detector.segmentation)))
 
 
 def load_diffusionad(path: Path) -> DiffusionAD:
@@ -119,7 +119,7 @@ def export_diffusionad(detector: DiffusionAD, path: Path, epoch: int = 0) -> Non
         "seg_model_state_dict": _portable_state(detector.segmentation),
         "args": args,
     }
-    _save(checkpoint, path)
+    write_torch(path, checkpoint)
 
 
 def save_detector(detector: Detector, folder: Path) -> None:
@@ -215,7 +215,3 @@ def _swapped(state: StateDict) -> StateDict:
         elif name.startswith("decoder.fin_out."):
             swapped[name] = value.flip(0)  # [3,width,3,3] and [3]
     return swapped
-
-
-def _save(content: dict[str, Any], path: Path) -> None:
-    write_atomically(path, lambda temporary: torch.save(content, temporary))

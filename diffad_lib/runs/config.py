@@ -14,7 +14,7 @@ from diffad_lib.runs.presets import PRESETS, variant_overrides
 Dataset = Literal["mvtec", "visa", "dagm", "mpdd", "custom"]
 Method = Literal["autoencoder", "draem", "diffusionad"]
 Budget = Literal["mini", "laptop", "paper"]
-Precision = Literal["32", "bf16-mixed", "16-mixed"]
+Precision = Literal["auto", "32", "bf16-mixed", "16-mixed"]  # auto: bf16 where it is fast
 LrSchedule = Literal["constant", "paper-steps", "code-steps", "cosine", "cosine-10"]
 Foreground = Literal["none", "auto", "rembg"]
 

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from diffad_lib.datasets.mini import make_mini
 from diffad_lib.runs.config import build_config
-from diffad_lib.runs.experiment import MINI_ROOT
+from diffad_lib.runs.data import MINI_ROOT
 from diffad_lib.runs.notebook import run
 from diffad_lib.runs.summary import metrics_table
 

@@ -12,33 +12,30 @@ import torch
 from lightning_fabric import Fabric
 
 from diffad_lib.batches import SyntheticBatches
-from diffad_lib.datasets.catalog import Kind, category_kind
-from diffad_lib.datasets.images import ImageStack, load_split
-from diffad_lib.datasets.layouts import list_samples
-from diffad_lib.datasets.mini import MINI_CATEGORIES, make_mini
-from diffad_lib.errors import DiffadError
+from diffad_lib.datasets.catalog import Kind
+from diffad_lib.datasets.images import ImageStack
 from diffad_lib.evaluation import Predictions, predict_all
-from diffad_lib.files import write_json
+from diffad_lib.files import remove_leftovers, write_json
 from diffad_lib.metrics import Metric, compute_metrics, image_auroc, pixel_auroc
 from diffad_lib.models import build_detector
 from diffad_lib.models.detector import Detector
 from diffad_lib.models.official import save_detector
 from diffad_lib.runs.config import RunConfig
+from diffad_lib.runs.data import data_kind, load_data
 from diffad_lib.runs.record import (
+    CONFIG_NAME,
     RECORD_NAME,
+    check_same_settings,
     device_facts,
     git_state,
     package_versions,
     peak_memory,
-    project_root,
+    settings,
 )
 from diffad_lib.synthesis.foreground import automatic_masks, isnet_masks, load_mask_folder
 from diffad_lib.synthesis.synthesizer import SynthesisRecipe, Synthesizer
 from diffad_lib.synthesis.textures import builtin_textures, load_texture_folder
 from diffad_lib.training import CHECKPOINT_NAME, TrainingPlan, TrainingResult, train
-
-_FABRIC_PRECISION = {"32": "32-true", "bf16-mixed": "bf16-mixed", "16-mixed": "16-mixed"}
-MINI_ROOT = project_root() / "data" / "mini"
 
 
 @dataclass(frozen=True)
@@ -61,9 +58,7 @@ def prepare(config: RunConfig) -> Experiment:
     Raises DiffadError for data that is missing or damaged.
     """
     started = time.monotonic()
-    fabric = Fabric(
-        accelerator=config.device, devices=1, precision=_FABRIC_PRECISION[config.precision]
-    )
+    fabric = make_fabric(config)
     train_stack, test_stack = load_data(config)
     kind = data_kind(config)
     synthesizer = Synthesizer(
@@ -101,33 +96,22 @@ def prepare(config: RunConfig) -> Experiment:
     )
 
 
-def load_data(config: RunConfig) -> tuple[ImageStack, ImageStack]:
-    """Training images (normal only) and test images of the category, at the run's size."""
-    samples = list_samples(config.dataset, config.category, data_root(config))
-    parts = []
-    for split in ("train", "test"):
-        chosen = [sample for sample in samples if sample.split == split]
-        if not chosen:
-            raise DiffadError(
-                f"{config.dataset}/{config.category}: no {split} images; check --data-root"
-            )
-        parts.append(load_split(chosen, config.image_size))
-    return parts[0], parts[1]
+def make_fabric(config: RunConfig) -> Fabric:
+    """Device and precision of a run; "auto" takes bf16 where the hardware computes in it."""
+    precision = config.precision
+    if precision == "auto":
+        fabric = Fabric(accelerator=config.device, devices=1)
+        precision = "bf16-mixed" if _computes_bf16(fabric.device) else "32"
+    full = "32-true" if precision == "32" else precision
+    return Fabric(accelerator=config.device, devices=1, precision=full)
 
 
-def data_root(config: RunConfig) -> Path:
-    """The folder with the data; without one in the configuration, the mini data (made once)."""
-    if config.data_root is not None:
-        return config.data_root
-    make_mini(MINI_ROOT)
-    return MINI_ROOT
-
-
-def data_kind(config: RunConfig) -> Kind:
-    """ "texture" or "object"."""
-    if config.data_root is None:
-        return MINI_CATEGORIES[config.dataset, config.category]
-    return category_kind(config.dataset, config.category)
+def _computes_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    # PyTorch has no public name for these two.
+    fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return device.type == "cpu" and fast
 
 
 def training_plan(config: RunConfig, image_count: int, networks: Iterable[str]) -> TrainingPlan:
@@ -155,8 +139,13 @@ def training_plan(config: RunConfig, image_count: int, networks: Iterable[str]) 
 
 
 def train_experiment(experiment: Experiment) -> TrainingResult:
-    """Train, with checkpoints in the run folder; an interrupted run goes on from there."""
+    """Train, with checkpoints in the run folder; an interrupted run goes on from there.
+
+    Raises DiffadError if the folder holds a run with other settings, and as `train`.
+    """
     config = experiment.config
+    check_same_settings(config)
+    write_json(config.run_folder / CONFIG_NAME, settings(config))
     select_every = None
     if config.select_on_test_epochs is not None:
         per_epoch = max(1, len(experiment.train.images) // config.batch_size)
@@ -209,7 +198,7 @@ def finish(
     record = {
         "schema": 1,
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "config": config.model_dump(mode="json"),
+        "config": settings(config),
         "data": {
             split: {"images": len(stack.samples), "fingerprint": stack.fingerprint}
             for split, stack in (("train", experiment.train), ("test", experiment.test))
@@ -217,7 +206,8 @@ def finish(
         | {"test_defects": int(labels(experiment.test).sum())},
         "git": git_state(),
         "versions": package_versions(),
-        "device": device_facts(experiment.fabric.device),
+        "device": device_facts(experiment.fabric.device)
+        | {"precision": experiment.fabric.strategy.precision.precision},
         "seconds": {
             "prepare": experiment.prepared_seconds,
             "train": training.seconds,
@@ -245,7 +235,9 @@ def finish(
         ],
     }
     write_json(folder / RECORD_NAME, record)
-    (folder / CHECKPOINT_NAME).unlink(missing_ok=True)
+    for name in (CHECKPOINT_NAME, CONFIG_NAME):
+        (folder / name).unlink(missing_ok=True)
+    remove_leftovers(folder)
     return folder / RECORD_NAME
 
 

@@ -1,5 +1,6 @@
 """Headless runs: check, execute notebook 08 with papermill, leave a complete run folder."""
 
+import contextlib
 import logging
 import sys
 import warnings
@@ -7,16 +8,37 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import papermill
+from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
 from diffad_lib.errors import DiffadError
 from diffad_lib.runs.config import RunConfig
-from diffad_lib.runs.record import RECORD_NAME, project_root, read_record
+from diffad_lib.runs.data import check_inputs
+from diffad_lib.runs.record import (
+    RECORD_NAME,
+    check_same_settings,
+    project_root,
+    read_record,
+    settings,
+)
 
 # Sockets in the file system: no open port, and no warning about one.
 _LOCAL_KERNEL = Config({"KernelManager": {"transport": "ipc"}})
 RUN_NOTEBOOK = "08_train_and_evaluate.ipynb"
+PARAMETERS = (
+    "dataset",
+    "category",
+    "method",
+    "budget",
+    "seed",
+    "data_root",
+    "textures",
+    "runs_dir",
+    "variants",
+    "overrides",
+    "max_train_seconds",
+)
 
 
 def run(config: RunConfig, stream: TextIO | None = None) -> dict[str, Any]:
@@ -27,31 +49,23 @@ def run(config: RunConfig, stream: TextIO | None = None) -> dict[str, Any]:
     with its traceback stays in the run folder as `failed.ipynb`, and a DiffadError tells why.
     """
     folder = config.run_folder.absolute()
-    if (folder / RECORD_NAME).exists():
-        return _finished(config, folder)
+    output, record = folder / "notebook.ipynb", folder / RECORD_NAME
+    check_same_settings(config)
+    # A process killed between the record and the end of the notebook leaves both.
+    if record.exists() and not _partial(output).exists():
+        return read_record(record)
+    check_inputs(config)
     notebook = project_root() / "notebooks" / RUN_NOTEBOOK
     if not notebook.exists():
         raise DiffadError(f"{notebook}: not found; run diffad from a checkout of the project")
-    execute(notebook, folder / "notebook.ipynb", parameters(config), stream)
-    return read_record(folder / RECORD_NAME)
+    execute(notebook, output, parameters(config), stream)
+    return read_record(record)
 
 
 def parameters(config: RunConfig) -> dict[str, Any]:
     """The parameters cell of notebook 08 for a configuration, as literals."""
-    absolute = {
-        name: str(Path(value).absolute()) if (value := getattr(config, name)) is not None else None
-        for name in ("data_root", "textures", "runs_dir")
-    }
-    return absolute | {
-        "dataset": config.dataset,
-        "category": config.category,
-        "method": config.method,
-        "budget": config.budget,
-        "seed": config.seed,
-        "variants": list(config.variants),
-        "overrides": list(config.overrides),
-        "max_train_seconds": config.max_train_seconds,
-    }
+    values = settings(config)
+    return {name: values[name] for name in PARAMETERS}
 
 
 def execute(
@@ -62,7 +76,7 @@ def execute(
     Raises DiffadError: the message of a DiffadError raised in a cell, or the cell and error.
     """
     stream = stream or sys.stdout
-    partial = output.with_name(f".{output.name}.partial.ipynb")
+    partial = _partial(output)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         with warnings.catch_warnings():
@@ -79,6 +93,8 @@ def execute(
                 config=_LOCAL_KERNEL,
             )
     except OSError as error:
+        with contextlib.suppress(OSError):  # the one on hand says what is wrong
+            partial.unlink()
         raise DiffadError(
             f"{output.parent}: cannot be written ({error.strerror or error}); "
             "free some space or choose another --runs-dir"
@@ -89,26 +105,22 @@ def execute(
         if error.ename == "DiffadError":
             raise DiffadError(error.evalue) from error
         raise DiffadError(
-            f"{failed}: cell {error.exec_count} failed with {error.ename}: {error.evalue}"
+            f"{failed}: cell {error.exec_count} failed with {error.ename}: {_first_line(error)}"
+        ) from error
+    except DeadKernelError as error:
+        partial.replace(output.with_name("failed.ipynb"))
+        raise DiffadError(
+            f"{output.parent}: the process that computes died, most often for lack of memory; "
+            "lower batch_size or image_size with --set"
         ) from error
     output.with_name("failed.ipynb").unlink(missing_ok=True)
     partial.replace(output)
 
 
-def _finished(config: RunConfig, folder: Path) -> dict[str, Any]:
-    """The record of a complete run with the same settings; an error if they differ."""
-    record = read_record(folder / RECORD_NAME)
-    wanted = config.model_dump(mode="json")
-    differing = [
-        key
-        for key, value in wanted.items()
-        if key != "runs_dir" and record["config"].get(key) != value
-    ]
-    if differing:
-        key = differing[0]
-        raise DiffadError(
-            f"{folder}: holds a run with another {key} "
-            f"({record['config'].get(key)!r}, now {wanted[key]!r}); "
-            "move it away or choose another --runs-dir"
-        )
-    return record
+def _partial(output: Path) -> Path:
+    """Where papermill writes a notebook while its cells run."""
+    return output.with_name(f".{output.name}.partial.ipynb")
+
+
+def _first_line(error: PapermillExecutionError) -> str:
+    return next(iter(str(error.evalue).splitlines()), "no message")

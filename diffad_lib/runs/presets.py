@@ -10,7 +10,12 @@ from diffad_lib.errors import DiffadError, nearest
 # `laptop`, `mini`: chosen on held-out normal images with synthetic anomalies (docs/recipes.md).
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "paper": {
-        "autoencoder": {"epochs": 700, "base_width": 64, "channels_last": True},
+        "autoencoder": {
+            "epochs": 700,
+            "base_width": 64,
+            "anomaly_probability": 0.0,  # it reads the normal images only
+            "channels_last": True,
+        },
         "draem": {
             "epochs": 700,
             "lr_schedule": "paper-steps",
@@ -30,40 +35,52 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         },
     },
     "laptop": {
-        "autoencoder": {"steps": 2000, "image_size": 128, "base_width": 32},
-        "draem": {
-            "steps": 3000,
+        "autoencoder": {
+            "steps": 1500,
             "image_size": 128,
             "base_width": 32,
+            "learning_rate": 1e-3,
+            "lr_schedule": "cosine",
+            "precision": "auto",
+            "channels_last": True,
+            "anomaly_probability": 0.0,
+        },
+        "draem": {
+            "steps": 1500,
+            "image_size": 128,
+            "base_width": 16,
             "segmentation_width": 16,
             "learning_rate": 1e-3,
             "lr_schedule": "cosine",
             "warmup_fraction": 0.05,
+            "precision": "auto",
+            "channels_last": True,
         },
         "diffusionad": {
-            "steps": 3000,
+            "steps": 1500,
             "image_size": 64,
-            "base_width": 32,
+            "base_width": 16,
             "segmentation_width": 16,
             "channel_multipliers": (1, 2, 2),
             "residual_blocks": 1,
             "attention_resolutions": (8,),
-            "learning_rate": 5e-4,
-            "segmentation_learning_rate": 1e-3,
+            "learning_rate": 1e-3,
             "lr_schedule": "cosine",
             "warmup_fraction": 0.05,
             "beta_min": 0.2,
             "foreground": "auto",
             "self_augmentation_probability": 0.5,
+            "precision": "auto",
+            "channels_last": True,
         },
     },
 }
+# The mini budget is the laptop budget, smaller; 32-bit, so that figures repeat on other CPUs.
+_MINI = {"image_size": 64, "precision": "32", "bootstrap_samples": 200}
 PRESETS["mini"] = {
-    "autoencoder": PRESETS["laptop"]["autoencoder"]
-    | {"steps": 200, "image_size": 64, "bootstrap_samples": 200},
-    "draem": PRESETS["laptop"]["draem"]
-    | {"steps": 300, "image_size": 64, "bootstrap_samples": 200},
-    "diffusionad": PRESETS["laptop"]["diffusionad"] | {"steps": 300, "bootstrap_samples": 200},
+    "autoencoder": PRESETS["laptop"]["autoencoder"] | _MINI | {"steps": 200},
+    "draem": PRESETS["laptop"]["draem"] | _MINI | {"steps": 300},
+    "diffusionad": PRESETS["laptop"]["diffusionad"] | _MINI | {"steps": 300},
 }
 
 

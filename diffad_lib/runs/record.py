@@ -12,8 +12,10 @@ from typing import Any
 import torch
 
 from diffad_lib.errors import DiffadError
+from diffad_lib.runs.config import RunConfig
 
 RECORD_NAME = "record.json"
+CONFIG_NAME = "config.json"  # beside the checkpoint of a run that is not finished
 _PACKAGES = (
     "torch",
     "lightning-fabric",
@@ -28,12 +30,51 @@ _PACKAGES = (
 
 def read_record(path: Path) -> dict[str, Any]:
     """A run's record; raises DiffadError when the file is missing or damaged."""
+    record = _read_json(path)
+    absent = [key for key in ("config", "metrics", "seconds") if key not in record]
+    if absent:
+        raise DiffadError(f"{path}: lacks {absent[0]}; delete it to run again")
+    return record
+
+
+def settings(config: RunConfig) -> dict[str, Any]:
+    """Every effective parameter, as JSON; folders are absolute, as they tell one run's from
+    another's wherever it is started."""
+    folders = {
+        name: str(path.absolute()) if (path := getattr(config, name)) is not None else None
+        for name in ("data_root", "textures", "runs_dir")
+    }
+    return config.model_dump(mode="json") | folders
+
+
+def check_same_settings(config: RunConfig) -> None:
+    """Raise DiffadError that names the key if the run folder holds a run with other settings.
+
+    The folder's name tells most settings, but not where the data lie or the preset's numbers.
+    """
+    folder = config.run_folder
+    if (folder / RECORD_NAME).exists():
+        held = read_record(folder / RECORD_NAME)["config"]
+    elif (folder / CONFIG_NAME).exists():
+        held = _read_json(folder / CONFIG_NAME)
+    else:
+        return
+    for key, value in settings(config).items():
+        if key != "runs_dir" and held.get(key) != value:
+            raise DiffadError(
+                f"{folder}: holds a run with another {key} ({held.get(key)!r}, now {value!r}); "
+                "move it away or choose another --runs-dir"
+            )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
-        raise DiffadError(
-            f"{path}: not a readable run record ({error}); delete it to run again"
-        ) from None
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DiffadError(f"{path}: cannot be read ({error}); delete it to run again") from None
+    if not isinstance(content, dict):
+        raise DiffadError(f"{path}: holds no JSON object; delete it to run again")
+    return content
 
 
 def project_root() -> Path:

@@ -20,19 +20,20 @@ def metrics_table(records: Iterable[dict[str, Any]]) -> Table:
         title="Metrics, with 95 % bootstrap intervals over test images below them",
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
+        show_edge=False,
     )
     table.add_column("category", no_wrap=True)
     table.add_column("method", no_wrap=True)
-    for heading in (*_METRICS.values(), "train s", "total s"):
-        table.add_column(heading, justify="right", min_width=5)
+    for heading in _METRICS.values():
+        table.add_column(heading, justify="right", width=len("0.93–0.97"))
+    table.add_column("train, total s", justify="right", width=7)
     for record in records:
         config = record["config"]
         table.add_row(
             f"{config['dataset']}/\n{config['category']}",
             config["method"],
             *(_with_interval(record["metrics"][name]) for name in _METRICS),
-            f"{record['seconds']['train']:.0f}",
-            f"{record['seconds']['total']:.0f}",
+            f"{record['seconds']['train']:.0f}, {record['seconds']['total']:.0f}",
         )
     return table
 

@@ -23,14 +23,21 @@ def load_texture_folder(folder: Path, size: int, cache_dir: Path | None = None) 
     Folders may be nested in any way (DTD: images/CLASS/*.jpg). Raises DiffadError for a folder
     that is missing or holds no image, and for an image that cannot be used.
     """
+    samples = [Sample(path, None, 0, GOOD, "train") for path in texture_files(folder)]
+    return load_split(samples, size, cache_dir).images
+
+
+def texture_files(folder: Path) -> list[Path]:
+    """All image files below a folder, in natural order.
+
+    Raises DiffadError for a folder that is missing or holds no image.
+    """
     if not folder.is_dir():
         raise DiffadError(f"{folder}: no such folder; --textures needs a folder of images")
     paths = [path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES]
     if not paths:
         raise DiffadError(f"{folder}: holds no image; --textures needs a folder of images")
-    paths.sort(key=lambda path: natural_key(path.relative_to(folder).as_posix()))
-    samples = [Sample(path, None, 0, GOOD, "train") for path in paths]
-    return load_split(samples, size, cache_dir).images
+    return sorted(paths, key=lambda path: natural_key(path.relative_to(folder).as_posix()))
 
 
 @lru_cache(maxsize=2)

@@ -43,7 +43,7 @@ def draw_weave(rng: np.random.Generator, fault: Fault) -> Surface:
     warp, weft = u.astype(np.int32), v.astype(np.int32)
     lift = _over(warp, v)
     if fault.kind == "pulled_thread":  # it floats on the weft instead of dipping under it
-        lift = np.where(_stretch(fault.rng, u, v), np.float32(1.7), lift)
+        lift = np.where(_stretch(fault.rng, u, v), np.float32(2.1), lift)
     warp_height, warp_side = _yarn(u - np.floor(u), girth[0][warp], lift)
     weft_height, weft_side = _yarn(v - np.floor(v), girth[1][weft], -_over(weft, u))
     if fault.kind == "missing_thread":

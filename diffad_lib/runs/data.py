@@ -1,0 +1,62 @@
+"""The data of a run: where it lies, what is in it, and early checks that it is there."""
+
+from pathlib import Path
+
+from diffad_lib.datasets.catalog import Kind, category_kind
+from diffad_lib.datasets.images import ImageStack, load_split
+from diffad_lib.datasets.layouts import list_samples
+from diffad_lib.datasets.mini import MINI_CATEGORIES, make_mini
+from diffad_lib.datasets.samples import Sample
+from diffad_lib.errors import DiffadError
+from diffad_lib.runs.config import RunConfig
+from diffad_lib.runs.record import project_root
+from diffad_lib.synthesis.textures import texture_files
+
+MINI_ROOT = project_root() / "data" / "mini"
+
+
+def check_inputs(config: RunConfig) -> None:
+    """Look for everything that a run reads, without decoding an image.
+
+    Raises DiffadError that names what is missing or does not fit together.
+    """
+    _splits(config)
+    if config.textures is not None:
+        texture_files(config.textures)
+    if config.foreground_folder is not None and not config.foreground_folder.is_dir():
+        raise DiffadError(f"{config.foreground_folder}: no such folder; mend foreground_folder")
+
+
+def load_data(config: RunConfig) -> tuple[ImageStack, ImageStack]:
+    """Training images (normal only) and test images of the category, at the run's size."""
+    train, test = _splits(config)
+    return load_split(train, config.image_size), load_split(test, config.image_size)
+
+
+def data_root(config: RunConfig) -> Path:
+    """The folder with the data; without one in the configuration, the mini data (made once)."""
+    if config.data_root is not None:
+        return config.data_root
+    make_mini(MINI_ROOT)
+    return MINI_ROOT
+
+
+def data_kind(config: RunConfig) -> Kind:
+    """ "texture" or "object"."""
+    if config.data_root is None:
+        return MINI_CATEGORIES[config.dataset, config.category]
+    return category_kind(config.dataset, config.category)
+
+
+def _splits(config: RunConfig) -> tuple[list[Sample], list[Sample]]:
+    """Training and test samples; that either is empty is an error."""
+    root = data_root(config)
+    samples = list_samples(config.dataset, config.category, root)
+    train = [sample for sample in samples if sample.split == "train"]
+    test = [sample for sample in samples if sample.split == "test"]
+    for name, chosen in (("train", train), ("test", test)):
+        if not chosen:
+            raise DiffadError(
+                f"{root}: {config.category} has no {name} images; add a {name} folder"
+            )
+    return train, test

@@ -1,0 +1,207 @@
+"""Bad input through the command line: one line on stderr, exit code 1, nothing half-written."""
+
+import errno
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import papermill
+import pytest
+
+import layout_factory as factory
+from diffad_lib import cli
+from diffad_lib.runs import notebook
+from diffad_lib.runs.config import build_config, parse_overrides
+from diffad_lib.runs.experiment import prepare
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A dataset and textures; no kernel may start."""
+    factory.make_mvtec(tmp_path / "data")
+    factory.make_dtd(tmp_path / "data")
+    monkeypatch.setenv("DIFFAD_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(papermill, "execute_notebook", no_kernel)
+    return tmp_path
+
+
+def no_kernel(*arguments, **options) -> None:
+    raise AssertionError("a kernel was started")
+
+
+class Cli:
+    """Runs `diffad run` in this process; options replace the defaults, None leaves one out."""
+
+    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+        self.root, self.monkeypatch, self.capsys = root, monkeypatch, capsys
+
+    def __call__(self, *more: str, **options: str | Path) -> tuple[int, str]:
+        defaults = {
+            "dataset": "mvtec",
+            "category": "bottle",
+            "method": "draem",
+            "data-root": self.root / "data",
+            "textures": self.root / "data" / "dtd",
+            "runs-dir": self.root / "runs",
+        }
+        named = defaults | {key.replace("_", "-"): value for key, value in options.items()}
+        pairs = [str(part) for key, value in named.items() for part in (f"--{key}", value)]
+        self.monkeypatch.setattr(sys, "argv", ["diffad", "run", *pairs, *more])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        return stop.value.code, self.capsys.readouterr().err
+
+    def error(self, *more: str, **options: str | Path) -> str:
+        """The one line of a run that has to fail."""
+        code, stderr = self(*more, **options)
+        assert code == 1
+        assert stderr.startswith("error: ") and stderr.count("\n") == 1, stderr
+        assert stderr.endswith("\n")
+        return stderr
+
+
+@pytest.fixture
+def diffad(root: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> Cli:
+    return Cli(root, monkeypatch, capsys)
+
+
+@pytest.fixture
+def reads_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The notebook's first steps in this process instead of in a kernel."""
+
+    def execute(path: Path, output: Path, values: dict, stream: object) -> None:
+        overrides = parse_overrides(values.pop("overrides"))
+        for name in ("data_root", "textures", "runs_dir"):
+            values[name] = Path(values[name])
+        prepare(build_config(**values, overrides=overrides))
+        raise AssertionError("bad input was accepted")
+
+    monkeypatch.setattr(notebook, "execute", execute)
+
+
+@pytest.mark.parametrize(
+    ("options", "parts"),
+    [
+        ({"data_root": "absent"}, ["absent", "not a folder"]),
+        ({"category": "botle"}, ['"botle"', 'did you mean "bottle"?']),
+        ({"dataset": "visa"}, ['"visa"', "data/README.md"]),
+        ({"dataset": "mvtek"}, ["--dataset", 'did you mean "mvtec"?']),
+        ({"method": "drem"}, ["--method", 'did you mean "draem"?']),
+        ({"budget": "labtop"}, ["--budget", 'did you mean "laptop"?']),
+        ({"variant": "oficial-code"}, ["--variant", 'did you mean "official-code"?']),
+        ({"set": "epoch=3"}, ['"epoch"', 'did you mean "epochs"?']),
+        ({"set": "steps=few"}, ["steps: "]),
+        ({"set": "steps"}, ["--set", "key=value"]),
+        ({"set": "foreground_folder=absent"}, ["absent", "foreground_folder"]),
+        ({"seed": "-1"}, ["seed: "]),
+        ({"textures": "absent"}, ["absent", "--textures"]),
+    ],
+)
+def test_input_that_is_not_there_or_not_known(
+    diffad: Cli, root: Path, options: dict, parts: list[str]
+) -> None:
+    line = diffad.error(**options)
+    for part in parts:
+        assert part in line
+    assert not (root / "runs").exists()
+
+
+def test_a_textures_folder_without_images(diffad: Cli, root: Path) -> None:
+    (root / "empty").mkdir()
+    assert "holds no image" in diffad.error(textures=root / "empty")
+
+
+def test_a_mask_without_an_image_and_an_image_without_a_mask(diffad: Cli, root: Path) -> None:
+    base = root / "data" / "mvtec" / "bottle"
+    image, mask = base / "test/crack/000.png", base / "ground_truth/crack/000_mask.png"
+    image.rename(root / "aside.png")
+    assert str(mask) in diffad.error()
+    (root / "aside.png").rename(image)
+    mask.unlink()
+    assert str(image) in diffad.error()
+    assert not (root / "runs").exists()
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_an_empty_split(diffad: Cli, root: Path, split: str) -> None:
+    own = root / "own" / "parts"
+    factory.write_noise(own / split / "good" / "0.png", 0)
+    (own / "train").mkdir(exist_ok=True)
+    line = diffad.error(dataset="custom", category="parts", data_root=root / "own")
+    assert "parts" in line and {"train": "test", "test": "train"}[split] in line
+
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (32, 32, 4), dtype=np.uint8)
+BAD_IMAGES = {
+    "16 bits": PIXELS[..., 0].astype(np.uint16) * 257,
+    "4 channels": PIXELS,
+    "1×1 pixels": PIXELS[:1, :1, :3],
+}
+
+
+@pytest.mark.usefixtures("reads_data")
+@pytest.mark.parametrize("place", ["train/good/001.png", "test/stain/001.png"])
+@pytest.mark.parametrize("reason", BAD_IMAGES)
+def test_an_image_that_cannot_be_used(diffad: Cli, root: Path, reason: str, place: str) -> None:
+    path = root / "data" / "mvtec" / "bottle" / place
+    factory.write_pixels(path, BAD_IMAGES[reason])
+    line = diffad.error()
+    assert str(path) in line and reason in line
+    assert not list((root / "cache").glob(".*"))
+
+
+@pytest.mark.usefixtures("reads_data")
+@pytest.mark.parametrize(
+    "place", ["mvtec/bottle/train/good/001.png", "dtd/images/banded/banded_0001.jpg"]
+)
+def test_a_truncated_file(diffad: Cli, root: Path, place: str) -> None:
+    path = root / "data" / place
+    path.write_bytes(path.read_bytes()[:600])
+    line = diffad.error()
+    assert str(path) in line and "cut off or damaged" in line
+
+
+@pytest.mark.usefixtures("reads_data")
+def test_an_image_size_that_the_method_cannot_take(diffad: Cli) -> None:
+    assert "multiple of 32" in diffad.error("--set", "image_size=40")
+
+
+def test_a_runs_folder_that_cannot_be_made(diffad: Cli, root: Path) -> None:
+    (root / "taken").write_text("a file")
+    line = diffad.error(runs_dir=root / "taken")
+    assert str(root / "taken") in line and "--runs-dir" in line
+    assert (root / "taken").read_text() == "a file"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_runs_folder_without_permission(diffad: Cli, root: Path) -> None:
+    (root / "locked").mkdir(mode=0o555)
+    line = diffad.error(runs_dir=root / "locked")
+    assert str(root / "locked") in line and "Permission denied" in line
+
+
+def test_a_full_disk_leaves_no_part_of_a_notebook(
+    diffad: Cli, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(source: Path, output: Path, **options) -> None:
+        Path(output).write_text("{")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(papermill, "execute_notebook", refuse)
+    line = diffad.error()
+    assert str(root / "runs") in line and "No space left on device" in line
+    assert [path for path in (root / "runs").rglob("*") if path.is_file()] == []
+
+
+def test_a_damaged_record_is_named(diffad: Cli, root: Path) -> None:
+    config = build_config("mvtec", "bottle", "draem", runs_dir=root / "runs")
+    config.run_folder.mkdir(parents=True)
+    (config.run_folder / "record.json").write_text("{")
+    line = diffad.error()
+    assert str(config.run_folder / "record.json") in line and "delete it" in line
+
+
+def test_an_unknown_option_is_a_usage_error(diffad: Cli) -> None:
+    code, stderr = diffad("--stepps", "3")
+    assert code == 2 and "--stepps" in stderr and "Traceback" not in stderr

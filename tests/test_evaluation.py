@@ -1,0 +1,86 @@
+"""Predictions repeat and depend on the image alone, not on the batch it sits in."""
+
+import numpy as np
+import pytest
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from diffad_lib.evaluation import predict_all, predict_batch
+from diffad_lib.models import build_detector
+from diffad_lib.types import Prediction
+from toy import ToyDetector, toy_detector
+
+FABRIC = Fabric(accelerator="cpu", devices=1)
+IMAGES = np.random.default_rng(0).integers(0, 256, (5, 3, 32, 32), dtype=np.uint8)
+
+
+class NoisyDetector(ToyDetector):
+    """One noise field for all images of a batch, as DiffusionAD has; remembers what it saw."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[Tensor, bool, bool]] = []
+
+    def predict(self, images: Tensor, generator: torch.Generator | None = None) -> Prediction:
+        self.seen.append((images.clone(), self.training, torch.is_inference_mode_enabled()))
+        noise = torch.randn(1, *images.shape[1:], generator=generator)
+        return super().predict(images + noise)
+
+
+def test_shapes_types_and_throughput() -> None:
+    predictions = predict_all(toy_detector(), IMAGES, FABRIC, batch_size=2)
+    assert predictions.image_scores.shape == (5,)
+    assert predictions.anomaly_maps.shape == (5, 32, 32)
+    assert predictions.image_scores.dtype == predictions.anomaly_maps.dtype == np.float32
+    np.testing.assert_array_equal(
+        predictions.image_scores, predictions.anomaly_maps.max(axis=(1, 2))
+    )
+    assert predictions.images_per_second == pytest.approx(5 / predictions.seconds)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5, 16])
+def test_scores_do_not_depend_on_the_batch_size(batch_size: int) -> None:
+    torch.manual_seed(0)
+    detector = NoisyDetector()
+    whole = predict_all(detector, IMAGES, FABRIC, batch_size=4, seed=3)
+    other = predict_all(detector, IMAGES, FABRIC, batch_size, seed=3)
+    np.testing.assert_allclose(whole.image_scores, other.image_scores, atol=1e-5)
+    np.testing.assert_allclose(whole.anomaly_maps, other.anomaly_maps, atol=1e-5)
+
+
+def test_diffusionads_scores_repeat_and_do_not_depend_on_the_batch_size() -> None:
+    torch.manual_seed(0)
+    settings = {"image_size": 32, "base_width": 8, "segmentation_width": 4, "residual_blocks": 1}
+    detector = build_detector("diffusionad", settings | {"channel_multipliers": (1, 2)})
+    whole = predict_all(detector, IMAGES, FABRIC, batch_size=5)
+    again = predict_all(detector, IMAGES, FABRIC, batch_size=5)
+    single = predict_all(detector, IMAGES, FABRIC, batch_size=1)
+    np.testing.assert_array_equal(whole.image_scores, again.image_scores)
+    np.testing.assert_allclose(whole.image_scores, single.image_scores, atol=1e-5)
+
+
+def test_the_seed_decides_and_the_global_state_does_not() -> None:
+    detector = NoisyDetector()
+    torch.manual_seed(1)
+    first = predict_all(detector, IMAGES, FABRIC, seed=0)
+    torch.manual_seed(2)
+    same = predict_all(detector, IMAGES, FABRIC, seed=0)
+    other = predict_all(detector, IMAGES, FABRIC, seed=1)
+    np.testing.assert_array_equal(first.image_scores, same.image_scores)
+    assert not np.array_equal(first.image_scores, other.image_scores)
+
+
+def test_the_detector_sees_unit_range_pixels_in_evaluation_and_inference_mode() -> None:
+    detector = NoisyDetector().train()
+    predict_batch(detector, IMAGES[:2], FABRIC)
+    images, training, inference = detector.seen[0]
+    np.testing.assert_allclose(images.numpy(), IMAGES[:2] / 255, atol=1e-6)
+    assert not training and inference
+
+
+def test_read_only_images_are_accepted_and_left_as_they_are() -> None:
+    images = IMAGES.copy()
+    images.flags.writeable = False
+    predict_all(toy_detector(), images, FABRIC)
+    np.testing.assert_array_equal(images, IMAGES)

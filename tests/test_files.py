@@ -1,0 +1,131 @@
+"""Atomic writes: the old file or the new one, and one line when the disk refuses."""
+
+import errno
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from diffad_lib.errors import DiffadError
+from diffad_lib.files import remove_leftovers, write_atomically, write_json, write_torch
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def refuse(path: Path) -> None:
+    path.write_text("half")
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_write_makes_the_folder_and_leaves_no_temporary(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "file.txt"
+    write_atomically(path, lambda temporary: temporary.write_text("whole"))
+    assert path.read_text() == "whole"
+    assert names(path.parent) == ["file.txt"]
+
+
+def test_the_temporary_has_the_suffix_of_the_file_and_lies_beside_it(tmp_path: Path) -> None:
+    seen: list[Path] = []
+    write_atomically(tmp_path / "detector.safetensors", seen.append)
+    assert seen[0].parent == tmp_path and seen[0].suffix == ".safetensors"
+
+
+def test_a_full_disk_keeps_the_old_file_and_names_it(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+    with pytest.raises(DiffadError) as error:
+        write_atomically(path, refuse)
+    assert str(path) in str(error.value) and "No space left on device" in str(error.value)
+    assert "\n" not in str(error.value)
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["file.txt"]
+
+
+def test_another_error_passes_and_leaves_nothing(tmp_path: Path) -> None:
+    def fail(path: Path) -> None:
+        path.write_text("half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(tmp_path / "file.txt", fail)
+    assert names(tmp_path) == []
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file")
+    path = tmp_path / "taken" / "file.txt"
+    with pytest.raises(DiffadError, match="cannot be written") as error:
+        write_atomically(path, refuse)
+    assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_permission_is_one_line(tmp_path: Path) -> None:
+    tmp_path.chmod(0o555)
+    with pytest.raises(DiffadError, match="Permission denied"):
+        write_atomically(tmp_path / "file.txt", refuse)
+
+
+def test_nan_and_infinity_become_null_at_any_depth(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_json(path, {"a": math.nan, "b": [1.5, (math.inf,)], "c": {2: Path("x")}, "d": "é"})
+    assert json.loads(path.read_text("utf-8")) == {
+        "a": None,
+        "b": [1.5, [None]],
+        "c": {"2": "x"},
+        "d": "é",
+    }
+
+
+def test_a_value_that_is_not_json_writes_nothing(tmp_path: Path) -> None:
+    with pytest.raises(TypeError):
+        write_json(tmp_path / "a.json", {"a": object()})
+    assert names(tmp_path) == []
+
+
+def test_torch_content_comes_back(tmp_path: Path) -> None:
+    write_torch(tmp_path / "a.pt", {"weights": torch.arange(3)})
+    content = torch.load(tmp_path / "a.pt", weights_only=True)
+    assert torch.equal(content["weights"], torch.arange(3))
+
+
+def test_torch_content_that_does_not_fit_on_the_disk_is_one_line(tmp_path: Path) -> None:
+    # A file-size limit refuses like a full disk does, and needs no rights. torch.save to a path
+    # would answer with a RuntimeError about positions in a zip file.
+    script = """
+import resource, sys
+from pathlib import Path
+import torch
+from diffad_lib.files import write_torch
+resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+write_torch(Path(sys.argv[1]), torch.zeros(100_000))
+"""
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(b"old")
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=False
+    )
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("diffad_lib.errors.DiffadError") and str(path) in last
+    assert names(tmp_path) == ["checkpoint.pt"] and path.read_bytes() == b"old"
+
+
+def test_leftovers_of_killed_writes_are_removed_and_nothing_else(tmp_path: Path) -> None:
+    kept = [tmp_path / "checkpoint.pt", tmp_path / "a-b.json", tmp_path / ".notebook.partial.ipynb"]
+    for path in kept:
+        path.touch()
+    script = (
+        "import os, sys; from pathlib import Path; from diffad_lib.files import write_atomically\n"
+        "write_atomically(Path(sys.argv[1]), lambda path: os.kill(os.getpid(), 9))"
+    )
+    subprocess.run([sys.executable, "-c", script, str(tmp_path / "checkpoint.pt")], check=False)
+    assert len(list(tmp_path.iterdir())) == 4
+    remove_leftovers(tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted(kept)

@@ -1,0 +1,281 @@
+"""`diffad run` from end to end: a complete run folder, exact resume after a kill, one-line errors.
+
+Every test starts the real command, which starts a kernel for the notebook.
+"""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+import torch
+from lightning_fabric import Fabric
+
+import layout_factory as factory
+from diffad_lib.datasets.images import fingerprint, load_split
+from diffad_lib.datasets.layouts import list_samples
+from diffad_lib.evaluation import predict_all
+from diffad_lib.models.official import load_detector
+from diffad_lib.runs.config import RunConfig, build_config
+from diffad_lib.runs.notebook import run
+from diffad_lib.runs.record import read_record
+from diffad_lib.training import CHECKPOINT_NAME
+
+pytestmark = pytest.mark.slow
+
+METHODS = ("autoencoder", "draem", "diffusionad")
+FILES = {"notebook.ipynb", "record.json", "detector.safetensors", "detector.json"}
+METRICS = {"image_auroc", "image_ap", "pixel_auroc", "pixel_ap", "aupro"}
+# The autoencoder trains long enough to be killed in between.
+TINY = {
+    "autoencoder": {"steps": 200},
+    "draem": {"steps": 3, "segmentation_width": 4},
+    "diffusionad": {"steps": 3, "segmentation_width": 4, "channel_multipliers": [1, 2]},
+}
+SHARED_SETTINGS = {
+    "image_size": 32,
+    "base_width": 8,
+    "batch_size": 2,
+    "bootstrap_samples": 20,
+    "checkpoint_seconds": 0,
+    "device": "cpu",
+    "precision": "32",
+}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("run")
+    factory.make_mvtec(root / "data")
+    factory.make_dtd(root / "data")
+    return root
+
+
+def command(root: Path, runs: str, method: str, *more: str, **overrides) -> list[str]:
+    settings = SHARED_SETTINGS | TINY[method] | overrides
+    pairs = [
+        f"{key}={value if isinstance(value, str) else json.dumps(value)}".replace(" ", "")
+        for key, value in settings.items()
+    ]
+    return [
+        *(sys.executable, "-c", "from diffad_lib.cli import main; main()", "run"),
+        *("--dataset", "mvtec", "--category", "bottle", "--method", method),
+        *("--data-root", str(root / "data"), "--textures", str(root / "data" / "dtd")),
+        *("--runs-dir", str(root / runs)),
+        *(part for pair in pairs for part in ("--set", pair)),
+        *more,
+    ]
+
+
+def environment(root: Path) -> dict[str, str]:
+    return os.environ | {"OMP_NUM_THREADS": "1", "DIFFAD_CACHE": str(root / "cache")}
+
+
+def diffad(
+    root: Path, line: list[str], setup: Callable[[], None] | None = None
+) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        line,
+        env=environment(root),
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=setup,
+    )
+
+
+def config_of(root: Path, runs: str, method: str, **options) -> RunConfig:
+    return build_config(
+        "mvtec",
+        "bottle",
+        method,
+        overrides=SHARED_SETTINGS | TINY[method],
+        data_root=root / "data",
+        runs_dir=root / runs,
+        **{"textures": root / "data" / "dtd"} | options,
+    )
+
+
+def assert_one_line(done: subprocess.CompletedProcess, *parts: str) -> None:
+    assert done.returncode == 1, done.stderr
+    lines = done.stderr.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("error: "), done.stderr
+    for part in parts:
+        assert part in lines[0]
+
+
+@pytest.fixture(scope="module", params=METHODS)
+def finished(root: Path, request: pytest.FixtureRequest) -> RunConfig:
+    """A run by each method, from the command line."""
+    config = config_of(root, "runs", request.param)
+    if not config.run_folder.exists():
+        done = diffad(root, command(root, "runs", request.param))
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == ""
+        assert str(config.run_folder) in done.stdout and "AUROC" in done.stdout
+    return config
+
+
+def test_the_run_folder_is_complete_and_holds_nothing_else(finished: RunConfig) -> None:
+    assert {path.name for path in finished.run_folder.iterdir()} == FILES
+
+
+def test_the_notebook_is_executed_in_order_with_its_parameters(finished: RunConfig) -> None:
+    notebook = nbformat.read(finished.run_folder / "notebook.ipynb", as_version=4)
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    injected = [cell for cell in cells if "injected-parameters" in cell.metadata.get("tags", [])]
+    assert f'method = "{finished.method}"' in injected[0].source
+    figures = [
+        output for cell in cells for output in cell.outputs if "image/png" in output.get("data", {})
+    ]
+    assert len(figures) >= 6
+
+
+def test_the_record_holds_settings_data_machine_times_and_results(
+    root: Path, finished: RunConfig
+) -> None:
+    record = read_record(finished.run_folder / "record.json")
+    assert record["config"] == finished.model_dump(mode="json")
+    samples = list_samples("mvtec", "bottle", root / "data")
+    for split, count in (("train", 3), ("test", 6)):
+        chosen = [sample for sample in samples if sample.split == split]
+        expected = {"images": count, "fingerprint": fingerprint(chosen)}
+        assert record["data"][split] == expected
+    assert record["data"]["test_defects"] == 4
+    assert set(record["git"]) == {"commit", "dirty"}
+    assert record["versions"]["torch"] == torch.__version__
+    assert record["device"]["type"] == "cpu" and record["device"]["threads"] == 1
+    seconds = record["seconds"]
+    assert 0 < seconds["train"] < seconds["total"]
+    assert seconds["prepare"] > 0 and seconds["predict"] > 0
+    assert record["peak_memory"]["host_bytes"] > 10**8
+    assert record["training"]["steps"] == finished.steps
+    assert record["training"]["stopped_by"] == "steps"
+    assert set(record["metrics"]) == METRICS
+    for metric in record["metrics"].values():
+        assert 0 <= metric["low"] <= metric["value"] <= metric["high"] <= 1 or metric["note"]
+
+
+def test_saved_weights_predict_the_recorded_scores_again(root: Path, finished: RunConfig) -> None:
+    samples = list_samples("mvtec", "bottle", root / "data")
+    test = [sample for sample in samples if sample.split == "test"]
+    stack = load_split(test, finished.image_size, root / "cache")
+    detector = load_detector(finished.run_folder)
+    fabric = Fabric(accelerator="cpu", devices=1)
+    predictions = predict_all(detector, stack.images, fabric, seed=finished.seed)
+    images = read_record(finished.run_folder / "record.json")["images"]
+    assert [image["file"] for image in images] == [sample.image.name for sample in test]
+    assert [image["label"] for image in images] == [0, 0, 1, 1, 1, 1]
+    recorded = [image["score"] for image in images]
+    np.testing.assert_allclose(predictions.image_scores, recorded, rtol=1e-4, atol=1e-6)
+
+
+def test_a_finished_run_is_not_repeated(finished: RunConfig) -> None:
+    path = finished.run_folder / "record.json"
+    before = path.stat().st_mtime_ns
+    started = time.monotonic()
+    assert run(finished) == read_record(path)
+    assert time.monotonic() - started < 1 and path.stat().st_mtime_ns == before
+
+
+def test_another_setting_in_the_same_folder_is_refused(root: Path, finished: RunConfig) -> None:
+    line = command(root, "runs", finished.method, "--max-train-seconds", "9")
+    assert_one_line(diffad(root, line), "max_train_seconds", str(finished.run_folder))
+    assert {path.name for path in finished.run_folder.iterdir()} == FILES
+
+
+@pytest.mark.parametrize("victims", ["command", "kernel", "both"])
+def test_a_run_killed_in_training_goes_on_to_the_same_weights(root: Path, victims: str) -> None:
+    config = config_of(root, f"killed-{victims}", "autoencoder")
+    line = command(root, f"killed-{victims}", "autoencoder")
+    process = subprocess.Popen(
+        line,
+        env=environment(root),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 120
+    while not (config.run_folder / CHECKPOINT_NAME).exists():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    # The kernel has a session of its own, so that the process group is not enough.
+    found = subprocess.run(
+        ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True
+    )
+    if victims != "command":
+        for kernel in found.stdout.split():
+            os.kill(int(kernel), signal.SIGKILL)
+    if victims != "kernel":
+        os.killpg(process.pid, signal.SIGKILL)
+    _, errors = process.communicate(timeout=60)
+    if victims == "kernel":
+        assert errors.startswith("error: ") and errors.count("\n") == 1, errors
+        assert str(config.run_folder) in errors
+    assert not (config.run_folder / "notebook.ipynb").exists()
+
+    again = diffad(root, line)  # at once, beside a kernel that may be alive for another second
+    assert again.returncode == 0, again.stderr
+    whole = config_of(root, "runs", "autoencoder")
+    if not whole.run_folder.exists():
+        assert diffad(root, command(root, "runs", "autoencoder")).returncode == 0
+    record = read_record(config.run_folder / "record.json")
+    assert 0 < record["training"]["resumed_from"] < 200
+    weights = "detector.safetensors"
+    assert (config.run_folder / weights).read_bytes() == (whole.run_folder / weights).read_bytes()
+    expected = read_record(whole.run_folder / "record.json")
+    assert record["images"] == expected["images"] and record["metrics"] == expected["metrics"]
+    assert {path.name for path in config.run_folder.iterdir()} == FILES
+
+
+def test_an_interrupted_run_refuses_other_data(root: Path) -> None:
+    line = command(root, "interrupted", "autoencoder", "--max-train-seconds", "100000")
+    config = config_of(root, "interrupted", "autoencoder", max_train_seconds=100000)
+    settings = config.model_dump(mode="json") | {"textures": None}
+    config.run_folder.mkdir(parents=True)
+    (config.run_folder / "config.json").write_text(json.dumps(settings))
+    assert_one_line(diffad(root, line), "another textures")
+
+
+def test_an_error_in_a_cell_is_one_line_and_leaves_the_failed_notebook(root: Path) -> None:
+    broken = factory.make_mvtec(root / "broken", "bottle") / "train" / "good" / "001.png"
+    broken.write_bytes(broken.read_bytes()[:500])
+    line = command(root, "runs-broken", "autoencoder", "--data-root", str(root / "broken"))
+    assert_one_line(diffad(root, line), str(broken))
+    folder = config_of(root, "runs-broken", "autoencoder").run_folder
+    assert {path.name for path in folder.iterdir()} == {"failed.ipynb"}
+
+
+def test_a_full_disk_is_one_line_and_leaves_no_half_file(root: Path) -> None:
+    # A limit on the size of a file refuses like a full disk does, and needs no rights.
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, 150_000))
+
+    done = diffad(root, command(root, "full", "autoencoder"), setup=limit)
+    folder = config_of(root, "full", "autoencoder").run_folder
+    assert_one_line(done, str(folder), "cannot be written (File too large)")
+    assert not {path.name for path in folder.iterdir()} & FILES
+
+
+def test_an_own_folder_without_masks_has_image_metrics_and_null_pixel_metrics(root: Path) -> None:
+    own = factory.make_mvtec(root, "parts", folder="own")
+    (own / "ground_truth").rename(root / "unused")
+    line = command(root, "runs-own", "draem", *("--dataset", "custom", "--category", "parts"))
+    done = diffad(root, [*line, "--data-root", str(root / "own")])
+    assert done.returncode == 0, done.stderr
+    assert "undefined" in done.stdout
+    record = read_record(next((root / "runs-own").rglob("record.json")))
+    assert record["metrics"]["image_auroc"]["value"] is not None
+    for name in ("pixel_auroc", "pixel_ap", "aupro"):
+        assert record["metrics"][name]["value"] is None
+        assert "no defective pixel" in record["metrics"][name]["note"]
