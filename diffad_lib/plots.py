@@ -1,192 +1,254 @@
-"""Figures of the notebooks. Colours are Okabe and Ito's, which colour-blind readers tell apart."""
+"""Figures of the notebooks: images, training, curves, scores, predictions.
 
+Every function returns a Figure, which a notebook shows as the last value of a cell. Line colours
+are Okabe and Ito's, which stay apart for colour-blind readers and in grey print.
+"""
+
+import itertools
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from diffad_lib.metrics.curves import pr_curve, pro_curve, roc_curve
-from diffad_lib.types import Prediction, TrainingBatch
+from diffad_lib.metrics import Metric, pr_curve, pro_curve, roc_curve
+from diffad_lib.types import TrainingBatch
 
-BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
-_MAP_COLOURS = "magma"
-_TILE = 1.25  # inches a picture
+BLACK, GREY = "#000000", "#777777"
+ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (  # Okabe and Ito, 2008
+    "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7",
+)  # fmt: skip
+_TERM_COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
+_NORMAL, _DEFECT = BLUE, VERMILION
+_CURVE_POINTS = 2000
+_HEAT = "inferno"
+
+Image = Tensor | NDArray  # [3,H,W], [1,H,W] or [H,W]; float in [0,1] or uint8
 
 
 def image_grid(
-    images: NDArray[np.uint8] | Tensor, titles: Sequence[str] | None = None, columns: int = 8
+    images: Sequence[Image] | Image, titles: Sequence[str] = (), columns: int = 8
 ) -> Figure:
-    """Pictures in rows; images uint8 or float in [0,1], [N,3,H,W] or [N,1,H,W]."""
-    pictures = _pictures(images)
-    rows = max(1, -(-len(pictures) // columns))
-    figure, axes = _picture_axes(rows, columns, title_lines=titles is not None)
-    for number, axis in enumerate(axes.flat):
-        if number < len(pictures):
-            _show(axis, pictures[number])
-            if titles is not None:
-                axis.set_title(titles[number].replace("_", " "), fontsize=8)
-    return figure
-
-
-def synthesis_sheet(batch: TrainingBatch, columns: int = 8) -> Figure:
-    """Three rows: the normal images, the masks, and what the detector sees."""
-    count = min(columns, len(batch.image))
-    rows = {"normal": batch.normal, "mask": batch.mask, "training input": batch.image}
-    figure, axes = _picture_axes(len(rows), count)
-    for row, (name, images) in zip(axes, rows.items(), strict=True):
-        for axis, picture in zip(row, _pictures(images[:count]), strict=True):
-            _show(axis, picture)
-        _row_label(row[0], name)
-    return figure
-
-
-def loss_curves(history: Sequence[Mapping[str, float]]) -> Figure:
-    """Left every loss term against the step, log scale; right the learning rates."""
-    steps = [row["step"] for row in history]
-    names = [name for name in history[0] if name not in ("step", "seconds")]
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3), layout="constrained")
-    colours = (BLUE, ORANGE, GREEN, VERMILION, "#CC79A7")
-    for axis, rates in ((left, False), (right, True)):
-        chosen = [name for name in names if name.startswith("lr/") == rates]
-        for name, colour, style in zip(chosen, colours, ("-", "--", "-.", ":", "-"), strict=False):
-            values = [row[name] for row in history]
-            axis.plot(steps, values, style, color=colour, label=name.removeprefix("lr/"))
-        axis.set_xlabel("optimiser step")
-        axis.legend(frameon=False, fontsize=8)
-    left.set(ylabel="loss (mean over the window)", yscale="log")
-    right.set_ylabel("learning rate")
-    return figure
-
-
-def roc_pr_pro_curves(
-    image_scores: NDArray,
-    labels: NDArray,
-    anomaly_maps: NDArray,
-    masks: NDArray,
-    fpr_limit: float = 0.3,
-) -> Figure:
-    """ROC, precision–recall and PRO curves; the shaded part of PRO is what AUPRO measures.
-
-    Shapes as in `compute_metrics`. Curves of images are solid, of pixels dashed. What is
-    undefined, for want of normal or of defective examples, is left out.
-    """
-    figure, (roc, pr, pro) = plt.subplots(1, 3, figsize=(11, 3.4), layout="constrained")
-    for (scores, truth), name, colour, style in (
-        ((image_scores, labels), "images", BLUE, "-"),
-        ((anomaly_maps.reshape(-1), masks.reshape(-1)), "pixels", ORANGE, "--"),
-    ):
-        if truth.all() or not truth.any():
-            continue
-        roc.plot(*_thinned(*roc_curve(scores, truth)), style, color=colour, label=name)
-        pr.plot(*_thinned(*pr_curve(scores, truth)), style, color=colour, label=name)
-    if masks.any() and not masks.all():
-        fpr, overlap = _thinned(*pro_curve(anomaly_maps, masks))
-        pro.plot(fpr, overlap, "--", color=ORANGE, label="regions")
-        inside = fpr <= fpr_limit
-        pro.fill_between(fpr[inside], overlap[inside], color=ORANGE, alpha=0.2)
-    pro.axvline(fpr_limit, color="0.4", lw=0.8)
-    pro.annotate(f"limit {fpr_limit:g}", (fpr_limit, 0.03), fontsize=8, color="0.3")
-    roc.plot([0, 1], [0, 1], ":", color="0.6", label="chance")
-    roc.set(xlabel="false positive rate", ylabel="true positive rate", title="ROC")
-    pr.set(xlabel="recall", ylabel="precision", title="Precision–recall")
-    pro.set(xlabel="false positive rate of pixels", ylabel="mean region overlap", title="PRO")
-    for axis in (roc, pr, pro):
-        axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
-        if axis.get_legend_handles_labels()[0]:
-            axis.legend(
-                frameon=False, fontsize=8, loc="lower right" if axis is not pr else "lower left"
-            )
-        else:
-            axis.text(0.5, 0.5, "undefined", ha="center", va="center", color="0.4")
-    return figure
-
-
-def score_histogram(image_scores: NDArray, labels: NDArray, bins: int = 30) -> Figure:
-    """Image scores of normal and of defective test images."""
-    figure, axis = plt.subplots(figsize=(6, 2.8), layout="constrained")
-    edges = np.linspace(image_scores.min(), image_scores.max() + 1e-9, bins + 1)
-    for label, name, colour in ((0, "normal", BLUE), (1, "defective", VERMILION)):
-        chosen = image_scores[labels == label]
-        axis.hist(chosen, edges, color=colour, alpha=0.6, label=f"{name} ({len(chosen)} images)")
-    axis.set(xlabel="image score", ylabel="images")
-    axis.legend(frameon=False)
-    return figure
-
-
-def best_and_worst(image_scores: NDArray, labels: NDArray, each: int = 2) -> dict[int, str]:
-    """Image number -> what it shows: `each` of best and missed defects, and of false alarms."""
-    order = np.argsort(image_scores, kind="stable")
-    defects = [int(row) for row in order if labels[row] == 1]
-    normals = [int(row) for row in order if labels[row] == 0]
-    groups = (
-        ("best defect", defects[::-1][:each]),
-        ("worst defect", defects[:each]),
-        ("worst normal", normals[::-1][:each]),
-    )
-    return {row: f"{name}\nscore {image_scores[row]:.2f}" for name, rows in groups for row in rows}
-
-
-def prediction_sheet(
-    images: NDArray[np.uint8], prediction: Prediction, masks: NDArray, titles: Sequence[str]
-) -> Figure:
-    """A column an image: image, reconstruction, anomaly map, ground truth.
-
-    images [N,3,H,W], masks [N,1,H,W]. All maps share one colour scale, from the smallest to the
-    largest value shown.
-    """
-    maps = prediction.anomaly_map.float().cpu().numpy()[:, 0]  # [N,H,W]
-    figure, axes = _picture_axes(4, len(images), title_lines=2, colour_bar=True)
-    rows = (_pictures(images), _pictures(prediction.reconstruction), maps, _pictures(masks * 255))
-    limits = {"cmap": _MAP_COLOURS, "vmin": float(maps.min()), "vmax": float(maps.max())}
-    names = ("image", "reconstruction", "anomaly map", "ground truth")
-    for number, (row, pictures, name) in enumerate(zip(axes, rows, names, strict=True)):
-        for axis, picture in zip(row, pictures, strict=True):
-            shown = _show(axis, picture, **(limits if number == 2 else {}))
-        if number == 2:
-            figure.colorbar(shown, ax=list(row), label="anomaly score", fraction=0.02, pad=0.01)
-        _row_label(row[0], name)
-    for axis, title in zip(axes[0], titles, strict=True):
+    """Images [N,3,H,W] or [N,1,H,W] in rows of `columns`, with a title each if any are given."""
+    columns = max(1, min(columns, len(images)))
+    rows = max(1, -(-len(images) // columns))
+    figure = _figure(1.4 * columns, (1.4 + 0.25 * bool(titles)) * rows)
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axis in axes[len(images) :]:
+        axis.axis("off")
+    for axis, image in zip(axes, images, strict=False):
+        _show(axis, image)
+    for axis, title in zip(axes, titles, strict=False):
         axis.set_title(title, fontsize=8)
     return figure
 
 
-def _thinned(x: NDArray, y: NDArray, points: int = 1000) -> tuple[NDArray, NDArray]:
-    """At most `points` + 1 points of a curve: a million pixels need no vertex each."""
-    keep = np.unique(np.linspace(0, len(x) - 1, min(len(x), points + 1)).astype(int))
-    return x[keep], y[keep]
+def synthesis_sheet(batch: TrainingBatch, columns: int = 8) -> Figure:
+    """What the synthesizer made: normal image, mask and anomalous image below each other."""
+    parts = {"normal": batch.normal, "mask": batch.mask, "anomalous": batch.image}
+    columns = min(columns, len(batch.image))
+    figure = _figure(1.4 * columns, 4.6)
+    axes = figure.subplots(len(parts), columns, squeeze=False)
+    for row, (name, images) in zip(axes, parts.items(), strict=True):
+        row[0].set_ylabel(name)
+        for axis, image in zip(row, images, strict=False):
+            _show(axis, image)
+    for axis, mask in zip(axes[0], batch.mask, strict=False):
+        share = float(mask.mean())
+        axis.set_title(f"{share:.1%} anomalous" if share else "left normal", fontsize=8)
+    return figure
 
 
-def _pictures(images: NDArray | Tensor) -> NDArray:
-    """[N,C,H,W] to [N,H,W,3] or [N,H,W], in [0,1] if float."""
-    array = images.detach().float().cpu().numpy() if isinstance(images, Tensor) else images
-    if array.dtype != np.uint8:
-        array = array.clip(0, 1)
-    return array[:, 0] if array.shape[1] == 1 else array.transpose(0, 2, 3, 1)
+def loss_curves(history: pd.DataFrame) -> Figure:
+    """Loss terms and learning rates over the steps of a `TrainingResult.history`.
+
+    Columns: step, seconds, lr/<network>, and the loss terms.
+    """
+    rates = [name for name in history if name.startswith("lr/")]
+    terms = [name for name in history if name not in ("step", "seconds", "total", *rates)]
+    figure = _figure(9, 3.2)
+    losses, learning_rates = figure.subplots(1, 2, width_ratios=(3, 2))
+    if "total" in history:
+        losses.plot(history["step"], history["total"], color=BLACK, linewidth=2, label="total")
+    for axis, names in ((losses, terms), (learning_rates, rates)):
+        for name, colour in zip(names, itertools.cycle(_TERM_COLOURS), strict=False):
+            label = name.removeprefix("lr/").replace("_", " ")
+            axis.plot(history["step"], history[name], color=colour, label=label)
+        axis.set_xlabel("optimiser step")
+        axis.set_yscale("log")
+        _tidy(axis)
+        axis.legend(frameon=False, fontsize=8)
+    losses.set_ylabel("loss (log scale)")
+    learning_rates.set_ylabel("learning rate (log scale)")
+    return figure
 
 
-def _picture_axes(
-    rows: int, columns: int, title_lines: int = 0, colour_bar: bool = False
-) -> tuple[Figure, NDArray]:
-    width = columns * _TILE + 0.3 + 0.9 * colour_bar
-    size = (width, rows * _TILE + 0.2 * title_lines)
-    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
-    for axis in axes.flat:
-        axis.axis("off")
-    return figure, axes
+def roc_pr_pro_curves(
+    image_scores: ArrayLike,
+    labels: ArrayLike,
+    anomaly_maps: ArrayLike,
+    masks: ArrayLike,
+    metrics: Mapping[str, Metric],
+    fpr_limit: float = 0.3,
+) -> Figure:
+    """ROC, precision-recall and PRO curves of a test set, with the areas from `compute_metrics`.
+
+    image_scores [N], labels [N], anomaly_maps [N,H,W], masks [N,H,W]. A curve whose metric is
+    undefined (NaN) is left out, and the legend says so.
+    """
+    of_images, of_pixels = (image_scores, labels), (anomaly_maps, masks)
+    figure = _figure(11, 3.8)
+    roc, pr, pro = figure.subplots(1, 3)
+    curves = (
+        (roc, "image_auroc", "image AUROC", _NORMAL, roc_curve, of_images),
+        (roc, "pixel_auroc", "pixel AUROC", _DEFECT, roc_curve, of_pixels),
+        (pr, "image_ap", "image AP", _NORMAL, pr_curve, of_images),
+        (pr, "pixel_ap", "pixel AP", _DEFECT, pr_curve, of_pixels),
+        (pro, "aupro", f"AUPRO up to {fpr_limit:g}", _DEFECT, pro_curve, of_pixels),
+    )
+    for axis, key, name, colour, curve, data in curves:
+        metric = metrics[key]
+        if np.isnan(metric.value):
+            axis.plot([], [], color=colour, label=f"{name}: undefined")
+            continue
+        x, y = _thinned(*curve(*data))
+        axis.plot(x, y, color=colour, label=f"{name}: {_with_interval(metric)}")
+        if axis is pro:
+            inside, end = x < fpr_limit, np.interp(fpr_limit, x, y)
+            area = np.r_[x[inside], fpr_limit], np.r_[y[inside], end]
+            axis.fill_between(*area, color=colour, alpha=0.15, linewidth=0)
+    roc.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":", label="chance")
+    pro.axvline(fpr_limit, color=GREY, linewidth=1, linestyle=":", label="limit")
+    for axis, x_name, y_name in (
+        (roc, "false-positive rate", "true-positive rate"),
+        (pr, "recall", "precision"),
+        (pro, "false-positive rate of pixels", "per-region overlap"),
+    ):
+        axis.set(xlabel=x_name, ylabel=y_name, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect=1)
+        _tidy(axis)
+        axis.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.2))
+    return figure
 
 
-def _show(axis: Axes, picture: NDArray, **options: object):
-    colours = {"cmap": "gray", "vmin": 0, "vmax": 255 if picture.dtype == np.uint8 else 1}
-    shown = axis.imshow(picture, **((colours | options) if picture.ndim == 2 else {}))
-    axis.set_axis_on()
+def score_histogram(
+    image_scores: ArrayLike, labels: ArrayLike, threshold: float | None = None
+) -> Figure:
+    """How image scores [N] of normal (label 0) and defective (1) test images are distributed."""
+    scores, defective = np.asarray(image_scores), np.asarray(labels).astype(bool)
+    bins = np.linspace(scores.min(), scores.max(), 31)
+    figure = _figure(6, 3.2)
+    axis = figure.subplots()
+    for chosen, name, colour in ((~defective, "normal", _NORMAL), (defective, "defect", _DEFECT)):
+        label = f"{name} ({chosen.sum()} images)"
+        axis.hist(scores[chosen], bins, color=colour, alpha=0.55, edgecolor=colour, label=label)
+    if threshold is not None:
+        axis.axvline(threshold, color=BLACK, linestyle="--", label=f"threshold {threshold:.3g}")
+    axis.set(xlabel="image score (higher is more anomalous)", ylabel="test images")
+    _tidy(axis)
+    axis.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def example_rows(
+    image_scores: ArrayLike, labels: ArrayLike, count: int = 2
+) -> dict[str, NDArray[np.int64]]:
+    """Image numbers of the best and the worst predictions, by what they are.
+
+    Best: the defects with the highest and the normal images with the lowest scores. Worst: the
+    defects with the lowest and the normal images with the highest ones.
+    """
+    order, defective = np.argsort(image_scores, kind="stable"), np.asarray(labels).astype(bool)
+    defects, normals = order[defective[order]], order[~defective[order]]
+    return {
+        "best: defect scored high": defects[::-1][:count],
+        "best: normal scored low": normals[:count],
+        "worst: defect scored low": defects[:count],
+        "worst: normal scored high": normals[::-1][:count],
+    }
+
+
+def prediction_sheet(
+    rows: Mapping[str, NDArray[np.int64]],
+    images: Image,
+    reconstructions: Image,
+    anomaly_maps: NDArray,
+    masks: NDArray,
+    image_scores: NDArray,
+) -> Figure:
+    """Image | reconstruction | anomaly map | ground truth, a row each for the images of `rows`.
+
+    images [N,3,H,W], anomaly_maps [N,H,W], masks [N,1,H,W] or [N,H,W] and image_scores [N] are
+    those of the whole test set; reconstructions [R,3,H,W] those of `rows` in their order. All
+    maps share one colour scale, from the lowest score of the set to its 99.9th percentile.
+    """
+    shown = [(group, int(index)) for group, indices in rows.items() for index in indices]
+    low, high = float(anomaly_maps.min()), float(np.quantile(anomaly_maps, 0.999))
+    figure = _figure(6.4, 1.35 * len(shown) + 0.4)
+    axes = figure.subplots(len(shown), 4, squeeze=False)
+    for row, reconstruction, (group, index) in zip(axes, reconstructions, shown, strict=True):
+        _show(row[0], images[index])
+        _show(row[1], reconstruction)
+        _show(row[2], anomaly_maps[index], cmap=_HEAT, vmin=low, vmax=high)
+        _show(row[3], masks[index])
+        caption = group.replace(": ", "\n")
+        row[0].set_ylabel(f"{caption}\nscore {image_scores[index]:.3f}", fontsize=8)
+    for axis, title in zip(
+        axes[0], ("image", "reconstruction", "anomaly map", "ground truth"), strict=True
+    ):
+        axis.set_title(title, fontsize=9)
+    figure.colorbar(
+        axes[0, 2].images[0], ax=axes, location="bottom", shrink=0.5, pad=0.01, aspect=40,
+        extend="max", label="anomaly map, one scale for all (99.9th percentile at the end)",
+    )  # fmt: skip
+    return figure
+
+
+def _figure(width: float, height: float) -> Figure:
+    figure = plt.figure(figsize=(width, height), dpi=100, layout="constrained")
+    plt.close(figure)  # or a notebook would show it a second time
+    return figure
+
+
+def _tidy(axis: Axes) -> None:
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def _show(axis: Axes, image: Image, **colours: object) -> None:
+    """Draws an image; values outside [0,1] (a noisy x_t) are clipped, maps take `colours`."""
+    pixels = _pixels(image)
+    if pixels.ndim == 2 and not colours:
+        colours = {"cmap": "gray", "vmin": 0, "vmax": 255 if pixels.max() > 1 else 1}
+    axis.imshow(pixels, interpolation="nearest", **colours)
     axis.set(xticks=[], yticks=[])
-    return shown
+    axis.spines[:].set_linewidth(0.5)
 
 
-def _row_label(axis: Axes, text: str) -> None:
-    axis.set_ylabel(text, fontsize=9)
+def _pixels(image: Image) -> NDArray:
+    """[H,W,3] or [H,W]; RGB floats are clipped to [0,1]."""
+    if isinstance(image, Tensor):
+        image = (image.float() if image.is_floating_point() else image).detach().cpu().numpy()
+    array = np.asarray(image)
+    if array.ndim == 3:
+        array = array.transpose(1, 2, 0)  # [H,W,C]
+    if array.shape[-1] == 1:
+        return array[..., 0]
+    is_rgb_float = array.ndim == 3 and array.dtype != np.uint8
+    return array.clip(0, 1) if is_rgb_float else array
+
+
+def _with_interval(metric: Metric) -> str:
+    if np.isnan(metric.low):
+        return f"{metric.value:.3f}"
+    return f"{metric.value:.3f} [{metric.low:.3f}, {metric.high:.3f}]"
+
+
+def _thinned(x: NDArray, y: NDArray) -> tuple[NDArray, NDArray]:
+    """At most _CURVE_POINTS points of a curve, evenly along it, both ends kept."""
+    along = np.cumsum(np.r_[0.0, np.abs(np.diff(x)) + np.abs(np.diff(y))])
+    wanted = np.linspace(0, along[-1], _CURVE_POINTS)
+    chosen = np.unique(np.r_[0, np.searchsorted(along, wanted), len(x) - 1].clip(0, len(x) - 1))
+    return x[chosen], y[chosen]

@@ -1,6 +1,7 @@
 """Bad input through the command line: one line on stderr, exit code 1, nothing half-written."""
 
 import errno
+import json
 import os
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from diffad_lib import cli
 from diffad_lib.runs import notebook
 from diffad_lib.runs.config import build_config, parse_overrides
 from diffad_lib.runs.experiment import prepare
+from diffad_lib.runs.record import settings
 
 
 @pytest.fixture
@@ -200,6 +202,26 @@ def test_a_damaged_record_is_named(diffad: Cli, root: Path) -> None:
     (config.run_folder / "record.json").write_text("{")
     line = diffad.error()
     assert str(config.run_folder / "record.json") in line and "delete it" in line
+
+
+def test_a_run_killed_between_record_and_notebook_is_not_complete(root: Path) -> None:
+    config = build_config(
+        "mvtec",
+        "bottle",
+        "draem",
+        data_root=root / "data",
+        textures=root / "data" / "dtd",
+        runs_dir=root / "runs",
+    )
+    config.run_folder.mkdir(parents=True)
+    partial = config.run_folder / ".notebook.ipynb.partial.ipynb"
+    partial.write_text("{")
+    record = {"config": settings(config), "metrics": {}, "seconds": {}}
+    (config.run_folder / "record.json").write_text(json.dumps(record))
+    with pytest.raises(AssertionError, match="a kernel was started"):
+        notebook.run(config)
+    partial.unlink()
+    assert notebook.run(config) == record
 
 
 def test_an_unknown_option_is_a_usage_error(diffad: Cli) -> None:

@@ -48,6 +48,15 @@ def test_a_full_disk_keeps_the_old_file_and_names_it(tmp_path: Path) -> None:
     assert names(tmp_path) == ["file.txt"]
 
 
+def test_a_reader_of_the_old_file_keeps_it(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+    with path.open() as reader:
+        write_atomically(path, lambda temporary: temporary.write_text("new"))
+        assert reader.read() == "old"
+    assert path.read_text() == "new"
+
+
 def test_another_error_passes_and_leaves_nothing(tmp_path: Path) -> None:
     def fail(path: Path) -> None:
         path.write_text("half")

@@ -182,6 +182,13 @@ def test_pr_curve_has_the_points_of_scikit_learn():
     assert (recall[-1], precision[-1]) == (1, pytest.approx(masks.mean()))
 
 
+def test_pr_curve_starts_at_the_highest_score():
+    recall, precision = pr_curve([0.1, 0.9, 0.5, 0.4], [0, 1, 1, 0])
+    assert (recall[0], precision[0]) == (0.5, 1)
+    recall, precision = pr_curve([0.1, 0.9, 0.5, 0.4], [1, 0, 1, 0])
+    assert (recall[0], precision[0]) == (0, 0)
+
+
 def brute_force_interval(metric, maps, masks, samples: int, seed: int) -> np.ndarray:
     """Repeats images in the arrays themselves."""
     rng = np.random.default_rng(seed)

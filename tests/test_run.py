@@ -22,6 +22,7 @@ from lightning_fabric import Fabric
 import layout_factory as factory
 from diffad_lib.datasets.images import fingerprint, load_split
 from diffad_lib.datasets.layouts import list_samples
+from diffad_lib.errors import DiffadError
 from diffad_lib.evaluation import predict_all
 from diffad_lib.models.official import load_detector
 from diffad_lib.runs.config import RunConfig, build_config
@@ -188,13 +189,17 @@ def test_a_finished_run_is_not_repeated(finished: RunConfig) -> None:
 
 
 def test_another_setting_in_the_same_folder_is_refused(root: Path, finished: RunConfig) -> None:
-    line = command(root, "runs", finished.method, "--max-train-seconds", "9")
-    assert_one_line(diffad(root, line), "max_train_seconds", str(finished.run_folder))
+    other = config_of(root, "runs", finished.method, max_train_seconds=9)
+    with pytest.raises(DiffadError, match="another max_train_seconds") as error:
+        run(other)
+    assert str(finished.run_folder) in str(error.value)
     assert {path.name for path in finished.run_folder.iterdir()} == FILES
 
 
 @pytest.mark.parametrize("victims", ["command", "kernel", "both"])
-def test_a_run_killed_in_training_goes_on_to_the_same_weights(root: Path, victims: str) -> None:
+def test_a_killed_run_goes_on_to_the_same_weights_and_a_killed_kernel_is_told(
+    root: Path, victims: str
+) -> None:
     config = config_of(root, f"killed-{victims}", "autoencoder")
     line = command(root, f"killed-{victims}", "autoencoder")
     process = subprocess.Popen(
@@ -222,7 +227,9 @@ def test_a_run_killed_in_training_goes_on_to_the_same_weights(root: Path, victim
     if victims == "kernel":
         assert errors.startswith("error: ") and errors.count("\n") == 1, errors
         assert str(config.run_folder) in errors
+        return
     assert not (config.run_folder / "notebook.ipynb").exists()
+    (config.run_folder / ".checkpoint-half.pt").touch()  # as a kill in the middle of a write does
 
     again = diffad(root, line)  # at once, beside a kernel that may be alive for another second
     assert again.returncode == 0, again.stderr

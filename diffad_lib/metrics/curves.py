@@ -70,10 +70,14 @@ def roc_curve(scores: ArrayLike, labels: ArrayLike) -> tuple[Floats, Floats]:
 
 
 def pr_curve(scores: ArrayLike, labels: ArrayLike) -> tuple[Floats, Floats]:
-    """Recalls and precisions, from the strictest threshold to the one that everything passes."""
+    """Recalls and precisions, from the strictest threshold to the one that everything passes.
+
+    The curve starts where the highest score passes; before, the precision is undefined.
+    """
     found = _sweep(*_checked(scores, labels))
-    recall = found.true_positives[1:] / found.true_positives[-1]
-    return recall, _precision(found)
+    recall, precision = _rates(found.true_positives)[1:], _precision(found)
+    passed = (found.true_positives + found.false_positives)[1:] > 0
+    return recall[passed], precision[passed]
 
 
 def pro_curve(anomaly_maps: ArrayLike, masks: ArrayLike) -> tuple[Floats, Floats]:

@@ -23,8 +23,14 @@ from diffad_lib.runs.record import (
     settings,
 )
 
-# Sockets in the file system: no open port, and no warning about one.
-_LOCAL_KERNEL = Config({"KernelManager": {"transport": "ipc"}})
+# Sockets in the file system: no open port, and no warning about one. A busy kernel would log the
+# interrupt that nbclient sends before it shuts it down.
+_LOCAL_KERNEL = Config(
+    {
+        "KernelManager": {"transport": "ipc"},
+        "NotebookClient": {"extra_arguments": ["--log-level=CRITICAL"]},
+    }
+)
 RUN_NOTEBOOK = "08_train_and_evaluate.ipynb"
 PARAMETERS = (
     "dataset",
@@ -81,7 +87,7 @@ def execute(
         output.parent.mkdir(parents=True, exist_ok=True)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # papermill warns of formats that it then upgrades
-            logging.getLogger("papermill").setLevel(logging.ERROR)
+            logging.getLogger("papermill").setLevel(logging.CRITICAL)  # errors become one line
             papermill.execute_notebook(
                 notebook,
                 partial,

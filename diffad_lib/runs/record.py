@@ -22,7 +22,6 @@ _PACKAGES = (
     "kornia",
     "numpy",
     "opencv-python-headless",
-    "scikit-learn",
     "safetensors",
     "papermill",
 )

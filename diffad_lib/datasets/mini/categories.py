@@ -69,7 +69,7 @@ CATEGORIES = (
         "bracket",
         "object",
         draw_bracket,
-        ("bent_edge", "extra_hole", "missing_hole", "rust", "scratch"),
+        ("bent_edge", "extra_hole", "missing_rivet", "rust", "scratch"),
     ),
     Category(
         "mpdd", "tube_end", "object", draw_tube_end, ("chip", "crack", "dent", "stain", "swarf")

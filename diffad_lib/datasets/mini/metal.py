@@ -26,6 +26,8 @@ from diffad_lib.datasets.mini.surface import (
     window,
 )
 
+_BARE = (0.70, 0.68, 0.66)  # steel where the coat is gone
+
 
 def draw_plate(rng: np.random.Generator, fault: Fault) -> Surface:
     """Ground steel plate with four holes, two screws and a bore, on a green mat.
@@ -43,16 +45,20 @@ def draw_plate(rng: np.random.Generator, fault: Fault) -> Surface:
     outline = box(x, y, 0.80, 0.58, 0.09)
     plate = np.maximum(outline, -disc(x, y, 0.17))
     undrilled, astray = fault.pick("missing_hole", 4), fault.pick("misplaced_hole", 4)
+    scribed = np.zeros_like(x)
     for index, (cx, cy) in enumerate([(-0.62, -0.4), (0.62, -0.4), (-0.62, 0.4), (0.62, 0.4)]):
-        if index == undrilled:
-            continue
         if index == astray:
             cx, cy = cx * fault.rng.uniform(0.62, 0.74), cy * fault.rng.uniform(0.55, 0.95)
-        plate = np.maximum(plate, -disc(x - cx, y - cy, 0.085))
+        hole = disc(x - cx, y - cy, 0.085)
+        if index == undrilled:  # only the mark for the drill is there
+            scribed = inside(np.minimum(np.abs(hole) - 0.014, hole + 0.055))
+        else:
+            plate = np.maximum(plate, -hole)
     steel = dyed((0.56, 0.57, 0.59), 1 + 0.07 * grind + 0.06 * smear)
     surface.build(plate, 0.085, 0.035, steel, 0.5)
     surface.height += inside(plate) * (0.0006 * grind + lift)
     surface.body = inside(plate)
+    surface.cover(0.9 * scribed, (0.14, 0.14, 0.18), 0.1)
     absent = fault.pick("missing_screw", 2)
     for index, cx in enumerate((-0.42, 0.42)):
         here = window(x, y, (cx, 0), 0.15)
@@ -92,53 +98,65 @@ def _screw(surface: Surface, x: Map, y: Map) -> None:
 
 
 def draw_bracket(rng: np.random.Generator, fault: Fault) -> Surface:
-    """Painted angle bracket with a gusset bead, on a grey mat; hangs at any small angle.
+    """Painted angle bracket with two rivets and a bead, on a grey mat; lies at a small angle.
 
-    Faults: bent edge, extra hole, missing hole, scratch to the bare metal, rust.
+    Faults: bent edge, extra hole, missing rivet, scratch to the bare metal, rust.
     """
     surface = _mat(rng, (0.60, 0.60, 0.58))
-    x, y = frame(rng.normal(0, 0.05, 2), rng.normal(0, 0.16))
+    x, y = frame(rng.normal(0, 0.035, 2), rng.normal(0, 0.1))
     peel = sample(smooth_noise(rng, 60, 60), x, y)  # orange peel of the coat
     shade = rng.normal(1, 0.05)
-    lift = 0
+    lift = flaked = np.zeros_like(x)
     if fault.kind == "bent_edge":
-        x, y, lift = _curl_edge(x, y, fault.rng)
+        x, y, lift, flaked = _curl_edge(x, y, fault.rng)
     web = box(x, y + 0.26, 0.74, 0.32, 0.1)
     leg = box(x, y - 0.30, 0.40, 0.44, 0.14)
     shape = smooth_union(web, leg, 0.16)
-    absent = fault.pick("missing_hole", 3)
-    holes = [
-        box(x - 0.52, y + 0.26, 0.12, 0.065, 0.065),
-        box(x + 0.52, y + 0.26, 0.12, 0.065, 0.065),
-        disc(x, y - 0.46, 0.13),
-    ]
-    for index, hole in enumerate(holes):
-        if index != absent:
-            shape = np.maximum(shape, -hole)
-    coat = dyed((0.30, 0.17, 0.10), shade + 0.04 * peel)
-    surface.build(shape, 0.12, 0.04, coat, 0.42)
+    slots = box(np.abs(x) - 0.52, y + 0.26, 0.12, 0.065, 0.065)
+    shape = np.maximum(shape, -np.minimum(slots, disc(x, y - 0.46, 0.13)))
+    part = inside(shape)
+    surface.build(shape, 0.12, 0.04, dyed((0.17, 0.26, 0.36), shade + 0.05 * peel), 0.42)
     bend = smoothstep(-0.05, 0.05, y - 0.07)  # the leg is folded away from the lamp
-    slope = bend * (y - 0.07) * -0.12
     bead = 0.05 * np.exp(-((x / 0.1) ** 2) - ((y - 0.05) / 0.2) ** 2)
-    surface.height += inside(shape) * (slope + bead + 0.0015 * peel + lift)
-    surface.body = inside(shape)
+    surface.height += part * (bead - 0.12 * bend * (y - 0.07) + 0.0015 * peel + lift)
+    surface.cover(part * flaked, _BARE, 0.6)
+    surface.body = part
+    absent = fault.pick("missing_rivet", 2)
+    for index, cx in enumerate((-0.2, 0.2)):
+        here = window(x, y, (cx, -0.36), 0.15)
+        rivet = frame((cx, -0.36), 0, x[here], y[here])
+        _rivet(surface.part(here), *rivet, present=index != absent)
     match fault.kind:
         case "scratch":
-            defects.scratch(surface, fault.rng, (0.70, 0.68, 0.66), width=0.034)
+            defects.scratch(surface, fault.rng, _BARE, width=0.034)
         case "rust":
             defects.rust(surface, fault.rng)
         case "extra_hole":
+            surface.body = part * (surface.gloss < 0.5)  # but not through a rivet
             defects.hole(surface, fault.rng, colour=(0.45, 0.45, 0.44), roughness=0.05)
     return surface
 
 
-def _curl_edge(x: Map, y: Map, rng: np.random.Generator) -> tuple[Map, Map, Map]:
-    """Coordinates and lift of a part whose upper left or right end is bent over."""
+def _curl_edge(x: Map, y: Map, rng: np.random.Generator) -> tuple[Map, Map, Map, Map]:
+    """A part whose left or right end is bent over: coordinates, lift, where the coat flaked off."""
     side = either(rng)
-    beyond = np.maximum(side * x - 0.15 * y - rng.uniform(0.5, 0.56), 0)
-    droop = either(rng) * rng.uniform(0.35, 0.55)
-    lift = rng.uniform(0.25, 0.45) * beyond
-    return x + side * 0.3 * beyond, y + droop * beyond, lift
+    past_crease = side * x - 0.15 * y - rng.uniform(0.5, 0.56)
+    ragged = np.abs(past_crease) - 0.02 + 0.02 * smooth_noise(rng, 40, 40)
+    beyond = np.maximum(past_crease, 0)
+    droop = either(rng) * rng.uniform(0.4, 0.6)
+    lift = rng.uniform(0.3, 0.45) * beyond
+    return x + side * 0.3 * beyond, y + droop * beyond, lift, inside(ragged)
+
+
+def _rivet(surface: Surface, x: Map, y: Map, *, present: bool) -> None:
+    """Domed head; where it is missing, its hole in a ring of bare metal."""
+    if present:
+        surface.build(disc(x, y, 0.1), 0.19, 0.1, (0.58, 0.58, 0.57), 0.7)
+        return
+    surface.cover(inside(disc(x, y, 0.1)), _BARE, 0.6)
+    hole = inside(disc(x, y, 0.065))
+    surface.cover(hole, (0.06, 0.06, 0.06), 0.0)
+    surface.height -= 0.1 * hole
 
 
 def draw_tube_end(rng: np.random.Generator, fault: Fault) -> Surface:

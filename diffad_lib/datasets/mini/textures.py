@@ -42,24 +42,20 @@ def draw_weave(rng: np.random.Generator, fault: Fault) -> Surface:
     u, v = x / pitch + _YARNS / 2, y / pitch + _YARNS / 2  # warp yarns count along u, weft along v
     warp, weft = u.astype(np.int32), v.astype(np.int32)
     lift = _over(warp, v)
-    if fault.kind == "pulled_thread":  # it floats on the weft instead of dipping under it
-        lift = np.where(_stretch(fault.rng, u, v), np.float32(2.1), lift)
+    floating = np.zeros_like(x)
+    if fault.kind == "pulled_thread":  # it floats taut and shiny on the weft
+        floating = _stretch(fault.rng, u, v).astype(np.float32)
+        lift += (2.1 - lift) * floating
     warp_height, warp_side = _yarn(u - np.floor(u), girth[0][warp], lift)
     weft_height, weft_side = _yarn(v - np.floor(v), girth[1][weft], -_over(weft, u))
-    if fault.kind == "missing_thread":
-        warp_height[_stretch(fault.rng, u, v)] = -1
-    if fault.kind in ("cut", "hole"):
-        torn = _tear(fault)
-        frayed = fault.rng.uniform(0.3, 1.0, (2, _YARNS))  # each yarn tears at its own place
-        warp_height[torn > frayed[0][warp]] = -1
-        weft_height[torn > frayed[1][weft]] = -1
+    _break_yarns(fault, u, v, warp_height, weft_height)
     on_top = smoothstep(-0.04, 0.04, warp_height - weft_height)
     surface = background((0.20, 0.18, 0.17))
     height = np.maximum(np.maximum(warp_height, weft_height), -0.55)
     surface.height = height * (0.42 * pitch)
     twist = 1 + 0.06 * fibre + 0.05 * np.sin(6 * np.pi * (u + v))
     twist *= 0.86 + 0.14 * np.where(on_top > 0.5, warp_side, weft_side)
-    blue = dyed((0.25, 0.37, 0.56), tone[0][warp] * twist)
+    blue = dyed((0.25, 0.37, 0.56), tone[0][warp] * twist * (1 + 0.6 * floating))
     grey = dyed((0.72, 0.70, 0.64), tone[1][weft] * twist)
     cloth = grey + on_top * (blue - grey)
     surface.cover((height > -0.5).astype(np.float32), cloth, 0.05)
@@ -83,6 +79,19 @@ def _yarn(position: Map, girth: Map, lift: Map) -> tuple[Map, Map]:
     off = np.abs(position - 0.5) / girth
     round_back = np.sqrt(np.clip(1 - off * off, 0, 1))
     return np.where(off < 1, 0.5 * lift + 0.6 * round_back, -1), round_back
+
+
+def _break_yarns(fault: Fault, u: Map, v: Map, warp_height: Map, weft_height: Map) -> None:
+    """Takes out, in place, the yarns that a missing thread, a cut or a hole has taken."""
+    if fault.kind == "missing_thread":
+        gone = _stretch(fault.rng, u, v)
+        warp_height[gone] = -1
+        weft_height[gone] -= 0.4  # nothing holds it up
+    if fault.kind in ("cut", "hole"):
+        torn = _tear(fault)
+        frayed = fault.rng.uniform(0.3, 1.0, (2, _YARNS))  # each yarn tears at its own place
+        warp_height[torn > frayed[0][u.astype(np.int32)]] = -1
+        weft_height[torn > frayed[1][v.astype(np.int32)]] = -1
 
 
 def _stretch(rng: np.random.Generator, u: Map, v: Map) -> NDArray[np.bool_]:
@@ -156,13 +165,13 @@ def draw_leather(rng: np.random.Generator, fault: Fault) -> Surface:
         raised = 1 - smoothstep(-0.13, 0.05, patch)
     grain = pebble * (1 - raised)
     surface = background(
-        dyed((1, 1, 1), shade * (0.37 + 0.10 * grain + 0.13 * raised + 0.02 * roll + 0.012 * fine)),
+        dyed((1, 1, 1), shade * (0.37 + 0.10 * grain + 0.20 * raised + 0.02 * roll + 0.012 * fine)),
         0.22,
     )
     surface.height = 0.055 * grain + 0.0012 * fine + 0.01 * roll + 0.12 * raised
     surface.body += 1
     if fault.kind == "scar":
-        defects.scratch(surface, fault.rng, (0.66, 0.66, 0.66), width=0.055, gloss=0.1)
+        defects.scratch(surface, fault.rng, (0.74, 0.74, 0.74), width=0.06, gloss=0.1)
     if fault.kind == "crack":
         defects.crack(surface, fault.rng, width=0.045)
     return surface

@@ -54,12 +54,11 @@ def _build(folder: Path, seed: int) -> None:
     # was freed. Without this line a quarter of the time goes into page faults.
     np.empty(1 << 24, np.uint8)
     count = 0
-    with tqdm(_files(seed), desc="mini data", unit=" files", leave=False, mininterval=0.5) as files:
-        for path, content in files:
-            target = folder / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(content)
-            count += 1
+    for path, content in tqdm(_files(seed), desc="mini data", unit=" files", disable=None):
+        target = folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+        count += 1
     marker = {"version": VERSION, "seed": seed, "files": count}
     (folder / MARKER).write_text(json.dumps(marker) + "\n", encoding="utf-8")
 
