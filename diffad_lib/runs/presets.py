@@ -53,6 +53,8 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "learning_rate": 1e-3,
             "lr_schedule": "cosine",
             "warmup_fraction": 0.05,
+            "foreground": "auto",
+            "self_augmentation_probability": 0.5,
             "precision": "auto",
             "channels_last": True,
         },

@@ -45,7 +45,7 @@ def draw_weave(rng: np.random.Generator, fault: Fault) -> Surface:
     floating = np.zeros_like(x)
     if fault.kind == "pulled_thread":  # it floats taut and shiny on the weft
         floating = _stretch(fault.rng, u, v).astype(np.float32)
-        lift += (2.1 - lift) * floating
+        lift += (3.2 - lift) * floating
     warp_height, warp_side = _yarn(u - np.floor(u), girth[0][warp], lift)
     weft_height, weft_side = _yarn(v - np.floor(v), girth[1][weft], -_over(weft, u))
     _break_yarns(fault, u, v, warp_height, weft_height)
@@ -55,7 +55,7 @@ def draw_weave(rng: np.random.Generator, fault: Fault) -> Surface:
     surface.height = height * (0.42 * pitch)
     twist = 1 + 0.06 * fibre + 0.05 * np.sin(6 * np.pi * (u + v))
     twist *= 0.86 + 0.14 * np.where(on_top > 0.5, warp_side, weft_side)
-    blue = dyed((0.25, 0.37, 0.56), tone[0][warp] * twist * (1 + 0.6 * floating))
+    blue = dyed((0.25, 0.37, 0.56), tone[0][warp] * twist * (1 + 0.7 * floating))
     grey = dyed((0.72, 0.70, 0.64), tone[1][weft] * twist)
     cloth = grey + on_top * (blue - grey)
     surface.cover((height > -0.5).astype(np.float32), cloth, 0.05)
