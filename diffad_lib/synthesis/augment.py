@@ -2,7 +2,8 @@
 
 Every function takes images float32 [B,3,H,W] in [0,1] and a generator, draws its own strength
 for every image, and returns the same shape and range. 8-bit units of the sources are divided by
-255. Source: DRAEM's and DiffusionAD's data loaders (imgaug).
+255. Source: DRAEM's and DiffusionAD's data loaders, with the default ranges of imgaug 0.4.0 where
+these set none.
 """
 
 from collections.abc import Callable
@@ -10,7 +11,6 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from kornia.color import hsv_to_rgb, rgb_to_hsv
-from kornia.enhance import equalize as kornia_equalize
 from torch import Tensor
 
 from diffad_lib.synthesis.perlin import rotate, uniform
@@ -26,13 +26,16 @@ def gamma_contrast(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def brightness(images: Tensor, generator: torch.Generator) -> Tensor:
-    """v·m + a, m ~ U(0.8, 1.2), a ~ U(-30, 30)/255."""
+    """v·m + a, m ~ U(0.8, 1.2), a ~ U(-30, 30)/255.
+
+    imgaug changes only the brightness channel of a colour space that it draws.
+    """
     factor = _per_image(generator, images, 0.8, 1.2)
     return (images * factor + _per_image(generator, images, -30 / 255, 30 / 255)).clamp(0, 1)
 
 
 def sharpness(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Blend with a smoothed image: factor U(0.1, 1.9), 1 changes nothing, below 1 blurs.
+    """Blend with a smoothed image: factor U(0, 2), 1 changes nothing, below 1 blurs.
 
     The smoothing kernel is PIL's: ones with a 5 in the middle, divided by 13.
     """
@@ -40,7 +43,7 @@ def sharpness(images: Tensor, generator: torch.Generator) -> Tensor:
     kernel[:, :, 1, 1] = 5
     padded = F.pad(images, (1, 1, 1, 1), mode="replicate")
     smooth = F.conv2d(padded, kernel / 13, groups=3)
-    factor = _per_image(generator, images, 0.1, 1.9)
+    factor = _per_image(generator, images, 0, 2)
     return (smooth + factor * (images - smooth)).clamp(0, 1)
 
 
@@ -73,19 +76,29 @@ def invert(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def autocontrast(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Stretch every channel so that a share U(0, 0.1) is cut at either end."""
-    pixels = images.flatten(2)  # [B,3,HW]
-    ordered = pixels.sort(dim=2).values
-    cut = (_per_image(generator, images, 0, 0.1)[..., 0] * pixels.shape[2]).long()  # [B,1,1]
-    index = cut.expand(-1, 3, -1)
-    low, high = ordered.gather(2, index), ordered.gather(2, pixels.shape[2] - 1 - index)
-    stretched = (pixels - low) / (high - low).clamp(min=1 / 255)
-    return torch.where(high > low, stretched, pixels).clamp(0, 1).view_as(images)
+    """Stretch every channel after 0 … 20 whole percent of its pixels are cut at either end.
+
+    As PIL.ImageOps.autocontrast, without rounding to 8 bits. A channel of one value stays.
+    """
+    percent = torch.randint(21, (len(images), 1, 1), generator=generator, device=images.device)
+    levels, histogram = _levels(images)
+    cut = histogram.sum(dim=2, keepdim=True) * percent // 100  # [B,3,1]
+    low = (histogram.cumsum(dim=2) <= cut).sum(dim=2, keepdim=True)
+    high = 255 - (histogram.flip(2).cumsum(dim=2) <= cut).sum(dim=2, keepdim=True)
+    stretched = ((levels - low) / (high - low).clamp(min=1)).clamp(0, 1)
+    return torch.where(high > low, stretched.float(), levels / 255).view_as(images)
 
 
 def equalize(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Equalise the histogram of every channel. Draws nothing."""
-    return kornia_equalize(images)
+    """Equalise the histogram of every channel, as PIL.ImageOps.equalize. Draws nothing."""
+    levels, histogram = _levels(images)
+    below = histogram.cumsum(dim=2) - histogram  # [B,3,256], pixels darker than each level
+    # All pixels but those of the brightest level that occurs.
+    darker = torch.where(histogram > 0, below, 0).amax(dim=2, keepdim=True)
+    step = darker // 255
+    table = ((below + step // 2) // step.clamp(min=1)).clamp(max=255)
+    equalized = torch.where(step > 0, table.gather(2, levels), levels)
+    return (equalized / 255).view_as(images)
 
 
 def rotate_45(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -110,17 +123,26 @@ AUGMENTATIONS: tuple[Augmentation, ...] = (
 def augment(images: Tensor, generator: torch.Generator) -> Tensor:
     """Apply 3 different augmentations of the 10 to every image [B,3,H,W] in [0,1].
 
-    They are applied in the order of `AUGMENTATIONS`, each to the images that drew it at once; the
-    official code draws the order too.
+    Which ones and in which order is drawn for every image. Each step runs an augmentation once,
+    on all the images that drew it for that step.
     """
     ranks = torch.rand(len(images), len(AUGMENTATIONS), generator=generator, device=images.device)
-    picked = ranks.argsort(dim=1)[:, :PICKED]  # [B,3]
+    order = ranks.argsort(dim=1)[:, :PICKED]  # [B,3]
     images = images.clone()
-    for number, augmentation in enumerate(AUGMENTATIONS):
-        chosen = (picked == number).any(dim=1).nonzero()[:, 0]
-        if len(chosen):
-            images[chosen] = augmentation(images[chosen], generator)
+    for drawn in order.unbind(dim=1):
+        for number in drawn.unique().tolist():
+            rows = (drawn == number).nonzero()[:, 0]
+            images[rows] = AUGMENTATIONS[number](images[rows], generator)
     return images
+
+
+def _levels(images: Tensor) -> tuple[Tensor, Tensor]:
+    """8-bit levels int64 [B,3,HW], and how often each of the 256 occurs, int64 [B,3,256]."""
+    levels = (images * 255).round().long().flatten(2)
+    channels = levels.shape[0] * levels.shape[1]
+    offsets = 256 * torch.arange(channels, device=images.device).reshape(-1, levels.shape[1], 1)
+    counts = torch.bincount((levels + offsets).flatten(), minlength=256 * channels)
+    return levels, counts.view(*levels.shape[:2], 256)
 
 
 def _per_image(

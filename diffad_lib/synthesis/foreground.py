@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from diffad_lib.datasets.decode import decode_mask, resize_mask
+from diffad_lib.datasets.decode import decode_image, resize_mask
 from diffad_lib.datasets.samples import Sample
 from diffad_lib.errors import DiffadError
 from diffad_lib.synthesis.perlin import uniform
@@ -99,8 +99,8 @@ def load_mask_folder(folder: Path, samples: Sequence[Sample], size: int) -> NDAr
 
     The official code replaces "train" by "DISthresh" in an image's path, so that the mask of
     CATEGORY/train/good/000.png is CATEGORY/DISthresh/good/000.png. `folder` is the DISthresh
-    folder of the category. Any non-zero pixel is foreground. Raises DiffadError that names a
-    mask which is missing.
+    folder of the category. Raises DiffadError that names a mask which is missing, holds no
+    foreground or cannot be decoded.
     """
     masks = []
     for sample in samples:
@@ -109,14 +109,27 @@ def load_mask_folder(folder: Path, samples: Sequence[Sample], size: int) -> NDAr
         path = next((path for path in candidates if path.is_file()), None)
         if path is None:
             raise DiffadError(f"{candidates[0]}: no foreground mask for {sample.image}; add it")
-        masks.append(resize_mask(decode_mask(path), size))
-    return np.stack(masks).reshape(len(masks), 1, size, size)
+        masks.append(resize_mask(_decode_foreground(path), size))
+    return np.stack(masks)[:, None]
+
+
+def _decode_foreground(path: Path) -> NDArray[np.uint8]:
+    """[H,W] in {0,1}: 1 above half of the brightest pixel.
+
+    Not every pixel above 0, as in a mask of defects: VisA's foregrounds are JPEG files, and
+    compression leaves dark noise in the background.
+    """
+    values = decode_image(path).max(axis=2)
+    if not values.any():
+        raise DiffadError(f"{path} holds no foreground, every pixel is 0; mark the object in it")
+    return (values > values.max() / 2).astype(np.uint8)
 
 
 def isnet_masks(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """uint8 [N,1,H,W] in {0,1} by IS-Net through rembg, an extra; images uint8 [N,3,H,W] RGB.
 
-    rembg fetches the network's weights at its first use. Raises DiffadError without rembg.
+    rembg fetches the network's weights at its first use. Raises DiffadError without rembg, and
+    when the weights cannot be fetched.
     """
     try:
         import rembg
@@ -124,7 +137,13 @@ def isnet_masks(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
         raise DiffadError(
             'foreground "rembg" needs an extra package: pip install "diffad_lib[rembg]"'
         ) from None
-    session = rembg.new_session("isnet-general-use")
+    try:
+        session = rembg.new_session("isnet-general-use")
+    except OSError as error:  # no network; an error of requests is an OSError too
+        raise DiffadError(
+            f"rembg cannot fetch the weights of IS-Net ({type(error).__name__}); "
+            "put isnet-general-use.onnx into ~/.u2net by hand"
+        ) from error
     masks = [
         rembg.remove(np.ascontiguousarray(image.transpose(1, 2, 0)), session, only_mask=True)
         for image in images

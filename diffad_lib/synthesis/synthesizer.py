@@ -72,7 +72,12 @@ class Synthesizer:
 
         Every random number comes from the generator, which sits on the images' device. An image
         whose mask stays empty (no foreground, or 50 empty draws) is a normal one, as officially.
+        Raises ValueError if the textures are not of the images' size.
         """
+        if images.shape[1:] != self.textures.shape[1:]:
+            raise ValueError(
+                f"images are {list(images.shape[1:])}, textures {list(self.textures.shape[1:])}"
+            )
         images, foreground = self._rotated(images, foreground, generator)
         if self.random_regions:
             foreground = random_regions(len(images), *images.shape[2:], generator)
@@ -94,14 +99,16 @@ class Synthesizer:
         self, images: Tensor, foreground: Tensor | None, generator: torch.Generator
     ) -> tuple[Tensor, Tensor | None]:
         recipe = self.recipe
-        if recipe.rotation_probability == 0:
+        rows = (uniform(generator, len(images)) < recipe.rotation_probability).nonzero()[:, 0]
+        if len(rows) == 0:
             return images, foreground
-        turned = uniform(generator, len(images)) < recipe.rotation_probability
-        degrees = uniform(generator, len(images), -recipe.rotation_degrees, recipe.rotation_degrees)
-        degrees = torch.where(turned, degrees, 0)
+        degrees = uniform(generator, len(rows), -recipe.rotation_degrees, recipe.rotation_degrees)
+        images = images.clone()  # the others stay as they are, to the bit
+        images[rows] = rotate(images[rows], degrees)
         if foreground is not None:
-            foreground = (rotate(foreground, degrees) > 0.5).float()
-        return rotate(images, degrees), foreground
+            foreground = foreground.clone()
+            foreground[rows] = (rotate(foreground[rows], degrees) > 0.5).float()
+        return images, foreground
 
     def _masks(
         self, images: Tensor, foreground: Tensor | None, generator: torch.Generator

@@ -28,16 +28,18 @@ def load_texture_folder(folder: Path, size: int, cache_dir: Path | None = None) 
 
 
 def texture_files(folder: Path) -> list[Path]:
-    """All image files below a folder, in natural order.
+    """All image files below a folder, without hidden ones, in natural order.
 
     Raises DiffadError for a folder that is missing or holds no image.
     """
     if not folder.is_dir():
         raise DiffadError(f"{folder}: no such folder; --textures needs a folder of images")
     paths = [path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES]
-    if not paths:
+    names = [path.relative_to(folder) for path in paths]
+    visible = [name for name in names if not any(part.startswith(".") for part in name.parts)]
+    if not visible:
         raise DiffadError(f"{folder}: holds no image; --textures needs a folder of images")
-    return sorted(paths, key=lambda path: natural_key(path.relative_to(folder).as_posix()))
+    return [folder / name for name in sorted(visible, key=lambda name: natural_key(str(name)))]
 
 
 @lru_cache(maxsize=2)

@@ -63,12 +63,7 @@ def draw_plate(rng: np.random.Generator, fault: Fault) -> Surface:
     for index, cx in enumerate((-0.42, 0.42)):
         here = window(x, y, (cx, 0), 0.15)
         screw_x, screw_y = frame((cx, 0), turns[index], x[here], y[here])
-        if index == absent:
-            hole = inside(disc(screw_x, screw_y, 0.05))
-            surface.part(here).cover(hole, (0.08, 0.08, 0.08), 0.0)
-            surface.height[here] -= 0.05 * hole
-        else:
-            _screw(surface.part(here), screw_x, screw_y)
+        _screw(surface.part(here), screw_x, screw_y, present=index != absent)
     if fault.kind == "scratch":
         defects.scratch(surface, fault.rng, (0.86, 0.87, 0.9), width=0.032)
     if fault.kind == "stain":
@@ -87,8 +82,11 @@ def _fold_corner(x: Map, y: Map, rng: np.random.Generator) -> tuple[Map, Map, Ma
     return x + pull * beyond * nx, y + pull * beyond * ny, lift
 
 
-def _screw(surface: Surface, x: Map, y: Map) -> None:
-    """Pan head with a cross recess on a washer, centred at the origin of (x, y)."""
+def _screw(surface: Surface, x: Map, y: Map, *, present: bool) -> None:
+    """Pan head with a cross recess on a washer; where it is missing, its hole in a rusty ring."""
+    if not present:
+        _open_hole(surface, x, y, 0.115, (0.34, 0.25, 0.18))
+        return
     surface.build(disc(x, y, 0.115), 0.1, 0.01, (0.42, 0.42, 0.43), 0.4)
     head = disc(x, y, 0.085)
     surface.build(head, 0.15, 0.06, (0.66, 0.65, 0.62), 0.8)
@@ -153,7 +151,12 @@ def _rivet(surface: Surface, x: Map, y: Map, *, present: bool) -> None:
     if present:
         surface.build(disc(x, y, 0.1), 0.19, 0.1, (0.58, 0.58, 0.57), 0.7)
         return
-    surface.cover(inside(disc(x, y, 0.1)), _BARE, 0.6)
+    _open_hole(surface, x, y, 0.1, _BARE)
+
+
+def _open_hole(surface: Surface, x: Map, y: Map, radius: float, ring: Colour) -> None:
+    """The hole of a screw or rivet that is not there, in the print of its head."""
+    surface.cover(inside(disc(x, y, radius)), ring, 0.3)
     hole = inside(disc(x, y, 0.065))
     surface.cover(hole, (0.06, 0.06, 0.06), 0.0)
     surface.height -= 0.1 * hole
