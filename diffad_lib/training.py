@@ -143,6 +143,8 @@ def train(
     Raises DiffadError when a loss is not finite (the last good checkpoint stays), when the
     checkpoint cannot be written, or when it belongs to another plan.
     """
+    # Moved, but not wrapped: with Fabric's wrapper a step took 1.6 times as long on a CPU.
+    detector = fabric.to_device(detector)
     if plan.channels_last:
         detector = detector.to(memory_format=torch.channels_last)
     groups = detector.parameter_groups()
@@ -150,8 +152,7 @@ def train(
         [{"params": list(p), "lr": plan.learning_rates[name]} for name, p in groups.items()],
         fused=True,
     )
-    model, optimizer = fabric.setup(detector, optimizer)
-    model.mark_forward_method("training_losses")
+    optimizer = fabric.setup_optimizers(optimizer)
     averaged = _averaged(detector, plan.ema_decay)
     best: dict[str, Tensor] | None = None
 
@@ -185,12 +186,12 @@ def train(
         if len(state.history) > _HISTORY_ROWS:
             del state.history[:-1:2]
 
-    model.train()
+    detector.train()
     while spent() < 1:
         for group, name in zip(optimizer.param_groups, groups, strict=True):
             factor = lr_factor(plan.lr_schedules[name], state.step, spent(), plan.warmup_fraction)
             group["lr"] = plan.learning_rates[name] * factor
-        window.append(_optimiser_step(model, optimizer, batches, plan, fabric, state.step))
+        window.append(_optimiser_step(detector, optimizer, batches, plan, fabric, state.step))
         if averaged is not None:
             averaged.update_parameters(detector)
         state.step += 1
@@ -202,7 +203,7 @@ def train(
             progress(state, min(spent(), 1.0), last=spent() >= 1)
             if selecting:
                 best = _keep_best(state, select, averaged, detector, best)
-                model.train()
+                detector.train()
             if checkpoint and state.seconds - saved_at >= plan.checkpoint_seconds:
                 saved_at = state.seconds
                 _save_checkpoint(
@@ -226,7 +227,7 @@ def train(
 
 
 def _optimiser_step(
-    model: Any,
+    detector: Detector,
     optimizer: Any,
     batches: BatchSource,
     plan: TrainingPlan,
@@ -243,7 +244,8 @@ def _optimiser_step(
                 normal=batch.normal.contiguous(memory_format=torch.channels_last),
                 image=batch.image.contiguous(memory_format=torch.channels_last),
             )
-        terms = model.training_losses(batch)
+        with fabric.autocast():
+            terms = detector.training_losses(batch)
         fabric.backward(terms["total"] / plan.accumulate)
         for name, value in terms.items():
             sums[name] = sums.get(name, 0) + value.detach() / plan.accumulate
