@@ -4,7 +4,7 @@ import copy
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,12 +13,17 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from diffad_lib.checkpoint import (
+    CHECKPOINT_NAME,
+    TrainingPlan,
+    TrainingState,
+    load_checkpoint,
+    save_checkpoint,
+)
 from diffad_lib.errors import DiffadError
-from diffad_lib.files import write_torch
 from diffad_lib.models.detector import Detector
 from diffad_lib.types import TrainingBatch
 
-CHECKPOINT_NAME = "checkpoint.pt"
 _FLUSH_STEPS = 10  # losses are read from the device this often, so that it is not kept waiting
 _HISTORY_ROWS = 1000  # a longer history is thinned to every second row
 
@@ -31,37 +36,6 @@ class BatchSource(Protocol):
     def describe(self, index: int) -> str:
         """Names what is in the batch, for error messages."""
         ...
-
-
-@dataclass(frozen=True)
-class TrainingPlan:
-    """How to train: every number that the loop needs.
-
-    learning_rates and lr_schedules are keyed by `Detector.parameter_groups()`. Training ends
-    after `steps` optimiser steps or `max_seconds`, whichever is first; learning rates follow the
-    share of the plan that is spent, so that a time limit still ends with the small rates.
-    """
-
-    steps: int
-    learning_rates: dict[str, float]
-    lr_schedules: dict[str, str]
-    warmup_fraction: float = 0.0
-    accumulate: int = 1
-    ema_decay: float = 0.0
-    channels_last: bool = False
-    max_seconds: float | None = None
-    checkpoint_seconds: float = 60.0
-
-
-@dataclass
-class TrainingState:
-    """What a checkpoint holds beside weights and optimiser: enough to go on exactly."""
-
-    step: int = 0
-    seconds: float = 0.0
-    history: list[dict[str, float]] = field(default_factory=list)
-    best_value: float = -math.inf
-    best_step: int = 0
 
 
 @dataclass(frozen=True)
@@ -159,7 +133,7 @@ def train(
     state = TrainingState()
     checkpoint = folder / CHECKPOINT_NAME if folder else None
     if checkpoint and checkpoint.exists():
-        state, best = _load_checkpoint(checkpoint, plan, detector, averaged, optimizer, fabric)
+        state, best = load_checkpoint(checkpoint, plan, detector, averaged, optimizer, fabric)
         report(f"resumed from step {state.step} of {checkpoint}")
     resumed_from, started = state.step, time.monotonic() - state.seconds
     saved_at = state.seconds
@@ -206,11 +180,11 @@ def train(
                 detector.train()
             if checkpoint and state.seconds - saved_at >= plan.checkpoint_seconds:
                 saved_at = state.seconds
-                _save_checkpoint(
+                save_checkpoint(
                     checkpoint, plan, state, best, detector, averaged, optimizer, fabric
                 )
     if checkpoint:
-        _save_checkpoint(checkpoint, plan, state, best, detector, averaged, optimizer, fabric)
+        save_checkpoint(checkpoint, plan, state, best, detector, averaged, optimizer, fabric)
     if averaged is not None:
         detector.load_state_dict(averaged.module.state_dict())
     if best is not None:
@@ -293,58 +267,3 @@ def _check_finite(
         + (f"the last good checkpoint stays in {checkpoint}; " if kept else "")
         + "lower the learning rate or use precision 32"
     )
-
-
-def _save_checkpoint(
-    path: Path,
-    plan: TrainingPlan,
-    state: TrainingState,
-    best: dict[str, Tensor] | None,
-    detector: Detector,
-    averaged: AveragedModel | None,
-    optimizer: Any,
-    fabric: Fabric,
-) -> None:
-    content = {
-        "plan": _identity(plan),
-        "state": asdict(state),
-        "best": best,
-        "detector": detector.state_dict(),
-        "averaged": averaged.state_dict() if averaged is not None else None,
-        "optimizer": optimizer.state_dict(),
-        "precision": fabric.strategy.precision.state_dict(),
-    }
-    write_torch(path, content)
-
-
-def _load_checkpoint(
-    path: Path,
-    plan: TrainingPlan,
-    detector: Detector,
-    averaged: AveragedModel | None,
-    optimizer: Any,
-    fabric: Fabric,
-) -> tuple[TrainingState, dict[str, Tensor] | None]:
-    try:
-        content = torch.load(path, map_location=fabric.device, weights_only=True)
-    except Exception as error:  # torch raises many types for a damaged file
-        raise DiffadError(
-            f"{path}: not a readable checkpoint ({type(error).__name__}); "
-            "delete it to start the training again"
-        ) from error
-    if content["plan"] != _identity(plan):
-        raise DiffadError(
-            f"{path}: belongs to a training with other settings; "
-            "delete it, or choose another --runs-dir"
-        )
-    detector.load_state_dict(content["detector"])
-    if averaged is not None:
-        averaged.load_state_dict(content["averaged"])
-    optimizer.load_state_dict(content["optimizer"])
-    fabric.strategy.precision.load_state_dict(content["precision"])
-    return TrainingState(**content["state"]), content["best"]
-
-
-def _identity(plan: TrainingPlan) -> dict[str, Any]:
-    """What has to be equal for a checkpoint to be gone on from."""
-    return {key: value for key, value in asdict(plan).items() if key != "checkpoint_seconds"}

@@ -13,7 +13,7 @@ ROOMS = (
     {"diffusion"},
     {"losses", "metrics"},
     {"models"},
-    {"batches", "training", "evaluation"},
+    {"batches", "checkpoint", "training", "evaluation"},
     {"runs", "plots"},
     {"cli"},
 )
@@ -45,7 +45,7 @@ def test_imports_go_down_the_rooms_only(path: Path) -> None:
 
 
 def test_the_training_loop_and_the_evaluation_know_no_method() -> None:
-    for module in ("training", "evaluation", "batches"):
+    for module in ("training", "checkpoint", "evaluation", "batches"):
         text = (PACKAGE / f"{module}.py").read_text(encoding="utf-8").lower()
         code = ast.unparse(_without_docstrings(ast.parse(text)))
         for method in ("draem", "diffusionad", "autoencoder"):

@@ -20,6 +20,7 @@ import torch
 from lightning_fabric import Fabric
 
 import layout_factory as factory
+from diffad_lib.checkpoint import CHECKPOINT_NAME
 from diffad_lib.datasets.images import fingerprint, load_split
 from diffad_lib.datasets.layouts import list_samples
 from diffad_lib.errors import DiffadError
@@ -28,7 +29,6 @@ from diffad_lib.models.official import load_detector
 from diffad_lib.runs.config import RunConfig, build_config
 from diffad_lib.runs.notebook import run
 from diffad_lib.runs.record import read_record
-from diffad_lib.training import CHECKPOINT_NAME
 
 pytestmark = pytest.mark.slow
 
@@ -113,16 +113,35 @@ def assert_one_line(done: subprocess.CompletedProcess, *parts: str) -> None:
         assert part in lines[0]
 
 
-@pytest.fixture(scope="module", params=METHODS)
-def finished(root: Path, request: pytest.FixtureRequest) -> RunConfig:
-    """A run by each method, from the command line."""
-    config = config_of(root, "runs", request.param)
-    if not config.run_folder.exists():
-        done = diffad(root, command(root, "runs", request.param))
-        assert done.returncode == 0, done.stderr
-        assert done.stderr == ""
-        assert str(config.run_folder) in done.stdout and "AUROC" in done.stdout
-    return config
+@pytest.fixture(scope="module")
+def all_finished(root: Path) -> dict[str, RunConfig]:
+    """A run by each method from the command line, all at once, in a folder of their own."""
+    place = root / "place"
+    place.mkdir()
+    processes = {
+        method: subprocess.Popen(
+            command(root, "runs", method),
+            cwd=place,
+            env=environment(root),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for method in METHODS
+    }
+    configs = {method: config_of(root, "runs", method) for method in METHODS}
+    for method, process in processes.items():
+        output, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+        assert errors == ""
+        assert str(configs[method].run_folder) in output and "AUROC" in output
+    assert list(place.iterdir()) == []
+    return configs
+
+
+@pytest.fixture(params=METHODS)
+def finished(all_finished: dict[str, RunConfig], request: pytest.FixtureRequest) -> RunConfig:
+    return all_finished[request.param]
 
 
 def test_the_run_folder_is_complete_and_holds_nothing_else(finished: RunConfig) -> None:
@@ -198,7 +217,7 @@ def test_another_setting_in_the_same_folder_is_refused(root: Path, finished: Run
 
 @pytest.mark.parametrize("victims", ["command", "kernel", "both"])
 def test_a_killed_run_goes_on_to_the_same_weights_and_a_killed_kernel_is_told(
-    root: Path, victims: str
+    root: Path, all_finished: dict[str, RunConfig], victims: str
 ) -> None:
     config = config_of(root, f"killed-{victims}", "autoencoder")
     line = command(root, f"killed-{victims}", "autoencoder")
@@ -233,9 +252,7 @@ def test_a_killed_run_goes_on_to_the_same_weights_and_a_killed_kernel_is_told(
 
     again = diffad(root, line)  # at once, beside a kernel that may be alive for another second
     assert again.returncode == 0, again.stderr
-    whole = config_of(root, "runs", "autoencoder")
-    if not whole.run_folder.exists():
-        assert diffad(root, command(root, "runs", "autoencoder")).returncode == 0
+    whole = all_finished["autoencoder"]
     record = read_record(config.run_folder / "record.json")
     assert 0 < record["training"]["resumed_from"] < 200
     weights = "detector.safetensors"

@@ -13,14 +13,9 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
+from diffad_lib.checkpoint import CHECKPOINT_NAME, TrainingPlan
 from diffad_lib.errors import DiffadError
-from diffad_lib.training import (
-    CHECKPOINT_NAME,
-    TrainingPlan,
-    TrainingResult,
-    lr_factor,
-    train,
-)
+from diffad_lib.training import TrainingResult, lr_factor, train
 from toy import ToyBatches, ToyDetector, toy_detector
 
 PLAN = TrainingPlan(
@@ -101,6 +96,7 @@ def test_a_killed_process_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     script = """
 import sys, time
 from pathlib import Path
+import conftest  # as many threads as here: sums depend on them in the last bit
 import test_training as t
 class Slow(t.ToyBatches):
     def __call__(self, index):

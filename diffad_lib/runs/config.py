@@ -66,6 +66,7 @@ class RunConfig(BaseModel):
     self_augmentation_probability: float = Field(0.0, ge=0, le=1)  # objects only
     rotation_degrees: float = Field(0.0, ge=0, le=180)  # of normal training images
     rotation_probability: float = Field(0.0, ge=0, le=1)
+    lighting: float = Field(0.0, ge=0, le=1)  # unevenness of the light on normal images
 
     # Training
     batch_size: int = Field(8, ge=1)

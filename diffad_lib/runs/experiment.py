@@ -12,6 +12,7 @@ import torch
 from lightning_fabric import Fabric
 
 from diffad_lib.batches import SyntheticBatches
+from diffad_lib.checkpoint import CHECKPOINT_NAME, TrainingPlan
 from diffad_lib.datasets.catalog import Kind
 from diffad_lib.datasets.images import ImageStack
 from diffad_lib.evaluation import Predictions, predict_all
@@ -35,7 +36,7 @@ from diffad_lib.runs.record import (
 from diffad_lib.synthesis.foreground import automatic_masks, isnet_masks, load_mask_folder
 from diffad_lib.synthesis.synthesizer import SynthesisRecipe, Synthesizer
 from diffad_lib.synthesis.textures import builtin_textures, load_texture_folder
-from diffad_lib.training import CHECKPOINT_NAME, TrainingPlan, TrainingResult, train
+from diffad_lib.training import TrainingResult, train
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ def prepare(config: RunConfig) -> Experiment:
             random_regions=config.foreground != "none",
             rotation_degrees=config.rotation_degrees,
             rotation_probability=config.rotation_probability,
+            lighting=config.lighting,
         ),
         kind=kind,
     )

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import sys
+import tempfile
 import warnings
 from pathlib import Path
 from typing import Any, TextIO
@@ -23,14 +24,6 @@ from diffad_lib.runs.record import (
     settings,
 )
 
-# Sockets in the file system: no open port, and no warning about one. A busy kernel would log the
-# interrupt that nbclient sends before it shuts it down.
-_LOCAL_KERNEL = Config(
-    {
-        "KernelManager": {"transport": "ipc"},
-        "NotebookClient": {"extra_arguments": ["--log-level=CRITICAL"]},
-    }
-)
 RUN_NOTEBOOK = "08_train_and_evaluate.ipynb"
 PARAMETERS = (
     "dataset",
@@ -85,7 +78,10 @@ def execute(
     partial = _partial(output)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        with warnings.catch_warnings():
+        with (
+            tempfile.TemporaryDirectory(prefix="diffad-") as sockets,
+            warnings.catch_warnings(),
+        ):
             warnings.simplefilter("ignore")  # papermill warns of formats that it then upgrades
             logging.getLogger("papermill").setLevel(logging.CRITICAL)  # errors become one line
             papermill.execute_notebook(
@@ -96,7 +92,7 @@ def execute(
                 progress_bar=False,
                 stdout_file=stream,
                 stderr_file=sys.stderr,
-                config=_LOCAL_KERNEL,
+                config=_local_kernel(Path(sockets)),
             )
     except OSError as error:
         with contextlib.suppress(OSError):  # the one on hand says what is wrong
@@ -121,6 +117,20 @@ def execute(
         ) from error
     output.with_name("failed.ipynb").unlink(missing_ok=True)
     partial.replace(output)
+
+
+def _local_kernel(sockets: Path) -> Config:
+    """A kernel that is reached through sockets in a folder of its own.
+
+    So no port is opened, and runs that start at the same moment cannot take each other's.
+    """
+    return Config(
+        {
+            "KernelManager": {"transport": "ipc", "ip": str(sockets / "kernel")},
+            # A busy kernel would log the interrupt that nbclient sends before it shuts it down.
+            "NotebookClient": {"extra_arguments": ["--log-level=CRITICAL"]},
+        }
+    )
 
 
 def _partial(output: Path) -> Path:

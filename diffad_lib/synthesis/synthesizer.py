@@ -10,7 +10,13 @@ from torch import Tensor
 
 from diffad_lib.synthesis.augment import augment
 from diffad_lib.synthesis.foreground import random_regions
-from diffad_lib.synthesis.perlin import perlin_masks, random_scales, rotate, uniform
+from diffad_lib.synthesis.perlin import (
+    perlin_masks,
+    perlin_noise,
+    random_scales,
+    rotate,
+    uniform,
+)
 from diffad_lib.types import TrainingBatch
 
 PATCHES = 8  # self-augmentation shuffles 8 x 8 patches
@@ -28,6 +34,8 @@ class SynthesisRecipe:
     random_regions: keep a texture's anomalies inside a random region, as DiffusionAD does.
     rotation_probability, rotation_degrees: share of normal images that are rotated by
         U(-degrees, degrees) before anything else; corners become black.
+    lighting: largest gain or loss of light, drawn for every place and channel of a normal image
+        from slow noise; 0 leaves the images as they are. Not in the papers.
     """
 
     beta_range: tuple[float, float] = (0.0, 0.8)
@@ -36,6 +44,7 @@ class SynthesisRecipe:
     random_regions: bool = False
     rotation_degrees: float = 0.0
     rotation_probability: float = 0.0
+    lighting: float = 0.0
 
 
 # DRAEM section 3.2 and 4 (the code rotates by ±90° with probability 0.3).
@@ -79,6 +88,8 @@ class Synthesizer:
                 f"images are {list(images.shape[1:])}, textures {list(self.textures.shape[1:])}"
             )
         images, foreground = self._rotated(images, foreground, generator)
+        if self.recipe.lighting > 0:
+            images = relight(images, self.recipe.lighting, generator)
         if self.random_regions:
             foreground = random_regions(len(images), *images.shape[2:], generator)
         masks = torch.zeros_like(images[:, :1])  # [B,1,H,W]
@@ -138,6 +149,20 @@ class Synthesizer:
         sources = augment(torch.where(own[:, None, None, None], images, textures), generator)
         shuffled = shuffle_patches(sources, generator)
         return torch.where(own[:, None, None, None], shuffled, sources)
+
+
+def relight(images: Tensor, strength: float, generator: torch.Generator) -> Tensor:
+    """Images [B,3,H,W] in [0,1] under uneven light that is up to `strength` stronger or weaker.
+
+    Half of the gain is common to the channels, half is a tint. It varies slowly over the image.
+    """
+    batch, _, height, width = images.shape
+    # Four fields for every image: one of light, three of tint; 1 or 2 cells of noise a side.
+    cells = torch.randint(1, 3, (4 * batch, 2), generator=generator, device=images.device)
+    offsets = uniform(generator, 4 * batch, -1, 1).reshape(-1, 1, 1, 1)
+    fields = (perlin_noise(cells, height, width, generator) + offsets) / 2  # [4B,1,H,W] in [-1,1]
+    light, tint = fields.view(batch, 4, height, width).split((1, 3), dim=1)
+    return (images * (1 + strength * (light + tint) / 2)).clamp(0, 1)
 
 
 def shuffle_patches(images: Tensor, generator: torch.Generator) -> Tensor:
