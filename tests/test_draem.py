@@ -118,11 +118,23 @@ def test_prediction_keeps_its_promised_shapes_and_ranges():
     torch.testing.assert_close(alone.image_score, prediction.image_score[2:3])
 
 
-def test_score_is_the_highest_average_over_21_pixels():
+@pytest.mark.parametrize("window", [21, 11, 5])
+def test_score_is_the_highest_average_over_a_window(window: int):
     anomaly_map = torch.zeros(2, 1, 64, 64)
-    anomaly_map[0, 0, 20:41, 20:41] = 0.5
+    anomaly_map[0, 0, 20 : 20 + window, 20 : 20 + window] = 0.5
     anomaly_map[1, 0, 0, 0] = 1.0
-    assert smoothed_maximum(anomaly_map).tolist() == pytest.approx([0.5, 1 / 441])
+    scores = smoothed_maximum(anomaly_map, window)
+    assert scores.tolist() == pytest.approx([0.5, 1 / window**2])
+
+
+def test_a_detector_scores_with_its_own_window():
+    narrow = Draem(32, 8, 4, score_window=3).eval()
+    with torch.inference_mode():
+        prediction = narrow.predict(batch().image)
+    expected = smoothed_maximum(prediction.anomaly_map, 3)
+    assert torch.equal(prediction.image_score, expected)
+    with pytest.raises(DiffadError, match="score_window 4 must be odd"):
+        Draem(score_window=4)
 
 
 def test_channels_last_and_bfloat16_give_nearly_the_same_losses():

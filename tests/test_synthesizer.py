@@ -14,6 +14,7 @@ from diffad_lib.synthesis.synthesizer import (
     MASK_TRIES,
     SynthesisRecipe,
     Synthesizer,
+    relight,
     shuffle_patches,
 )
 from diffad_lib.types import TrainingBatch
@@ -232,6 +233,28 @@ def test_rotation_angles_fill_the_stated_range(monkeypatch) -> None:
     monkeypatch.setattr(module, "rotate", lambda images, degrees: asked.append(degrees) or images)
     Synthesizer(bank(), DRAEM_RECIPE)(noise_images(2000), None, generator())
     assert -45 <= asked[0].min() < -44 and 44 < asked[0].max() < 45
+
+
+def test_light_changes_slowly_and_within_the_stated_range() -> None:
+    grey = torch.full((400, 3, SIZE, SIZE), 0.5)
+    gain = relight(grey, 0.2, generator()) / 0.5 - 1  # [400,3,H,W]
+    assert 0.12 < gain.abs().max() <= 0.2
+    assert abs(gain.mean()) < 0.01 and gain.std() > 0.03
+    assert (gain.flatten(2).amax(2) - gain.flatten(2).amin(2)).mean() > 0.03  # uneven
+    assert (gain[..., 1:] - gain[..., :-1]).abs().max() < 0.02
+    tint = (gain - gain.mean(dim=1, keepdim=True)).abs().mean()
+    assert 0.2 < tint / gain.abs().mean() < 1.0
+
+
+def test_light_falls_on_image_and_target_alike_and_only_where_asked_for() -> None:
+    images = noise_images(32)
+    recipe = SynthesisRecipe(anomaly_probability=0.0, lighting=0.2)
+    batch = Synthesizer(bank(), recipe)(images, None, generator())
+    assert torch.equal(batch.image, batch.normal)
+    assert ((batch.normal - images).abs() <= 0.2 * images + 1e-6).all()
+    assert (batch.normal != images).flatten(1).any(dim=1).all()
+    plain = Synthesizer(bank(), SynthesisRecipe(anomaly_probability=0.0))
+    assert torch.equal(plain(images, None, generator()).normal, images)
 
 
 @pytest.mark.parametrize("kind", ["object", "texture"])

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from diffad_lib.errors import DiffadError
 from diffad_lib.models.detector import Detector
-from diffad_lib.models.draem import smoothed_maximum
+from diffad_lib.models.draem import checked_window, smoothed_maximum
 from diffad_lib.models.segmentation import conv_block, up_conv
 from diffad_lib.types import Prediction, TrainingBatch
 
@@ -16,10 +16,16 @@ class Autoencoder(Detector):
 
     The code holds bottleneck x (image_size / 16)^2 numbers: a wide one lets anomalies through, a
     narrow one blurs normal detail. image_size: in pixels, a multiple of 16. base_width: channels
-    at half size; they double three times.
+    at half size; they double three times. score_window: as DRAEM's.
     """
 
-    def __init__(self, image_size: int = 256, base_width: int = 64, bottleneck: int = 128) -> None:
+    def __init__(
+        self,
+        image_size: int = 256,
+        base_width: int = 64,
+        bottleneck: int = 128,
+        score_window: int = 21,
+    ) -> None:
         super().__init__()
         if image_size % 16:
             raise DiffadError(f"image_size {image_size} must be a multiple of 16 here")
@@ -27,7 +33,9 @@ class Autoencoder(Detector):
             "image_size": image_size,
             "base_width": base_width,
             "bottleneck": bottleneck,
+            "score_window": score_window,
         }
+        self.score_window = checked_window(score_window)
         widths = [base_width * multiplier for multiplier in (1, 2, 4, 8)]
         encoder: list[nn.Module] = []
         for inputs, outputs in zip([3, *widths[:-1]], widths, strict=True):
@@ -47,12 +55,14 @@ class Autoencoder(Detector):
     def predict(self, images: Tensor, generator: torch.Generator | None = None) -> Prediction:
         """anomaly_map: absolute residual, averaged over the channels; in [0,1].
 
-        image_score: maximum of the map averaged over 21x21 windows, DRAEM's rule, so that the
-        two methods differ in the map alone. Draws no random number.
+        image_score: maximum of the map averaged over windows, DRAEM's rule, so that the two
+        methods differ in the map alone. Draws no random number.
         """
         reconstruction = self(images).float().clamp(0, 1)
         anomaly_map = (images - reconstruction).abs().mean(dim=1, keepdim=True)  # [B,1,H,W]
-        return Prediction(smoothed_maximum(anomaly_map), anomaly_map, reconstruction)
+        return Prediction(
+            smoothed_maximum(anomaly_map, self.score_window), anomaly_map, reconstruction
+        )
 
     def forward(self, image: Tensor) -> Tensor:
         """image [B,3,H,W] -> reconstruction [B,3,H,W], not clamped."""

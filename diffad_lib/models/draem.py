@@ -51,11 +51,16 @@ class Draem(Detector):
     """The DRAEM detector.
 
     image_size: side of the images in pixels, a multiple of 32. base_width and
-    segmentation_width: first-level channels of the two networks.
+    segmentation_width: first-level channels of the two networks. score_window: side in pixels,
+    odd, of the windows over which the map is averaged for the image score.
     """
 
     def __init__(
-        self, image_size: int = 256, base_width: int = 128, segmentation_width: int = 64
+        self,
+        image_size: int = 256,
+        base_width: int = 128,
+        segmentation_width: int = 64,
+        score_window: int = 21,
     ) -> None:
         super().__init__()
         if image_size % 32:
@@ -64,7 +69,9 @@ class Draem(Detector):
             "image_size": image_size,
             "base_width": base_width,
             "segmentation_width": segmentation_width,
+            "score_window": score_window,
         }
+        self.score_window = checked_window(score_window)
         self.reconstruction = ReconstructiveNetwork(base_width)
         self.segmentation = SegmentationNetwork(6, 2, segmentation_width)
         self.apply(_initialise)
@@ -84,7 +91,9 @@ class Draem(Detector):
         reconstruction, logits = self(images)
         anomaly_map = logits.float().softmax(dim=1)[:, 1:]  # [B,1,H,W]
         return Prediction(
-            smoothed_maximum(anomaly_map), anomaly_map, reconstruction.float().clamp(0, 1)
+            smoothed_maximum(anomaly_map, self.score_window),
+            anomaly_map,
+            reconstruction.float().clamp(0, 1),
         )
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
@@ -99,12 +108,20 @@ class Draem(Detector):
         }
 
 
-def smoothed_maximum(anomaly_map: Tensor) -> Tensor:
-    """Image score [B]: the maximum of [B,1,H,W] averaged over 21x21 windows (test_DRAEM.py).
+def smoothed_maximum(anomaly_map: Tensor, window: int = 21) -> Tensor:
+    """Image score [B]: the maximum of [B,1,H,W] averaged over window x window pixels.
 
-    Pixels outside the image count as 0.
+    Pixels outside the image count as 0. test_DRAEM.py takes 21 for images of 256 pixels.
     """
-    return F.avg_pool2d(anomaly_map, 21, stride=1, padding=10).flatten(1).amax(dim=1)
+    smooth = F.avg_pool2d(anomaly_map, window, stride=1, padding=window // 2)
+    return smooth.flatten(1).amax(dim=1)
+
+
+def checked_window(score_window: int) -> int:
+    """The window itself; raises DiffadError unless it is odd, so that it has a middle."""
+    if score_window < 1 or score_window % 2 == 0:
+        raise DiffadError(f"score_window {score_window} must be odd and at least 1")
+    return score_window
 
 
 def _initialise(module: nn.Module) -> None:

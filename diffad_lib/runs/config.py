@@ -87,6 +87,7 @@ class RunConfig(BaseModel):
     select_on_test_epochs: int | None = Field(None, ge=1)  # a leak; see the variant
 
     # Evaluation
+    score_window: int = Field(21, ge=1)  # pixels a side, odd, averaged for the image score
     eval_batch_size: int = Field(16, ge=1)
     fpr_limit: float = Field(0.3, gt=0, le=1)
     bootstrap_samples: int = Field(1000, ge=0)
@@ -111,6 +112,7 @@ class RunConfig(BaseModel):
 # A key that only some methods read; setting it for another method is an error, not a no-op.
 _METHOD_KEYS: dict[str, tuple[Method, ...]] = {
     "bottleneck": ("autoencoder",),
+    "score_window": ("autoencoder", "draem"),
     "segmentation_width": ("draem", "diffusionad"),
     "segmentation_learning_rate": ("draem", "diffusionad"),
     "segmentation_lr_schedule": ("draem", "diffusionad"),

@@ -42,10 +42,9 @@ def data_root(config: RunConfig) -> Path:
 
 
 def data_kind(config: RunConfig) -> Kind:
-    """ "texture" or "object"."""
-    if config.data_root is None:
-        return MINI_CATEGORIES[config.dataset, config.category]
-    return category_kind(config.dataset, config.category)
+    """ "texture" or "object"; of mini data also where its folder is given by hand."""
+    default = MINI_CATEGORIES.get((config.dataset, config.category), "object")
+    return category_kind(config.dataset, config.category, default)
 
 
 def _splits(config: RunConfig) -> tuple[list[Sample], list[Sample]]:

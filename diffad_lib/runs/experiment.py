@@ -272,8 +272,8 @@ def _textures(config: RunConfig) -> np.ndarray:
 def _network_settings(config: RunConfig) -> dict[str, Any]:
     """The settings that the method's constructor takes."""
     names = {
-        "autoencoder": ("image_size", "base_width", "bottleneck"),
-        "draem": ("image_size", "base_width", "segmentation_width"),
+        "autoencoder": ("image_size", "base_width", "bottleneck", "score_window"),
+        "draem": ("image_size", "base_width", "segmentation_width", "score_window"),
         "diffusionad": (
             "image_size",
             "base_width",
