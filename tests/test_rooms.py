@@ -15,6 +15,8 @@ ROOMS = (
     {"models"},
     {"batches", "checkpoint", "training", "evaluation"},
     {"runs", "plots"},
+    {"explorers"},
+    {"exercises"},
     {"cli"},
 )
 ORDER = {name: index for index, room in enumerate(ROOMS) for name in room}

@@ -1,12 +1,13 @@
 """An explorer: one render function and its parameters, with three faces."""
 
+import io
 import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import ipywidgets
-from IPython.display import HTML, display
+from IPython.display import HTML, Image, display
 from matplotlib.figure import Figure
 
 from diffad_lib.errors import DiffadError, nearest
@@ -15,8 +16,8 @@ from diffad_lib.explorers.live import live_widget
 from diffad_lib.explorers.sheet import contact_sheet
 from diffad_lib.explorers.view import Parameter, View
 
-_ROWS = 6  # of a sheet with one parameter
-_ROWS_EACH = 3  # of a sheet with several
+_SHEET_ROWS = 6  # about; shared among the parameters
+_JPEG_QUALITY = 85  # of the sheet, in which noise makes a PNG three times as large
 
 
 @dataclass(frozen=True)
@@ -58,20 +59,29 @@ class Explorer:
     def sheet_settings(self) -> list[dict[str, Any]]:
         """The settings of the contact sheet, in its order."""
         start = {p.name: p.values[p.start] for p in self.parameters}
-        rows = _ROWS if len(self.parameters) == 1 else _ROWS_EACH
-        chosen: list[dict[str, Any]] = []
+        chosen = [start] if len(self.parameters) > 1 else []
         for p in self.parameters:
-            last, count = len(p.values) - 1, min(rows, len(p.values))
-            for row in range(count):
-                settings = start | {p.name: p.values[round(row * last / max(count - 1, 1))]}
-                if settings not in chosen:
+            for value in _spread(p, _SHEET_ROWS // len(self.parameters)):
+                if (settings := start | {p.name: value}) not in chosen:
                     chosen.append(settings)
         return chosen
 
     def _ipython_display_(self) -> None:
         # Two outputs: where scripts do not run, as on GitHub, the figure is still there.
-        display(self.contact_sheet())
+        sheet = io.BytesIO()
+        quality = {"quality": _JPEG_QUALITY}
+        self.contact_sheet().savefig(sheet, format="jpeg", pil_kwargs=quality)
+        display(Image(data=sheet.getvalue(), format="jpeg"))
         display(HTML(self.html()))
+
+
+def _spread(parameter: Parameter, count: int) -> list[Any]:
+    """`count` values, evenly from the first to the last; one: the end farther from the start."""
+    last = len(parameter.values) - 1
+    if count <= 1:
+        return [parameter.values[last if parameter.start <= last / 2 else 0]]
+    indices = sorted({round(row * last / (count - 1)) for row in range(count)})
+    return [parameter.values[index] for index in indices]
 
 
 def _offering(parameter: Parameter, values: tuple[Any, ...]) -> Parameter:

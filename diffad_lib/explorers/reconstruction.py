@@ -46,5 +46,4 @@ def error_text(residuals: NDArray[np.float32], mask: NDArray[np.bool_] | None) -
     """The mean residual [H,W], or one for each side of a mask [H,W]."""
     if mask is None:
         return f"{residuals.mean():.3f}"
-    normal, defect = residuals[~mask].mean(), residuals[mask].mean()
-    return f"{normal:.3f} on normal pixels, {defect:.3f} in the defect"
+    return f"{residuals[~mask].mean():.3f} (normal), {residuals[mask].mean():.3f} (defect)"

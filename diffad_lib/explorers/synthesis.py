@@ -24,7 +24,7 @@ def synthesis_explorer(
     textures: NDArray[np.uint8],
     foreground: ArrayLike | None = None,
     scales: Sequence[tuple[int, int]] = ((2, 2), (4, 4), (8, 8), (2, 16)),
-    thresholds: Sequence[float] = (0.3, 0.5, 0.7),
+    thresholds: Sequence[float] = (0.3, 0.5, 0.6),
     betas: Sequence[float] = (0.0, 0.4, 0.8),
     seed: int = 0,
 ) -> Explorer:
@@ -65,12 +65,13 @@ def synthesis_explorer(
         anomaly = source_of(source)
         anomalous = torch.where(mask, (1 - beta) * anomaly + beta * normal, normal)
         caption = (
-            f"{scale[0]} × {scale[1]} cells, noise > {threshold:g}: {mask.float().mean():.1%} of the image; "
-            f"β = {beta:g}: {beta:.0%} of it shows through the anomaly"
+            f"{scale[0]} × {scale[1]} cells, noise > {threshold:g}: "
+            f"the mask covers {mask.float().mean():.1%} of the image"
         )
         if inside is not None:
             stray = int((mask.numpy() & ~inside).sum())
-            caption += f"; {stray} of {int(mask.sum())} pixels beside the object"
+            caption += f", {stray} of its {int(mask.sum())} pixels beside the object"
+        caption += f"; β = {beta:g}: {beta:.0%} of the image shows through"
         tiles = {
             "normal image": rgb(normal[0]),
             "Perlin noise, −1 black, 1 white": coloured(noise, (-1, 1), "gray"),

@@ -36,7 +36,7 @@ def threshold_explorer(
 
     image: float [3,H,W] in [0,1]. anomaly_map: [H,W] or [1,H,W], higher is more anomalous.
     mask: ground truth of a defective image, [H,W] or [1,H,W] in {0,1}. A pixel is marked where
-    its score is at or above the threshold. thresholds: by default 25, which mark from half of
+    its score is at or above the threshold. thresholds: by default 25 that mark from half of
     the image down to 1/1000 of it. AUPRO is that of this one image, up to a
     false-positive rate of 0.3.
     """
@@ -63,7 +63,7 @@ def threshold_explorer(
         tiles = {
             "image": rgb(image),
             "anomaly map, low black, high yellow": coloured(scores, (scores.min(), scores.max())),
-            "blue found, yellow missed, red false": _outcome(marked, defect),
+            "blue found, yellow missed, orange false": _outcome(marked, defect),
             "PRO curve of this image": _pro_plot(*curve, rate, overlap),
         }
         return View(tiles, caption)
@@ -74,9 +74,9 @@ def threshold_explorer(
 
 
 def _default_thresholds(scores: NDArray[np.float64]) -> tuple[float, ...]:
-    """Rising thresholds of three digits, so that the number shown is the number used."""
+    """Rising thresholds of four digits, so that the number shown is the number used."""
     quantiles = np.quantile(scores, 1 - np.geomspace(0.5, 0.001, _VALUES))
-    return tuple(sorted({float(f"{value:.3g}") for value in quantiles}))
+    return tuple(sorted({float(f"{value:.4g}") for value in quantiles}))
 
 
 def _outcome(marked: NDArray[np.bool_], defect: NDArray[np.bool_]) -> Pixels:

@@ -45,7 +45,7 @@ def timestep_explorer(
         ratio = float(ratios[t])
         caption = (
             f"t = {t} of 0 … {schedule.timesteps - 1}: x_t = {signal:.3f} x₀ + {rest:.3f} ε; "
-            f"SNR {ratio:.3g} ({10 * math.log10(ratio):+.1f} dB)"
+            f"SNR {ratio:.4g} ({10 * math.log10(ratio):+.1f} dB)"
         )
         if model is not None:
             pred_x0 = one_step_denoise(schedule, model, x_t, steps)
@@ -58,8 +58,8 @@ def timestep_explorer(
     if times is None:
         times = [*range(0, last, max(1, schedule.timesteps // _SLIDER_STEPS)), last]
     values = tuple(times)
-    middle = Parameter("t", "noising step t", values, start=len(values) // 5)
-    return Explorer("Timesteps", render, (middle,))
+    slider = Parameter("t", "noising step t", values, start=len(values) // 5)
+    return Explorer("Timesteps", render, (slider,))
 
 
 def _schedule_plot(schedule: Schedule, t: int) -> Pixels:
@@ -77,5 +77,5 @@ def _schedule_plot(schedule: Schedule, t: int) -> Pixels:
     axis.set_ylim(-0.03, 1.03)
     axis.tick_params(labelsize=7)
     axis.spines[["top", "right"]].set_visible(False)
-    axis.legend(fontsize=7, frameon=False, loc="center right", borderaxespad=0)
+    axis.legend(fontsize=7, framealpha=1, edgecolor="none", loc="center right", borderaxespad=0)
     return pixels_of(figure)

@@ -20,9 +20,9 @@ ANCESTRAL = "ancestral"
 
 
 class State(NamedTuple):
-    """A place on the way: what t it is at, x and the x̂_0 predicted from it, [1,3,H,W]."""
+    """A place on the way, "t = 120" or "the end"; x and the x̂_0 predicted from it, [1,3,H,W]."""
 
-    t: str
+    place: str
     x: Tensor
     pred_x0: Tensor
 
@@ -62,7 +62,7 @@ def trajectory_explorer(
 
         def keep(step: dict[str, Tensor | int]) -> None:
             if (number := next(made)) in wanted:
-                states[number] = State(str(step["t"]), step["x"], step["pred_x0"])
+                states[number] = State(f"t = {step['t']}", step["x"], step["pred_x0"])
 
         if sampler == ANCESTRAL:
             draw = gaussian_noise(torch.Generator(x_0.device).manual_seed(seed))
@@ -89,12 +89,12 @@ def trajectory_explorer(
         }
         return View(
             {title: rgb(tile[0], value_range) for title, tile in tiles.items()},
-            f"{sampler} from t = {start}, {made} of {calls} calls made, x is at {state.t}: "
-            f"error {errors[0]}. One step: error {errors[1]}",
+            f"{sampler} from t = {start}, {made} of {calls} calls made, x is at {state.place}: "
+            f"mean |x₀ − x̂₀| {errors[0]}; in one step {errors[1]}",
         )
 
     parameters = (
-        Parameter("percent", "position in the trajectory, %", tuple(range(0, 101, 10))),
+        Parameter("percent", "position in the trajectory, %", tuple(range(0, 101, 10)), start=5),
         Parameter("start", "start t", tuple(starts), start=len(starts) // 2, choice=True),
         Parameter("sampler", "sampler", (ANCESTRAL, ddim), choice=True),
     )

@@ -44,6 +44,8 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "precision": "auto",
             "channels_last": True,
             "anomaly_probability": 0.0,
+            "lighting": 0.1,
+            "score_window": 11,
         },
         "draem": {
             "steps": 1500,
@@ -55,6 +57,8 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "warmup_fraction": 0.05,
             "foreground": "auto",
             "self_augmentation_probability": 0.5,
+            "lighting": 0.1,
+            "score_window": 11,
             "precision": "auto",
             "channels_last": True,
         },
@@ -72,6 +76,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "beta_min": 0.2,
             "foreground": "auto",
             "self_augmentation_probability": 0.5,
+            "lighting": 0.1,
             "precision": "auto",
             "channels_last": True,
         },
@@ -80,8 +85,8 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
 # The mini budget is the laptop budget, smaller; 32-bit, so that figures repeat on other CPUs.
 _MINI = {"image_size": 64, "precision": "32", "bootstrap_samples": 200}
 PRESETS["mini"] = {
-    "autoencoder": PRESETS["laptop"]["autoencoder"] | _MINI | {"steps": 200},
-    "draem": PRESETS["laptop"]["draem"] | _MINI | {"steps": 300},
+    "autoencoder": PRESETS["laptop"]["autoencoder"] | _MINI | {"steps": 200, "score_window": 5},
+    "draem": PRESETS["laptop"]["draem"] | _MINI | {"steps": 300, "score_window": 5},
     "diffusionad": PRESETS["laptop"]["diffusionad"] | _MINI | {"steps": 300},
 }
 

@@ -1,0 +1,278 @@
+"""The slider and the widget in a real browser, without a network.
+
+Needs Chromium or Chrome (on Debian: apt-get install chromium) and the package playwright.
+"""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+from nbconvert import HTMLExporter
+from nbformat.v4 import new_code_cell, new_notebook, new_output
+
+from diffad_lib.explorers import Explorer, Parameter, View
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+expect = playwright.expect
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+WAIT_MS = 120_000  # for JupyterLab on a busy machine
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator:
+    with playwright.sync_playwright() as tools:
+        own = tools.chromium.executable_path
+        found = [path for path in map(shutil.which, NAMES) if path] + [own] * Path(own).exists()
+        if not found:
+            pytest.skip(f"no browser: install one of {', '.join(NAMES)}")
+        running = tools.chromium.launch(executable_path=found[0])
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def page(browser) -> Iterator:
+    context = browser.new_context(offline=True, viewport={"width": 1100, "height": 700})
+    page = context.new_page()
+    page.set_default_timeout(20_000)
+    yield page
+    context.close()
+
+
+def render(red: int, blue: str) -> View:
+    colour = (40 * red, 0, {"no": 0, "yes": 200}[blue])
+    return View({"colour": np.full((16, 16, 3), colour, np.uint8)}, f"red {red}, blue {blue}")
+
+
+def toy(title: str = "Toy") -> Explorer:
+    red = Parameter("red", "amount of red", (0, 1, 2, 3, 4), start=1)
+    return Explorer(title, render, (red, Parameter("blue", "blue", ("no", "yes"), choice=True)))
+
+
+def drawn(picture) -> list[int]:
+    """RGB in the middle of what an <img> shows now."""
+    return picture.evaluate("""async (img) => {
+        await img.decode();
+        const canvas = document.createElement("canvas").getContext("2d");
+        canvas.drawImage(img, 0, 0);
+        return [...canvas.getImageData(8, 8, 1, 1).data.slice(0, 3)];
+    }""")
+
+
+def expect_view(explorer, red: int, blue: str) -> None:
+    expect(explorer.get_by_role("status")).to_have_text(f"red {red}, blue {blue}")
+    assert drawn(explorer.get_by_role("img")) == [40 * red, 0, 200 * (blue == "yes")]
+
+
+def explorers_on(page, *pages: str):
+    page.set_content("".join(pages))
+    return page.get_by_role("group")
+
+
+def test_the_slider_moves_by_keyboard_and_the_picture_and_caption_follow(page):
+    explorer = explorers_on(page, toy().html())
+    expect_view(explorer, 1, "no")
+    page.keyboard.press("Tab")
+    slider = explorer.get_by_role("slider", name="amount of red")
+    expect(slider).to_be_focused()
+    assert slider.evaluate("e => getComputedStyle(e).outlineStyle") == "solid"
+    assert slider.evaluate("e => getComputedStyle(e).outlineWidth") == "3px"
+    for key, red in (("ArrowRight", 2), ("End", 4), ("ArrowLeft", 3), ("Home", 0)):
+        page.keyboard.press(key)
+        expect_view(explorer, red, "no")
+        expect(slider).to_have_js_property("ariaValueText", str(red))
+        expect(explorer.locator(".value")).to_have_text(str(red))
+
+
+def test_a_choice_combines_with_the_slider(page):
+    explorer = explorers_on(page, toy().html())
+    explorer.get_by_label("blue").select_option("yes")
+    expect_view(explorer, 1, "yes")
+    explorer.get_by_label("amount of red").press("ArrowRight")
+    expect_view(explorer, 2, "yes")
+
+
+def test_play_advances_to_the_end_stops_and_starts_again(page):
+    page.clock.install()
+    explorer = explorers_on(page, toy().html())
+    play = explorer.get_by_role("button")
+    expect(play).to_have_text("Play")
+    play.press("Enter")
+    expect(play).to_have_text("Pause")
+    for red in (2, 3, 4):
+        page.clock.run_for(600)
+        expect_view(explorer, red, "no")
+    page.clock.run_for(600)
+    expect(play).to_have_text("Play")
+    expect_view(explorer, 4, "no")
+    play.click()
+    expect_view(explorer, 0, "no")
+    page.clock.run_for(600)
+    expect_view(explorer, 1, "no")
+
+
+def test_play_pauses_by_its_button_and_by_the_slider(page):
+    page.clock.install()
+    explorer = explorers_on(page, toy().html())
+    play, slider = explorer.get_by_role("button"), explorer.get_by_role("slider")
+    play.click()
+    page.clock.run_for(600)
+    play.click()
+    page.clock.run_for(2000)
+    expect_view(explorer, 2, "no")
+    play.click()
+    slider.press("Home")
+    expect(play).to_have_text("Play")
+    page.clock.run_for(2000)
+    expect_view(explorer, 0, "no")
+
+
+def test_screen_readers_hear_the_caption_but_not_while_it_plays(page):
+    explorer = explorers_on(page, toy().html())
+    caption, play = explorer.get_by_role("status"), explorer.get_by_role("button")
+    assert caption.evaluate("e => e.ariaLive") != "off"
+    play.click()
+    assert caption.evaluate("e => e.ariaLive") == "off"
+    play.click()
+    assert caption.evaluate("e => e.ariaLive") == "polite"
+
+
+def test_several_explorers_on_one_page_stay_apart(page):
+    explorers = explorers_on(page, toy("first").html(), toy("second").html(), toy("third").html())
+    expect(explorers).to_have_count(3)
+    second = page.get_by_role("group", name="second")
+    second.get_by_label("amount of red").press("End")
+    expect_view(second, 4, "no")
+    for name in ("first", "third"):
+        expect_view(page.get_by_role("group", name=name), 1, "no")
+
+
+def test_a_page_without_scripts_says_what_to_do(browser):
+    context = browser.new_context(java_script_enabled=False, offline=True)
+    page = context.new_page()
+    page.set_content(toy().html())
+    expect(page.get_by_text("A slider belongs here.")).to_be_visible()
+    expect(page.get_by_role("slider")).to_have_count(0)
+    context.close()
+
+
+def test_with_scripts_the_note_is_hidden(page):
+    explorers_on(page, toy().html())
+    expect(page.get_by_text("A slider belongs here.")).to_be_hidden()
+
+
+def test_it_asks_for_nothing_outside_the_page(page):
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    explorer = explorers_on(page, toy().html())
+    explorer.get_by_role("slider").press("End")
+    expect_view(explorer, 4, "no")
+    assert all(url.startswith("data:image/webp") for url in asked)
+
+
+def test_it_works_in_the_html_that_nbconvert_writes(page, tmp_path):
+    def shown(title: str) -> nbformat.NotebookNode:
+        data = {"text/html": toy(title).html(), "text/plain": "<HTML>"}
+        output = new_output("display_data", data=data)
+        return new_code_cell("toy", execution_count=1, outputs=[output])
+
+    notebook = new_notebook(cells=[shown("first"), shown("second")])
+    (tmp_path / "notebook.html").write_text(HTMLExporter().from_notebook_node(notebook)[0])
+    page.goto((tmp_path / "notebook.html").as_uri(), wait_until="commit")
+    second = page.get_by_role("group", name="second")
+    second.get_by_label("amount of red").press("End")
+    expect_view(second, 4, "no")
+    expect_view(page.get_by_role("group", name="first"), 1, "no")
+
+
+NOTEBOOK = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from test_explorers_browser import toy
+"""
+
+
+@pytest.fixture
+def lab(tmp_path) -> Iterator[str]:
+    """The address of a notebook in a JupyterLab of its own, with an explorer and its widget."""
+    cells = [new_code_cell(source) for source in (NOTEBOOK.strip(), "toy()", "toy().live()")]
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    (tmp_path / "work").mkdir()
+    notebook = new_notebook(cells=cells, metadata={"kernelspec": kernel})
+    nbformat.write(notebook, tmp_path / "work" / "toy.ipynb")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{free.getsockname()[1]}"
+    folders = {f"JUPYTER_{n}_DIR": str(tmp_path / n) for n in ("CONFIG", "DATA", "RUNTIME")}
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]
+    command += [f"--ServerApp.port={address.rsplit(':')[-1]}", "--IdentityProvider.token="]
+    command += ["--LabApp.news_url=None", f"--ServerApp.root_dir={tmp_path / 'work'}"]
+    with (tmp_path / "lab.log").open("w") as log:
+        server = subprocess.Popen(command, env=os.environ | folders, stdout=log, stderr=log)
+    try:
+        _wait_for(f"{address}/api", server, tmp_path / "lab.log")
+        yield f"{address}/lab/tree/toy.ipynb"
+    finally:
+        server.terminate()
+        server.wait(timeout=60)
+
+
+def _wait_for(url: str, server: subprocess.Popen, log: Path) -> None:
+    for _ in range(180):
+        assert server.poll() is None, log.read_text()
+        try:
+            urllib.request.urlopen(url, timeout=5).close()
+            return
+        except OSError:
+            time.sleep(1)
+    pytest.fail(f"JupyterLab does not answer: {log.read_text()}")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_in_jupyterlab_the_slider_and_the_widget_respond(browser, lab, tmp_path):
+    context = browser.new_context(viewport={"width": 1300, "height": 1000})
+    page = context.new_page()
+    page.set_default_timeout(WAIT_MS)
+    local = re.compile(r"(https?|wss?)://127\.0\.0\.1[:/]|data:|blob:")
+    page.route(lambda url: not local.match(url), lambda route: route.abort())
+    page.goto(lab)
+    # JupyterLab drops "Run All Cells" while the kernel is still connecting.
+    expect(page.get_by_role("button", name="| Idle")).to_be_visible(timeout=WAIT_MS)
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+
+    explorer = page.get_by_role("group", name="Toy")
+    expect(explorer.get_by_role("slider")).to_be_visible(timeout=WAIT_MS)
+    live = page.locator(".jupyter-widgets.widget-vbox")
+    expect(live.get_by_role("status")).to_have_text("red 1, blue no", timeout=WAIT_MS)
+
+    # The arrow keys are JupyterLab's own in a notebook; the slider has to keep them.
+    cell = page.locator(".jp-Cell.jp-mod-active")
+    explorer.get_by_role("slider").focus()
+    active = cell.evaluate("e => [...e.parentElement.children].indexOf(e)")
+    for key, red in (("ArrowRight", 2), ("ArrowUp", 3), ("ArrowDown", 2)):
+        page.keyboard.press(key)
+        expect_view(explorer, red, "no")
+    assert cell.evaluate("e => [...e.parentElement.children].indexOf(e)") == active
+
+    live.locator(".noUi-handle").press("ArrowRight")
+    expect(live.get_by_role("status")).to_have_text("red 2, blue no", timeout=WAIT_MS)
+    assert drawn(live.get_by_role("img")) == [80, 0, 0]
+    live.locator("select").select_option("yes")
+    expect(live.get_by_role("status")).to_have_text("red 2, blue yes", timeout=WAIT_MS)
+    assert drawn(live.get_by_role("img")) == [80, 0, 200]
+    live.locator("button").first.click()  # Play
+    expect(live.get_by_role("status")).to_have_text("red 4, blue yes", timeout=WAIT_MS)
+    page.screenshot(path=tmp_path / "lab.png")
+    context.close()
