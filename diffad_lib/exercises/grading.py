@@ -1,0 +1,203 @@
+"""Compares a learner's function with the right one, and with functions that err in known ways."""
+
+import inspect
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from numbers import Integral, Real
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Value = Tensor | int | float
+Function = Callable[..., Value]
+Arguments = tuple[Any, ...]
+
+SEED = 20240
+_RTOL, _ATOL = 1e-4, 1e-6  # wide enough for float32 in any order of operations
+_FEW = 6  # values that a message shows in full
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A likely wrong answer: a function that makes it, and the hint that names it.
+
+    hint: what stands where what belongs, one line, without giving the solution away.
+    """
+
+    hint: str
+    function: Function
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """A function to be written, its likely mistakes, and the calls it is judged by.
+
+    solution: the right function; it returns one Tensor, int or float.
+    cases: the arguments of every call, drawn from a generator, so that constants do not pass. The
+        first case is small and round: a message can show it. Tensors are on the CPU.
+    mistakes: each differs from the solution and from the others in at least one case.
+    """
+
+    id: str
+    solution: Function
+    cases: Callable[[torch.Generator], list[Arguments]]
+    mistakes: tuple[Mistake, ...] = ()
+
+
+class Outcome(StrEnum):
+    PASSED = "passed"
+    HINT = "hint"
+    NOT_YET = "not yet"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What `check` prints, in one line."""
+
+    outcome: Outcome
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.outcome}: {' '.join(self.message.split())}"
+
+
+class _Wrong(Exception):
+    """An answer that cannot be right, with what the learner is told."""
+
+
+def grade(exercise: Exercise, answer: Function) -> Verdict:
+    """Judge a learner's function. An error in it is a verdict, never an exception.
+
+    Passed: in every case its value has the type, dtype, shape and numbers of the solution's, and
+    its arguments are as they were. Hint: its values are those of a mistake in every case.
+    """
+    try:
+        values = _values_of(answer, exercise)
+        for mistake in exercise.mistakes:
+            if _agrees(values, _values(exercise, mistake.function)):
+                return Verdict(Outcome.HINT, mistake.hint)
+        expected = _values(exercise, exercise.solution)
+        if not _agrees(values, expected) and not _agrees(values, _values_of(answer, exercise)):
+            raise _Wrong("your function gives another result at every call; draw nothing in it.")
+        for arguments, value, right in zip(_cases(exercise), values, expected, strict=True):
+            if isinstance(right, Tensor):
+                _compare_form(value, right)
+            _compare_numbers(value, right, _described(exercise, arguments))
+    except _Wrong as wrong:
+        return Verdict(Outcome.NOT_YET, str(wrong))
+    return Verdict(Outcome.PASSED, f"right in all {len(values)} trials.")
+
+
+def _cases(exercise: Exercise) -> list[Arguments]:
+    """Fresh arguments, the same at every call, so that no function can spoil another's."""
+    return exercise.cases(torch.Generator().manual_seed(SEED))
+
+
+def _values(exercise: Exercise, function: Function) -> list[Value]:
+    return [function(*arguments) for arguments in _cases(exercise)]
+
+
+def _values_of(answer: Function, exercise: Exercise) -> list[Value]:
+    """What the learner's function returns in each case; raises _Wrong if it cannot be compared."""
+    if not callable(answer):
+        raise _Wrong(f'give the function itself: check("{exercise.id}", your_function).')
+    names = list(inspect.signature(exercise.solution).parameters)
+    expected = exercise.solution(*_cases(exercise)[0])
+    values = []
+    for given, untouched in zip(_cases(exercise), _cases(exercise), strict=True):
+        value = _called(answer, given)
+        for name, after, before in zip(names, given, untouched, strict=True):
+            if isinstance(before, Tensor) and not _same(after, before):
+                raise _Wrong(f"your function changes its argument {name} in place; work on a copy.")
+        if _kind(value) != _kind(expected):
+            returned = "None (is there a `return`?)" if value is None else _kind(value)
+            raise _Wrong(f"your function returns {returned}, expected {_kind(expected)}.")
+        values.append(value.detach().cpu().clone() if isinstance(value, Tensor) else value)
+    return values
+
+
+def _called(answer: Function, arguments: Arguments) -> Value:
+    try:
+        return answer(*arguments)
+    except Exception as error:  # whatever a learner's code raises is for the learner to read
+        reason = next(iter(str(error).splitlines()), "no message")
+        line = _line_in(answer, error)
+        raise _Wrong(f"your function raised {type(error).__name__}{line}: {reason}") from None
+
+
+def _line_in(answer: Function, error: Exception) -> str:
+    """Where it happened, as " in line 3", for a function of a notebook cell or a file."""
+    code = getattr(answer, "__code__", None)
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if code and frame.filename == code.co_filename]
+    return f" in line {lines[-1]}" if lines else ""
+
+
+def _same(first: Tensor, second: Tensor) -> bool:
+    same_form = first.shape == second.shape and first.dtype == second.dtype
+    return same_form and torch.equal(first, second)
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, Tensor):
+        return "torch.Tensor"
+    if isinstance(value, bool):
+        return "bool"
+    if isinstance(value, Integral):
+        return "int"
+    return "float" if isinstance(value, float) else type(value).__name__
+
+
+def _agrees(values: list[Value], others: list[Value]) -> bool:
+    return all(_close(value, other) for value, other in zip(values, others, strict=True))
+
+
+def _close(value: Value, other: Value) -> bool:
+    """The same shape and numbers, whatever the dtype; integers exactly."""
+    if isinstance(value, Integral):
+        return value == other
+    first, second = (torch.as_tensor(number, dtype=torch.float64) for number in (value, other))
+    same_shape = first.shape == second.shape
+    return same_shape and torch.allclose(first, second, _RTOL, _ATOL, equal_nan=True)
+
+
+def _compare_form(value: Tensor, expected: Tensor) -> None:
+    if value.shape != expected.shape:
+        yours, right = list(value.shape), list(expected.shape)
+        raise _Wrong(f"your result has shape {yours}, expected {right}.")
+    if value.dtype != expected.dtype:
+        raise _Wrong(f"your result is {value.dtype}, expected {expected.dtype}.")
+
+
+def _compare_numbers(value: Value, expected: Value, case: str) -> None:
+    if _close(value, expected):
+        return
+    place = ""
+    if isinstance(expected, Tensor) and expected.numel() > _FEW:
+        gap = (value.double() - expected.double()).abs().nan_to_num(torch.inf)
+        where = tuple(index.item() for index in torch.unravel_index(gap.argmax(), gap.shape))
+        value, expected, place = value[where], expected[where], f" at {list(where)}"
+    raise _Wrong(f"for {case}: yours gives {_shown(value)}{place}, expected {_shown(expected)}.")
+
+
+def _described(exercise: Exercise, arguments: Arguments) -> str:
+    names = inspect.signature(exercise.solution).parameters
+    return ", ".join(
+        f"{name} = {_shown(argument)}"
+        for name, argument in zip(names, arguments, strict=True)
+        if isinstance(argument, Tensor | Real)
+    )
+
+
+def _shown(value: Value) -> str:
+    """A number, the values of a small tensor, or the shape of a larger one."""
+    if isinstance(value, Tensor):
+        if value.ndim and value.numel() <= _FEW:
+            return f"[{', '.join(_shown(part) for part in value)}]"
+        if value.ndim:
+            return f"a tensor {list(value.shape)}"
+        value = value.item()
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,47 @@
+"""The notebooks of the checkout, and what the tests read from them."""
+
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat import NotebookNode
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDER = ROOT / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+COURSE = [path for path in NOTEBOOKS if path.name[:2] <= "07"]
+SOLUTIONS = sorted((FOLDER / "solutions").glob("*.ipynb"))
+NOT_COMPARED = {"nbval-ignore-output", "nbval-skip", "raises-exception"}
+
+every_notebook = pytest.mark.parametrize(
+    "path", [*NOTEBOOKS, *SOLUTIONS], ids=lambda path: str(path.relative_to(FOLDER))
+)
+course_notebook = pytest.mark.parametrize("path", COURSE, ids=lambda path: path.stem)
+
+
+def read(path: Path) -> NotebookNode:
+    return nbformat.read(path, as_version=4)
+
+
+def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def prose(notebook: NotebookNode) -> str:
+    return "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+
+
+def tags(cell: NotebookNode) -> set[str]:
+    return set(cell.metadata.get("tags", ()))
+
+
+def printed(cell: NotebookNode) -> str:
+    """Text and tables that a cell shows; nothing for a figure or an explorer."""
+    streams = [output.text for output in cell.outputs if output.output_type == "stream"]
+    bundles = [output.data for output in cell.outputs if "data" in output]
+    return "".join([*streams, *(data["text/plain"] for data in bundles if not is_picture(data))])
+
+
+def is_picture(data: NotebookNode) -> bool:
+    shown = ("image/png", "image/jpeg", "application/vnd.jupyter.widget-view+json")
+    return any(kind in data for kind in shown) or "display.HTML object" in data["text/plain"]

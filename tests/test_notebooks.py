@@ -1,0 +1,222 @@
+"""The notebooks as they lie in the checkout: frame, card, stored outputs, quoted numbers."""
+
+import re
+import statistics
+
+import nbformat
+import papermill
+from nbformat import NotebookNode
+
+from course_files import (
+    FOLDER,
+    NOT_COMPARED,
+    code_cells,
+    course_notebook,
+    every_notebook,
+    printed,
+    prose,
+    read,
+    tags,
+)
+
+FRAME = (
+    r"^# \d\d · ",
+    r"^<!-- nav -->",
+    r"^## What you will learn$",
+    r"^\*\*Prerequisites\*\*: ",
+    r"^\*\*Time and hardware\*\*: ",
+    r"^## Setup$",
+    r"^## Parameters$",
+    r"^## In one picture$",
+    r"^## 1\. ",
+    r"^## Exercises$",
+    r"^## Summary$",
+    r"^## What the seed claims and what we measured$",
+    r"^## Next$",
+    r"^<!-- nav -->",
+    r"^## References$",
+)
+QUOTE = re.compile(r"(\S*?)\*{0,2}<!-- (\w+):(\S+) -->")
+
+
+def figure_cells(notebook: NotebookNode) -> list[int]:
+    """Positions of the cells with a picture among their outputs."""
+    return [
+        number
+        for number, cell in enumerate(notebook.cells)
+        if cell.cell_type == "code"
+        and any("image/png" in output.get("data", ()) for output in cell.outputs)
+    ]
+
+
+def section(notebook: NotebookNode, heading: str) -> str:
+    """The prose from a heading of second level to the next one."""
+    return prose(notebook).split(f"\n{heading}\n", 1)[1].split("\n## ", 1)[0]
+
+
+def printed_values(notebook: NotebookNode) -> dict[str, int | float]:
+    """Variables that a cell prints as f"{name = }", with or without a format."""
+    values = {}
+    for cell in code_cells(notebook):
+        for name in re.findall(r"\{(\w+) = [:}]", cell.source):
+            found = re.findall(rf"\b{name} = (-?\d[\d.]*(?:e[-+]?\d+)?)", printed(cell))
+            assert len(found) == 1 and name not in values, f"{name} has to be printed once"
+            text = found[0].rstrip(".")
+            values[name] = int(text) if text.isdigit() else float(text)
+    return values
+
+
+def wrong_quotes(notebook: NotebookNode) -> list[str]:
+    """Numbers in the prose that are not what their variable is, as `text<!-- name:format -->`."""
+    values = printed_values(notebook)
+    return [
+        f"{text} is not {name}:{form} = {values.get(name)}"
+        for text, name, form in QUOTE.findall(prose(notebook))
+        if name not in values or text.lstrip("(*") != format(values[name], form)
+    ]
+
+
+@every_notebook
+def test_kernel_is_python3(path):
+    assert read(path).metadata.kernelspec.name == "python3"
+
+
+@every_notebook
+def test_outputs_are_of_one_run_in_order(path):
+    cells = code_cells(read(path))
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    assert not [out for cell in cells for out in cell.outputs if out.output_type == "error"]
+
+
+@every_notebook
+def test_cells_are_short(path):
+    def lines(cell):
+        return [x for x in cell.source.splitlines() if x.strip() and not x.strip().startswith("#")]
+
+    assert statistics.median(len(lines(cell)) for cell in code_cells(read(path))) < 8
+
+
+@every_notebook
+def test_file_is_small(path):
+    assert path.stat().st_size < 1_500_000
+
+
+@course_notebook
+def test_most_printed_outputs_are_compared(path):
+    with_text = [cell for cell in code_cells(read(path)) if printed(cell).strip()]
+    compared = [cell for cell in with_text if not tags(cell) & NOT_COMPARED]
+    assert len(with_text) >= 5
+    assert len(compared) >= 0.6 * len(with_text)
+
+
+@course_notebook
+def test_frame(path):
+    text, position = prose(read(path)), 0
+    for mark in FRAME:
+        found = re.compile(mark, re.MULTILINE).search(text, position)
+        assert found, f"{mark} is missing or out of order"
+        position = found.end()
+    numbers = re.findall(r"^## (\d+)\. ", text, re.MULTILINE)
+    assert numbers == [str(number) for number in range(1, len(numbers) + 1)]
+
+
+@course_notebook
+def test_frame_cells(path):
+    """Versions under Setup, the tagged cell under Parameters, a figure under In one picture."""
+    found, heading = {}, ""
+    for cell in read(path).cells:
+        if cell.cell_type == "markdown":
+            heading = [heading, *re.findall(r"^## (.+)$", cell.source, re.MULTILINE)][-1]
+        else:
+            found.setdefault(heading, []).append(cell)
+    assert "torch " in "".join(printed(cell) for cell in found["Setup"])
+    assert [tags(cell) for cell in found["Parameters"]] == [{"parameters"}]
+    assert any(
+        "image/png" in output.get("data", ())
+        for cell in found["In one picture"]
+        for output in cell.outputs
+    )
+
+
+@course_notebook
+def test_every_figure_has_a_reading_below_it(path):
+    notebook = read(path)
+    assert figure_cells(notebook)
+    for number in figure_cells(notebook):
+        below = notebook.cells[number + 1]
+        assert below.cell_type == "markdown" and re.match(r"\*[^*]", below.source), number
+
+
+@course_notebook
+def test_card_is_what_the_notebook_does(path):
+    notebook, card = read(path), read(path).metadata.diffad
+    assert prose(notebook).startswith(f"# {path.name[:2]} · {card.title}\n")
+    learn = section(notebook, "## What you will learn")
+    assert re.findall(r"^- (.+)$", learn, re.MULTILINE) == card.objectives
+    unit = "minute" if card.minutes == 1 else "minutes"
+    assert re.search(rf"\*\*Time and hardware\*\*: .*\b{card.minutes} {unit}\b", prose(notebook))
+    assert checked_exercises(notebook) == card.exercises
+    assert 2 <= len(card.exercises) <= 4
+
+
+def checked_exercises(notebook: NotebookNode) -> list[str]:
+    sources = "\n".join(cell.source for cell in code_cells(notebook))
+    return re.findall(r'^check\("([\d.]+)", \w+\)$', sources, re.MULTILINE)
+
+
+@course_notebook
+def test_exercises_are_open_in_the_notebook_and_solved_in_its_solutions(path):
+    solutions = FOLDER / "solutions" / path.name
+    ids = read(path).metadata.diffad.exercises
+    assert checked_exercises(read(solutions)) == ids
+    for notebook, passed in ((path, False), (solutions, True)):
+        text = "".join(printed(cell) for cell in code_cells(read(notebook)))
+        for exercise in ids:
+            assert (f"{exercise} passed" in text) == passed
+            assert f"{exercise} " in text
+
+
+@course_notebook
+def test_a_question_is_asked_and_folded_out(path):
+    text = prose(read(path))
+    assert "**Predict before you run**" in text
+    assert text.count("<details><summary>") == text.count("</details>") >= 1
+
+
+@course_notebook
+def test_numbers_in_prose_equal_their_variables(path):
+    notebook = read(path)
+    assert len(QUOTE.findall(prose(notebook))) >= 3
+    assert prose(notebook).count(" -->") - 4 == len(QUOTE.findall(prose(notebook)))  # 4: nav
+    assert wrong_quotes(notebook) == []
+
+
+@course_notebook
+def test_every_claim_is_answered_with_a_measured_number(path):
+    table = section(read(path), "## What the seed claims and what we measured")
+    rows = [line for line in table.splitlines() if line.startswith("|")][2:]
+    assert rows
+    assert [row for row in rows if not QUOTE.search(row.split("|")[-2])] == []
+
+
+def test_a_wrong_quote_is_found():
+    cell = nbformat.v4.new_code_cell('print(f"{loss = :.3f}, {steps = }")')
+    cell.outputs = [nbformat.v4.new_output("stream", text="loss = 0.126, steps = 40\n")]
+    right = (
+        "A loss of **0.13**<!-- loss:.2f --> after 40<!-- steps:d --> (4e+01<!-- steps:.0e -->)."
+    )
+    notebook = nbformat.v4.new_notebook(cells=[cell, nbformat.v4.new_markdown_cell(right)])
+    assert len(QUOTE.findall(right)) == 3
+    assert wrong_quotes(notebook) == []
+    for wrong in ("0.12<!-- loss:.2f -->", "41<!-- steps:d -->", "1<!-- unknown:d -->"):
+        notebook.cells[1].source = wrong
+        assert len(wrong_quotes(notebook)) == 1
+
+
+@course_notebook
+def test_parameters_are_annotated_literals_with_a_comment(path):
+    parameters = papermill.inspect_notebook(path)
+    assert parameters
+    for name, facts in parameters.items():
+        assert facts["inferred_type_name"] != "None" and facts["help"], name
+    assert set(read(path).metadata.diffad.other_parameters) <= set(parameters)
