@@ -78,6 +78,14 @@ def test_one_step_is_exact_for_a_perfect_noise_prediction():
     assert_matches(recovered, x_0, divided_by=SCHEDULE.sqrt_alphas_cumprod[t])
 
 
+@pytest.mark.parametrize("bound", [-1.0, 1.0])
+def test_one_step_stays_in_the_range_of_the_diffusion(bound):
+    x_t, t = noise_like(torch.empty(2, 3, 8, 8)), torch.tensor([300, 900])
+    far_off = torch.full_like(x_t, -50 * bound)
+    x_0 = one_step_denoise(SCHEDULE, lambda x, times: far_off, x_t, t)
+    assert torch.equal(x_0, torch.full_like(x_0, bound))
+
+
 @pytest.mark.parametrize("steps", [2, 7, 301])
 def test_ddim_is_exact_for_a_perfect_noise_prediction(steps):
     x_0 = torch.rand(2, 3, 8, 8, generator=generator())

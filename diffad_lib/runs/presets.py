@@ -44,7 +44,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "precision": "auto",
             "channels_last": True,
             "anomaly_probability": 0.0,
-            "lighting": 0.2,
+            "lighting": 0.1,
             "score_window": 11,
         },
         "draem": {
@@ -55,7 +55,8 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "learning_rate": 1e-3,
             "lr_schedule": "cosine",
             "warmup_fraction": 0.05,
-            "lighting": 0.2,
+            "foreground": "auto",
+            "lighting": 0.1,
             "score_window": 11,
             "precision": "auto",
             "channels_last": True,
@@ -74,7 +75,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "beta_min": 0.2,
             "foreground": "auto",
             "self_augmentation_probability": 0.5,
-            "lighting": 0.2,
+            "lighting": 0.1,
             "precision": "auto",
             "channels_last": True,
         },
@@ -84,8 +85,10 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
 _MINI = {"image_size": 64, "precision": "32", "bootstrap_samples": 200}
 PRESETS["mini"] = {
     "autoencoder": PRESETS["laptop"]["autoencoder"] | _MINI | {"steps": 200, "score_window": 5},
-    "draem": PRESETS["laptop"]["draem"] | _MINI | {"steps": 300, "score_window": 5},
-    "diffusionad": PRESETS["laptop"]["diffusionad"] | _MINI | {"steps": 300},
+    "draem": PRESETS["laptop"]["draem"] | _MINI | {"steps": 250, "score_window": 5},
+    "diffusionad": PRESETS["laptop"]["diffusionad"]
+    | _MINI
+    | {"steps": 500, "batch_size": 4, "base_width": 8, "segmentation_learning_rate": 3e-3},
 }
 
 
