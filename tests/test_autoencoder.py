@@ -58,13 +58,15 @@ def test_training_lowers_the_error_and_a_wider_code_lowers_it_further():
     assert final[16] < final[1]
 
 
-def test_map_is_the_mean_absolute_residual_and_scores_follow_it():
-    detector, images = small_autoencoder().eval(), stripes()
+@pytest.mark.parametrize("window", [21, 5])
+def test_map_is_the_mean_absolute_residual_and_scores_follow_it(window):
+    images = stripes()
+    detector = Autoencoder(images.shape[-1], 8, score_window=window).eval()
     with torch.inference_mode():
         prediction = detector.predict(images)
     residual = (images - prediction.reconstruction).abs().mean(dim=1, keepdim=True)
     assert torch.equal(prediction.anomaly_map, residual)
-    assert torch.equal(prediction.image_score, smoothed_maximum(residual))
+    assert torch.equal(prediction.image_score, smoothed_maximum(residual, window))
     assert prediction.reconstruction.min() >= 0
     assert prediction.reconstruction.max() <= 1
 
