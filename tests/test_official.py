@@ -68,7 +68,8 @@ def write_pair(folder, reconstructive, discriminative):
 def test_draem_takes_rgb_where_the_official_code_takes_bgr():
     detector = load_draem(*DRAEM_CHECKPOINTS, image_size=64)
     io = reference_tensors("draem_small_io.safetensors")
-    assert detector.settings == {"image_size": 64, "base_width": 16, "segmentation_width": 8}
+    sizes = {"image_size": 64, "base_width": 16, "segmentation_width": 8}
+    assert detector.settings == sizes | {"score_window": 21}
     assert not detector.training
     with torch.inference_mode():
         reconstruction, logits = detector(io["in.augmented_image"].flip(1))
