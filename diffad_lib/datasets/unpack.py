@@ -1,6 +1,5 @@
 """Safe unpacking of archives: nothing outside the target, nothing half-written in it."""
 
-import gzip
 import lzma
 import shutil
 import stat
@@ -21,7 +20,6 @@ _TEMPORARY = ".unpacking"
 _DAMAGE = (
     tarfile.TarError,
     zipfile.BadZipFile,
-    gzip.BadGzipFile,
     lzma.LZMAError,
     zlib.error,
     EOFError,
@@ -74,7 +72,9 @@ def _content(archive: Path, folder: Path, wanted: Collection[str]) -> Path:
         for nested in sorted(content.glob("*.zip")):
             if nested.stem in wanted:
                 _replace_by_content(nested)
-    except _DAMAGE as error:
+    except (*_DAMAGE, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk's; bz2 and gzip raise an OSError without a number for damage
         raise DiffadError(
             f"{archive} is damaged or not a plain tar or zip archive ({type(error).__name__}); "
             "delete it and fetch it again, or unpack it by hand"
