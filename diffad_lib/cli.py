@@ -74,7 +74,7 @@ def run(
 def course(
     runs_dir: Annotated[Path, typer.Option(help="Where run folders go.")] = Path("runs"),
 ) -> None:
-    """Make the mini data, run all three methods on two of its categories, print a table."""
+    """Run every notebook on the mini data, and leave a page with results and pictures."""
     from diffad_lib.runs.course import run_course
 
     run_course(runs_dir)

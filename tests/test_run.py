@@ -277,7 +277,7 @@ def test_an_error_in_a_cell_is_one_line_and_leaves_the_failed_notebook(root: Pat
     line = command(root, "runs-broken", "autoencoder", "--data-root", str(root / "broken"))
     assert_one_line(diffad(root, line), str(broken))
     folder = config_of(root, "runs-broken", "autoencoder").run_folder
-    assert {path.name for path in folder.iterdir()} == {"failed.ipynb"}
+    assert {path.name for path in folder.iterdir()} == {"notebook.failed.ipynb"}
 
 
 def test_a_full_disk_is_one_line_and_leaves_no_half_file(root: Path) -> None:

@@ -45,7 +45,8 @@ def run(config: RunConfig, stream: TextIO | None = None) -> dict[str, Any]:
 
     `stream` gets what the notebook prints (default: standard output). A run that is complete is
     not repeated; one that was interrupted goes on from its checkpoint. On failure the notebook
-    with its traceback stays in the run folder as `failed.ipynb`, and a DiffadError tells why.
+    with its traceback stays in the run folder as `notebook.failed.ipynb`, and a DiffadError tells
+    why.
     """
     folder = config.run_folder.absolute()
     output, record = folder / "notebook.ipynb", folder / RECORD_NAME
@@ -102,7 +103,7 @@ def execute(
             "free some space or choose another --runs-dir"
         ) from error
     except PapermillExecutionError as error:
-        failed = output.with_name("failed.ipynb")
+        failed = failed_notebook(output)
         partial.replace(failed)
         if error.ename == "DiffadError":
             raise DiffadError(error.evalue) from error
@@ -110,13 +111,18 @@ def execute(
             f"{failed}: cell {error.exec_count} failed with {error.ename}: {_first_line(error)}"
         ) from error
     except DeadKernelError as error:
-        partial.replace(output.with_name("failed.ipynb"))
+        partial.replace(failed_notebook(output))
         raise DiffadError(
             f"{output.parent}: the process that computes died, most often for lack of memory; "
             "lower batch_size or image_size with --set"
         ) from error
-    output.with_name("failed.ipynb").unlink(missing_ok=True)
+    failed_notebook(output).unlink(missing_ok=True)
     partial.replace(output)
+
+
+def failed_notebook(output: Path) -> Path:
+    """Where a notebook stays that failed: with the cells that ran and the traceback."""
+    return output.with_suffix(".failed.ipynb")
 
 
 def _local_kernel(sockets: Path) -> Config:

@@ -1,0 +1,81 @@
+"""Executed notebooks, and a summary of them, as web pages that need no network and no kernel."""
+
+import re
+from collections.abc import Collection
+from pathlib import Path
+
+import nbformat
+from latex2mathml.converter import convert
+from nbconvert import HTMLExporter
+
+from diffad_lib.files import write_text
+
+# $$...$$ may span lines, $...$ may not. Code comes first: what stands in it is no formula.
+_FORMULA = re.compile(
+    r"(?P<code>```.*?```|`[^`\n]*`)|\$\$(?P<block>.+?)\$\$|\$(?P<inline>[^$\n]+?)\$", re.DOTALL
+)
+_WIDGET = "application/vnd.jupyter.widget-view+json"
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def write_notebook_page(notebook: Path, page: Path, linked: Collection[str] = ()) -> None:
+    """Write an executed notebook as one HTML file.
+
+    Formulas become MathML, which browsers draw by themselves; a sentence stands for a live widget.
+    Links to notebooks whose stems are in `linked` lead to their pages.
+    """
+    content = nbformat.read(notebook, as_version=4)
+    for cell in content.cells:
+        if cell.cell_type == "markdown":
+            cell.source = with_mathml(_with_page_links(cell.source, linked))
+        for output in cell.get("outputs", ()):
+            if _WIDGET in output.get("data", ()):
+                output.data = {"text/plain": "This part is live in JupyterLab only."}
+    content.metadata.pop("widgets", None)
+    # Empty addresses: nbconvert would load these scripts from servers.
+    exporter = HTMLExporter(mathjax_url="", require_js_url="", jupyter_widgets_base_url="")
+    body, _ = exporter.from_notebook_node(content)
+    write_text(page, re.sub(r'<script src="">\s*</script>', "", body))
+
+
+def with_mathml(markdown: str) -> str:
+    """Markdown whose TeX formulas are MathML; code stays as it is."""
+
+    def formula(match: re.Match[str]) -> str:
+        if match["code"]:
+            return match["code"]
+        if match["inline"]:
+            return convert(match["inline"])
+        # On one line, because a blank line would end the block of HTML.
+        return convert(" ".join(match["block"].split()), display="block")
+
+    return _FORMULA.sub(formula, markdown)
+
+
+def first_picture(notebook: Path) -> str | None:
+    """The first figure of an executed notebook, as an address with the picture in it."""
+    for cell in nbformat.read(notebook, as_version=4).cells:
+        for output in cell.get("outputs", ()):
+            for kind in ("image/png", "image/jpeg"):
+                if kind in output.get("data", ()):
+                    return f"data:{kind};base64,{''.join(output.data[kind].split())}"
+    return None
+
+
+def failure(notebook: Path) -> str:
+    """The cell that failed in an executed notebook, and its traceback, as plain text.
+
+    Empty if no cell did, as when the kernel died.
+    """
+    for cell in nbformat.read(notebook, as_version=4).cells:
+        for output in cell.get("outputs", ()):
+            if output.output_type == "error":
+                traceback = _ANSI.sub("", "\n".join(output.traceback))
+                return f"cell [{cell.execution_count}]\n{cell.source}\n\n{traceback}"
+    return ""
+
+
+def _with_page_links(markdown: str, linked: Collection[str]) -> str:
+    for stem in linked:
+        markdown = markdown.replace(f"({stem}.ipynb", f"({stem}.html")
+    return markdown

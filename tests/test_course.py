@@ -1,0 +1,96 @@
+"""`diffad course`: a failing notebook is reported and does not stop the others."""
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from course_files import COURSE
+from diffad_lib.errors import DiffadError
+from diffad_lib.runs import course
+from diffad_lib.runs.course import chapter_job, run_jobs
+
+pytestmark = pytest.mark.slow
+
+SOURCES = {
+    "00_good": ["print(6 * 7)"],
+    "01_wrong": ["first = 1", "print(undefined_name)", "print('not reached')"],
+    "02_refused": [
+        "from diffad_lib.errors import DiffadError",
+        "raise DiffadError('data/x: missing; make it')",
+    ],
+    "03_good": ["print('<b>still run</b>')"],
+}
+RECORD = {
+    "config": {"dataset": "mvtec", "category": "weave", "method": "draem"},
+    "seconds": {"train": 1.0, "total": 2.0},
+    "metrics": {
+        name: {"value": 0.75, "low": 0.7, "high": 0.8}
+        for name in ("image_auroc", "pixel_auroc", "pixel_ap")
+    }
+    | {"aupro": {"value": None, "low": None, "high": None}},
+}
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A checkout of four small notebooks; the run of notebook 08 is played."""
+    for stem, sources in SOURCES.items():
+        notebook = new_notebook(
+            cells=[new_markdown_cell("[on](03_good.ipynb)"), *map(new_code_cell, sources)],
+            metadata={
+                "kernelspec": {"name": "python3", "display_name": "Python 3"},
+                "diffad": {"title": f"A & {stem}"},
+            },
+        )
+        path = tmp_path / "notebooks" / f"{stem}.ipynb"
+        path.parent.mkdir(exist_ok=True)
+        nbformat.write(notebook, path)
+    monkeypatch.setattr(course, "project_root", lambda: tmp_path)
+    monkeypatch.setattr(course, "make_mini", lambda root: None)
+    monkeypatch.setattr(course, "CATEGORIES", (("mvtec", "weave"),))
+    monkeypatch.setattr(course, "METHODS", ("draem",))
+    monkeypatch.setattr(course, "run", lambda config, stream: RECORD)
+    return tmp_path
+
+
+def test_the_course_runs_every_notebook_and_reports_those_that_fail(checkout, capsys):
+    with pytest.raises(DiffadError, match=r"failed: 01 · A & 01_wrong, 02 · A & 02_refused; see"):
+        course.run_course(checkout / "runs")
+    printed = capsys.readouterr().out
+    assert "[1/5] 00 · A & 00_good: " in printed and "s left" in printed
+    assert "[2/5] 01 · A & 01_wrong: FAILED" in printed
+    assert "cell [2]\nprint(undefined_name)" in printed and "NameError" in printed
+    assert "[3/5] 02 · A & 02_refused: FAILED: data/x: missing; make it" in printed
+    assert "[5/5] 08 · mvtec/weave draem: " in printed and "0.750" in printed
+
+    folder = checkout / "runs" / "course"
+    assert {path.name for path in folder.iterdir()} == {
+        *("00_good.ipynb", "01_wrong.failed.ipynb", "02_refused.failed.ipynb", "03_good.ipynb"),
+        *("00_good.html", "01_wrong.html", "02_refused.html", "03_good.html", "index.html"),
+    }
+    assert "42" in (folder / "00_good.html").read_text(encoding="utf-8")
+    assert 'href="03_good.html"' in (folder / "00_good.html").read_text(encoding="utf-8")
+    page = (folder / "index.html").read_text(encoding="utf-8")
+    assert "<a href='00_good.html'>00 · A &amp; 00_good</a></td><td>ok</td>" in page
+    assert "<a href='01_wrong.html'>01 · A &amp; 01_wrong</a></td><td>failed</td>" in page
+    assert "print(undefined_name)" in page and "NameError" in page
+    assert "<td>0.750\n0.70–0.80</td>" in page and "<td>undefined</td>" in page
+    assert "\x1b" not in page
+
+
+def test_a_notebook_that_is_mended_leaves_no_failure_behind(checkout):
+    notebook = checkout / "notebooks" / "01_wrong.ipynb"
+    folder = checkout / "out"
+    (outcome,) = run_jobs([chapter_job(notebook, folder)], [])
+    assert "undefined_name" in outcome.error and outcome.details
+    mended = nbformat.read(notebook, as_version=4)
+    mended.cells[2].source = "undefined_name = 1"
+    nbformat.write(mended, notebook)
+    (outcome,) = run_jobs([chapter_job(notebook, folder)], [])
+    assert not outcome.error and not outcome.details
+    assert {path.name for path in folder.iterdir()} == {"01_wrong.ipynb", "01_wrong.html"}
+
+
+def test_every_chapter_has_a_job(tmp_path):
+    titles = [chapter_job(path, tmp_path).title for path in COURSE]
+    assert titles == sorted(titles) and all(" · " in title for title in titles)
