@@ -9,7 +9,7 @@ course: $(READY)  ## make the mini data and run all three methods on it
 	@$(BIN)/diffad course
 
 test: $(READY)  ## all tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses auto --dist loadgroup
 
 lab: $(READY)  ## JupyterLab on the first notebook
 	@$(BIN)/jupyter lab $(firstword $(sort $(wildcard notebooks/*.ipynb)))

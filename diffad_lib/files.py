@@ -1,11 +1,13 @@
 """Writing files so that a reader sees the old one or the new one, never half of one."""
 
+import contextlib
+import fcntl
 import io
 import json
 import math
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +62,24 @@ def write_torch(path: Path, content: Any) -> None:
     buffer = io.BytesIO()
     torch.save(content, buffer)
     write_atomically(path, lambda temporary: temporary.write_bytes(buffer.getbuffer()))
+
+
+@contextlib.contextmanager
+def exclusive(path: Path, meaning: str) -> Iterator[None]:
+    """Keep other processes out while the block runs; `path` is a file or folder that exists.
+
+    The lock ends with the process, however that ends. Raises DiffadError with `meaning` when
+    another process holds it.
+    """
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DiffadError(f"{path} is locked: {meaning}") from None
+        yield
+    finally:
+        os.close(handle)
 
 
 def remove_leftovers(folder: Path) -> None:

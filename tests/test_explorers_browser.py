@@ -24,6 +24,8 @@ from diffad_lib.explorers import Explorer, Parameter, View
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 expect = playwright.expect
+pytestmark = pytest.mark.xdist_group("browser")
+
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 WAIT_MS = 120_000  # for JupyterLab on a busy machine
 

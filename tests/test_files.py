@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from diffad_lib.errors import DiffadError
-from diffad_lib.files import remove_leftovers, write_atomically, write_json, write_torch
+from diffad_lib.files import exclusive, remove_leftovers, write_atomically, write_json, write_torch
 
 
 def names(folder: Path) -> list[str]:
@@ -138,3 +138,23 @@ def test_leftovers_of_killed_writes_are_removed_and_nothing_else(tmp_path: Path)
     assert len(list(tmp_path.iterdir())) == 4
     remove_leftovers(tmp_path)
     assert sorted(tmp_path.iterdir()) == sorted(kept)
+
+
+def test_a_second_process_is_kept_out_until_the_first_has_ended(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from diffad_lib.files import exclusive\n"
+        f"with exclusive(Path({str(tmp_path)!r}), 'wait'):\n"
+        "    print('inside', flush=True); sys.stdin.read()"
+    )
+    pipe = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", code], **pipe) as other:
+        assert other.stdout.readline() == "inside\n"
+        with (
+            pytest.raises(DiffadError, match=f"{tmp_path} is locked: wait"),
+            exclusive(tmp_path, "wait"),
+        ):
+            pytest.fail("both were inside")
+        other.kill()
+    with exclusive(tmp_path, "wait"):
+        pass
+    assert not list(tmp_path.iterdir())

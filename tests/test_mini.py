@@ -19,6 +19,8 @@ from diffad_lib.datasets.mini.surface import SIZE
 PACKAGE = Path(official.__file__).parent
 KEYS = sorted(MINI_CATEGORIES)
 
+pytestmark = pytest.mark.xdist_group("mini")
+
 
 @pytest.fixture(scope="module")
 def complete(tmp_path_factory) -> tuple[Path, float]:

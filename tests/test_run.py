@@ -30,7 +30,7 @@ from diffad_lib.runs.config import RunConfig, build_config
 from diffad_lib.runs.notebook import run
 from diffad_lib.runs.record import read_record
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("run")]
 
 METHODS = ("autoencoder", "draem", "diffusionad")
 FILES = {"notebook.ipynb", "record.json", "detector.safetensors", "detector.json"}

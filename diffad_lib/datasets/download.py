@@ -1,9 +1,7 @@
 """`diffad data download`: from a catalog entry to unpacked folders below --data-root."""
 
-import contextlib
-import fcntl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pooch
@@ -15,6 +13,7 @@ from diffad_lib.datasets.catalog import ARCHIVE_FOLDER, Archive, DatasetInfo
 from diffad_lib.datasets.layouts import list_categories
 from diffad_lib.datasets.unpack import UNPACKED_SHARE, require_space, unpack
 from diffad_lib.errors import DiffadError
+from diffad_lib.files import exclusive
 
 _TIMEOUT = (10, 60)  # seconds to connect, and to wait for the next bytes
 _ATTEMPTS = 3  # in a row without a new byte, before an address is given up
@@ -36,8 +35,11 @@ def download(info: DatasetInfo, data_root: Path, report: Callable[[str], None] =
     if not _absent(info, data_root):
         report(f"{folder} holds every category; delete one to unpack it again")
         return folder
+    lock = data_root / ARCHIVE_FOLDER / f".{info.key}.lock"
     try:
-        with _lock(data_root / ARCHIVE_FOLDER / f".{info.key}.lock"):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        lock.touch()
+        with exclusive(lock, "another process downloads this dataset; wait for its end"):
             for archive in info.archives:
                 _provide(archive, info, data_root, report)
     except OSError as error:
@@ -73,19 +75,6 @@ def _absent(info: DatasetInfo, data_root: Path) -> list[str]:
     except DiffadError:  # no folder yet, or one without a known layout
         present = []
     return [category for category in info.categories if category not in present]
-
-
-@contextlib.contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DiffadError(
-                f"{path} is locked: another process downloads this dataset; wait for its end"
-            ) from None
-        yield
 
 
 def _placed(

@@ -14,6 +14,7 @@ from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
 from diffad_lib.errors import DiffadError
+from diffad_lib.files import exclusive
 from diffad_lib.runs.config import RunConfig
 from diffad_lib.runs.data import check_inputs
 from diffad_lib.runs.record import (
@@ -25,6 +26,7 @@ from diffad_lib.runs.record import (
 )
 
 RUN_NOTEBOOK = "08_train_and_evaluate.ipynb"
+_BUSY = "another process runs a notebook in it; wait for its end or choose another --runs-dir"
 PARAMETERS = (
     "dataset",
     "category",
@@ -73,12 +75,26 @@ def execute(
 ) -> None:
     """Execute a notebook with papermill; `output` appears only when every cell has run.
 
-    Raises DiffadError: the message of a DiffadError raised in a cell, or the cell and error.
+    One process at a time works in the folder of `output`. Raises DiffadError: the message of a
+    DiffadError raised in a cell, or the cell and error.
     """
-    stream = stream or sys.stdout
+    folder = output.parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with exclusive(folder, _BUSY):
+            _execute(notebook, output, values, stream or sys.stdout)
+    except OSError as error:
+        with contextlib.suppress(OSError):  # the one on hand says what is wrong
+            _partial(output).unlink()
+        raise DiffadError(
+            f"{folder}: cannot be written ({error.strerror or error}); "
+            "free some space or choose another --runs-dir"
+        ) from error
+
+
+def _execute(notebook: Path, output: Path, values: dict[str, Any], stream: TextIO) -> None:
     partial = _partial(output)
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
         with (
             tempfile.TemporaryDirectory(prefix="diffad-") as sockets,
             warnings.catch_warnings(),
@@ -95,13 +111,6 @@ def execute(
                 stderr_file=sys.stderr,
                 config=_local_kernel(Path(sockets)),
             )
-    except OSError as error:
-        with contextlib.suppress(OSError):  # the one on hand says what is wrong
-            partial.unlink()
-        raise DiffadError(
-            f"{output.parent}: cannot be written ({error.strerror or error}); "
-            "free some space or choose another --runs-dir"
-        ) from error
     except PapermillExecutionError as error:
         failed = failed_notebook(output)
         partial.replace(failed)
