@@ -62,7 +62,8 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "channels_last": True,
         },
         "diffusionad": {
-            "steps": 1500,
+            "steps": 2000,
+            "batch_size": 4,
             "image_size": 64,
             "base_width": 16,
             "segmentation_width": 16,
@@ -70,6 +71,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "residual_blocks": 1,
             "attention_resolutions": (8,),
             "learning_rate": 1e-3,
+            "segmentation_learning_rate": 3e-3,
             "lr_schedule": "cosine",
             "warmup_fraction": 0.05,
             "beta_min": 0.2,
@@ -86,9 +88,7 @@ _MINI = {"image_size": 64, "precision": "32", "bootstrap_samples": 200}
 PRESETS["mini"] = {
     "autoencoder": PRESETS["laptop"]["autoencoder"] | _MINI | {"steps": 200, "score_window": 5},
     "draem": PRESETS["laptop"]["draem"] | _MINI | {"steps": 250, "score_window": 5},
-    "diffusionad": PRESETS["laptop"]["diffusionad"]
-    | _MINI
-    | {"steps": 500, "batch_size": 4, "base_width": 8, "segmentation_learning_rate": 3e-3},
+    "diffusionad": PRESETS["laptop"]["diffusionad"] | _MINI | {"steps": 500, "base_width": 8},
 }
 
 
