@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: course test lab lint clean
+.PHONY: course test lab checkpoints lint clean
 
 course: $(READY)  ## make the mini data and run all three methods on it
 	@$(BIN)/diffad course
@@ -13,6 +13,9 @@ test: $(READY)  ## all tests
 
 lab: $(READY)  ## JupyterLab on the first notebook
 	@$(BIN)/jupyter lab $(firstword $(sort $(wildcard notebooks/*.ipynb)))
+
+checkpoints: $(READY)  ## train the small detectors in notebooks/checkpoints again (up to an hour)
+	@$(BIN)/python tools/checkpoints.py
 
 lint: $(READY)
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

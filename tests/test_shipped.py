@@ -1,0 +1,127 @@
+"""The detectors in notebooks/checkpoints are those of their records, small and complete."""
+
+import json
+import runpy
+import shutil
+from pathlib import Path
+
+import pytest
+from lightning_fabric import Fabric
+
+from diffad_lib.errors import DiffadError
+from diffad_lib.evaluation import predict_all
+from diffad_lib.metrics import aupro, image_auroc, pixel_auroc
+from diffad_lib.runs import shipped
+from diffad_lib.runs.data import load_data
+from diffad_lib.runs.experiment import labels
+from diffad_lib.runs.shipped import CHECKPOINTS, FILES, SHIPPED, load_shipped
+
+ROOT = Path(__file__).resolve().parents[1]
+# Without oneDNN, which stands for another CPU here, maps moved by 2e-6 and these metrics by 1e-6.
+# Two images whose scores change places move the image AUROC by 1/(24 · 36) = 1.2e-3.
+TOLERANCES = {"image_auroc": 2e-3, "pixel_auroc": 1e-4, "aupro": 1e-4}
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_weights_give_the_recorded_metrics(name):
+    loaded = load_shipped(name)
+    config, (_, test) = loaded.config, load_data(loaded.config)
+    assert test.fingerprint == loaded.record["data"]["test"]["fingerprint"]
+    predictions = predict_all(
+        loaded.detector,
+        test.images,
+        Fabric(accelerator="cpu", devices=1),
+        config.eval_batch_size,
+        config.seed,
+    )
+    maps, masks = predictions.anomaly_maps, test.masks[:, 0]
+    measured = {
+        "image_auroc": image_auroc(predictions.image_scores, labels(test)),
+        "pixel_auroc": pixel_auroc(maps, masks),
+        "aupro": aupro(maps, masks, config.fpr_limit),
+    }
+    for key, tolerance in TOLERANCES.items():
+        recorded = loaded.record["metrics"][key]["value"]
+        assert measured[key] == pytest.approx(recorded, abs=tolerance), key
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_configuration_is_the_one_that_the_tool_states(name):
+    configuration = runpy.run_path(str(ROOT / "tools" / "checkpoints.py"))["configuration"]
+    loaded = load_shipped(name)
+    assert loaded.config == configuration(name)
+    assert loaded.record["training"]["steps"] == loaded.config.steps
+    assert loaded.record["training"]["selected_step"] == loaded.config.steps
+
+
+def test_the_detector_is_ready_to_predict_and_the_record_cannot_be_exchanged():
+    loaded = load_shipped(SHIPPED[0])
+    assert not loaded.detector.training
+    assert {parameter.device.type for parameter in loaded.detector.parameters()} == {"cpu"}
+    with pytest.raises(AttributeError):
+        loaded.record = {}
+
+
+def test_files_are_small_and_no_others_lie_beside_them():
+    sizes = {path: path.stat().st_size for path in CHECKPOINTS.rglob("*") if path.is_file()}
+    assert set(sizes) == {CHECKPOINTS / name / file for name in SHIPPED for file in FILES}
+    assert max(sizes.values()) <= 6_000_000
+    assert sum(sizes.values()) <= 20_000_000
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_record_names_no_place_of_the_machine_that_made_it(name):
+    def texts(value):
+        if isinstance(value, dict | list):
+            parts = value.values() if isinstance(value, dict) else value
+            return [text for part in parts for text in texts(part)]
+        return [value] if isinstance(value, str) else []
+
+    for file in ("record.json", "detector.json"):
+        found = texts(json.loads((CHECKPOINTS / name / file).read_text(encoding="utf-8")))
+        assert found and not [text for text in found if Path(text).is_absolute()]
+
+
+def test_an_unknown_name_is_answered_with_the_nearest_one():
+    with pytest.raises(DiffadError, match=r'"draem_braket".* did you mean "draem_bracket"'):
+        load_shipped("draem_braket")
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_missing_file_is_named_with_what_to_do(file, tmp_path, monkeypatch):
+    copy_of_checkpoint(tmp_path, monkeypatch)
+    (tmp_path / "draem_bracket" / file).unlink()
+    with pytest.raises(DiffadError, match=rf"{file}: missing; .*make checkpoints") as caught:
+        load_shipped("draem_bracket")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_damaged_file_is_named(file, tmp_path, monkeypatch):
+    copy_of_checkpoint(tmp_path, monkeypatch)
+    path = tmp_path / "draem_bracket" / file
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(DiffadError, match=file) as caught:
+        load_shipped("draem_bracket")
+    assert "\n" not in str(caught.value)
+
+
+def copy_of_checkpoint(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(CHECKPOINTS / "draem_bracket", folder / "draem_bracket")
+    monkeypatch.setattr(shipped, "CHECKPOINTS", folder)
+
+
+def test_a_shipped_run_loses_its_place(tmp_path):
+    """The three files as the run left them, but for the folder of the runs."""
+    ship = runpy.run_path(str(ROOT / "tools" / "checkpoints.py"))["ship"]
+    run_folder = tmp_path / "runs" / "seed0"
+    shutil.copytree(CHECKPOINTS / "draem_bracket", run_folder)
+    record = json.loads((run_folder / "record.json").read_text(encoding="utf-8"))
+    record["config"]["runs_dir"] = str(tmp_path / "runs")
+    (run_folder / "record.json").write_text(json.dumps(record), encoding="utf-8")
+    (run_folder / "notebook.ipynb").write_text("{}", encoding="utf-8")
+    ship(run_folder, tmp_path / "shipped")
+    assert {path.name for path in (tmp_path / "shipped").iterdir()} == set(FILES)
+    for file in FILES:
+        copied = (tmp_path / "shipped" / file).read_bytes()
+        assert copied == (CHECKPOINTS / "draem_bracket" / file).read_bytes()
