@@ -74,6 +74,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "segmentation_learning_rate": 3e-3,
             "lr_schedule": "cosine",
             "warmup_fraction": 0.05,
+            "signed_range": True,
             "beta_min": 0.2,
             "foreground": "auto",
             "self_augmentation_probability": 0.5,
@@ -88,7 +89,9 @@ _MINI = {"image_size": 64, "precision": "32", "bootstrap_samples": 200}
 PRESETS["mini"] = {
     "autoencoder": PRESETS["laptop"]["autoencoder"] | _MINI | {"steps": 200, "score_window": 5},
     "draem": PRESETS["laptop"]["draem"] | _MINI | {"steps": 250, "score_window": 5},
-    "diffusionad": PRESETS["laptop"]["diffusionad"] | _MINI | {"steps": 500, "base_width": 8},
+    "diffusionad": PRESETS["laptop"]["diffusionad"]
+    | _MINI
+    | {"steps": 500, "base_width": 8, "signed_range": False},
 }
 
 
