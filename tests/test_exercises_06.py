@@ -116,7 +116,11 @@ def test_right_answers_pass(exercise, answer):
     assert verdict(exercise, answer).outcome == Outcome.PASSED
 
 
-@pytest.mark.parametrize(("exercise", "answer", "words"), HINTED, ids=lambda part: str(part)[:30])
+@pytest.mark.parametrize(
+    ("exercise", "answer", "words"),
+    HINTED,
+    ids=lambda part: getattr(part, "__name__", str(part)[:30]),
+)
 def test_known_mistakes_draw_their_hint(exercise, answer, words):
     given = verdict(exercise, answer)
     assert given.outcome == Outcome.HINT, given
