@@ -5,7 +5,7 @@ READY := .venv/.ready
 
 .PHONY: course test lab checkpoints lint clean
 
-course: $(READY)  ## make the mini data and run all three methods on it
+course: $(READY)  ## run every notebook, and all three methods on the mini data
 	@$(BIN)/diffad course
 
 test: $(READY)  ## all tests

@@ -220,3 +220,9 @@ def test_parameters_are_annotated_literals_with_a_comment(path):
     for name, facts in parameters.items():
         assert facts["inferred_type_name"] != "None" and facts["help"], name
     assert set(read(path).metadata.diffad.other_parameters) <= set(parameters)
+
+
+@every_notebook
+def test_links_lead_to_files_that_are_there(path):
+    links = re.findall(r"\]\((?!https?:|#)([^)#\s]+)", prose(read(path)))
+    assert [link for link in links if not (path.parent / link).exists()] == []
