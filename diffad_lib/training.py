@@ -64,9 +64,9 @@ def lr_factor(schedule: str, step: int, progress: float, warmup_fraction: float 
     if schedule == "constant":
         return 1.0
     if schedule == "paper-steps":
-        return 0.1 ** ((progress >= 4 / 7) + (progress >= 6 / 7))
+        return 0.1 ** sum(progress >= at for at in (4 / 7, 6 / 7))
     if schedule == "code-steps":
-        return 0.2 ** ((progress >= 0.8) + (progress >= 0.9))
+        return 0.2 ** sum(progress >= at for at in (0.8, 0.9))
     if schedule == "cosine":
         return 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
     if schedule == "cosine-10":

@@ -278,7 +278,7 @@ def test_a_threshold_is_worth_its_precision_recall_and_overlap():
 
 def test_the_outcome_of_every_pixel_has_its_colour():
     view = threshold_explorer(torch.zeros(3, 4, 4), SCORES, MASK).render(threshold=0.5)
-    outcome = view.tiles["blue found, yellow missed, orange false"]
+    outcome = view.tiles["blue hit, yellow missed, orange false"]
     names = {tuple(int(c[i : i + 2], 16) for i in (1, 3, 5)): c for c in (SKY, YELLOW, VERMILION)}
     seen = {
         (row, column): names[tuple(outcome[row, column].tolist())]

@@ -63,7 +63,7 @@ def threshold_explorer(
         tiles = {
             "image": rgb(image),
             "anomaly map, low black, high yellow": coloured(scores, (scores.min(), scores.max())),
-            "blue found, yellow missed, orange false": _outcome(marked, defect),
+            "blue hit, yellow missed, orange false": _outcome(marked, defect),
             "PRO curve of this image": _pro_plot(*curve, rate, overlap),
         }
         return View(tiles, caption)
