@@ -39,6 +39,15 @@ DOUBLE = Exercise(
     ],
     (Mistake("a square stands where twice belongs.", lambda x: x**2),),
 )
+MEAN = Exercise(
+    "99.3",
+    lambda x: x.mean().item(),
+    lambda generator: [
+        (torch.tensor([1.0, 3.0]),),
+        (torch.rand(3, 4, generator=generator) + 2,),
+        (torch.zeros(2),),
+    ],
+)
 COUNT = Exercise("99.2", lambda n: n + 1, lambda generator: [(3,), (8,)])
 
 
@@ -46,8 +55,17 @@ def changing(x):
     return x.mul_(2)
 
 
+def counting(x, calls=[]):  # noqa: B006
+    calls.append(x)
+    return len(calls) * x
+
+
 def failing(x):
     raise ValueError("first line\nsecond line")
+
+
+def failing_late(x):
+    return 2 * x if x.ndim == 1 else failing(x)
 
 
 @pytest.mark.parametrize(
@@ -67,10 +85,21 @@ def failing(x):
         (DOUBLE, lambda x: (2 * x).tolist(), "not yet", "returns list, expected torch.Tensor."),
         (DOUBLE, lambda x: None, "not yet", "returns None (is there a `return`?)"),
         (DOUBLE, lambda x: 2 * x + torch.rand(()), "not yet", "another result at every call"),
+        (DOUBLE, counting, "not yet", "another result at every call; use its arguments alone."),
         (DOUBLE, changing, "not yet", "changes its argument x in place"),
         (DOUBLE, failing, "not yet", "your function raised ValueError in line"),
+        (DOUBLE, failing_late, "not yet", "for x = a tensor [3, 4]: your function raised Value"),
+        (DOUBLE, lambda x: 2 * x[:1], "not yet", "your result has shape [1], expected [2]."),
+        (DOUBLE, lambda x: 2 * x[:2], "not yet", "for x = a tensor [3, 4]: your result has shape"),
+        (DOUBLE, lambda x: x.max(dim=0), "not yet", "returns a tuple of 2, expected torch.Tensor."),
+        (DOUBLE, lambda x: 2.00024 * x, "not yet", "gives [2.0002, 4.0005], expected [2, 4]."),
         (DOUBLE, lambda: 0, "not yet", "raised TypeError"),
         (DOUBLE, torch.ones(2), "not yet", 'check("99.1", your_function)'),
+        (MEAN, lambda x: x.numpy().mean(), "passed", "3 trials"),
+        (MEAN, lambda x: x.mean().item() if x.any() else 0, "passed", "3 trials"),
+        (MEAN, lambda x: int(x.mean()), "not yet", "yours gives 2, expected 2."),
+        (MEAN, lambda x: x.mean().item() if x.any() else None, "not yet", "x = [0, 0]: your func"),
+        (MEAN, lambda x: x.any().item(), "not yet", "returns bool, expected float."),
         (COUNT, lambda n: n + 1, "passed", "2 trials"),
         (COUNT, lambda n: np.int64(n + 1), "passed", "2 trials"),
         (COUNT, lambda n: n, "not yet", "for n = 3: yours gives 3, expected 4."),
@@ -84,6 +113,13 @@ def test_what_a_learner_is_told(exercise, answer, outcome, message):
     assert verdict.outcome == outcome
     assert message in verdict.message
     assert "\n" not in str(verdict) and "second line" not in str(verdict)
+
+
+def test_the_value_that_is_shown_is_one_that_is_wrong():
+    wanted = torch.tensor([10_000.0, 1, 1, 1, 1, 1, 1])
+    exercise = Exercise("99.4", lambda x: x, lambda generator: [(wanted.clone(),)])
+    slip = torch.tensor([0.5, 0.1, 0, 0, 0, 0, 0])  # the first is within the tolerance
+    assert "yours gives 1.1 at [1], expected 1." in grade(exercise, lambda x: x + slip).message
 
 
 def test_check_prints_one_line(capsys):

@@ -112,6 +112,11 @@ HINTED = [
         "raises no alarm",
     ),
     ("01.3", lambda s, y, t: missed_by_loop(s, (y == 0).long(), t), "takes 0 for it"),
+    (
+        "01.3",
+        counted(lambda alarm, bad: [1] * (bad and alarm) + [0] * (not bad and not alarm)),
+        "quiet normal pictures, then",
+    ),
     ("01.3", counted(lambda alarm, bad: [0 if bad else 1] * alarm), "found defects"),
 ]
 
@@ -130,11 +135,13 @@ OTHER = [
     ("01.2", lambda e, c: ratio_by_sorting(e[:1], c[:1])),
     ("01.2", lambda e, c: float(torch.corrcoef(torch.stack([e.flatten(), c.flatten()]))[0, 1])),
     ("01.2", lambda e, c: ratio_by_sorting(c, e)),
+    ("01.2", lambda e, c: torch.div(*rich(e, c, e.median())).item()),
     ("01.3", lambda s, y, t: torch.zeros(2, dtype=torch.int64)),
     ("01.3", lambda *given: missed_by_loop(*given).float()),
     ("01.3", lambda *given: missed_by_loop(*given).tolist()),
     ("01.3", lambda *given: missed_by_loop(*given).sum()),
     ("01.3", lambda s, y, t: missed_by_loop(s, y, 0.0)),
+    ("01.3", lambda s, y, t: missed_by_loop(s, y, 0.5)),
     ("01.3", lambda s, y, t: missed_by_loop(s, y, s.median().item() + 0.3)),
     ("01.3", lambda s, y, t: missed_by_loop(-s, y, -t)),
 ]

@@ -168,7 +168,12 @@ HINTED = [
     (
         "02.2",
         jump_with(lambda a_s, a_t: a_s / a_t, torch.sqrt, lambda kept: (1 - kept).sqrt()),
-        "swapped",
+        "the smaller ᾱ",
+    ),
+    (
+        "02.2",
+        jump_with(lambda a_s, a_t: a_t - a_s, torch.sqrt, lambda kept: (1 - kept).sqrt()),
+        "a negative number under a root?",
     ),
     ("02.2", jump_without_reshape, "along the width"),
     ("02.2", lambda x, s, t, n, a: jump(x, s - 1, t - 1, n, a), "0-based"),

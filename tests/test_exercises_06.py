@@ -54,6 +54,7 @@ RIGHT = [
     ("06.2", source_by_loop),
     ("06.3", counted),
     ("06.3", lambda m, f: f[m > 0].mean().item() if m.any() else 0.0),
+    ("06.3", lambda m, f: f[m > 0].numpy().mean() if m.any() else 0),
 ]
 
 HINTED = [

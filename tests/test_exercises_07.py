@@ -111,6 +111,7 @@ RIGHT = [
     ("07.2", share_with(lambda p, g: -((1 - p) ** g) * p.log())),
     ("07.3", overlap_by_bincount),
     ("07.3", overlap_by_loop),
+    ("07.3", mean_with(share, lambda regions: range(1, int(regions.max()) + 1))),
 ]
 
 HINTED = [
@@ -119,7 +120,7 @@ HINTED = [
     ("07.1", flat_with(lambda a, b: (2 * a * b + C2) / (a**2 + b**2 + C2)), "c₂ stands"),
     ("07.1", flat_with(lambda a, b: (2 * a * b + 0.01) / (a**2 + b**2 + 0.01)), "squared, not"),
     ("07.1", flat_with(lambda a, b: (a * b + C1) / (a**2 + b**2 + C1)), "factor 2"),
-    ("07.1", flat_with(lambda a, b: 0 * a), "second factor"),
+    ("07.1", flat_with(lambda a, b: 0 * a), "1 everywhere"),
     ("07.1", lambda a, b: torch.maximum(a, b) - torch.minimum(a, b), "plain residual"),
     ("07.1", flat_with(lambda a, b: (2 * a * b + C1) / ((a + b).square() + C1)), "the sum of"),
     ("07.1", lambda a, b: (a - b) ** 2 / (2 * a**2 + 2 * b**2 + 2 * C1), "halved"),
@@ -143,11 +144,6 @@ HINTED = [
     ),
     ("07.3", precision, "precision"),
     ("07.3", lambda s, r, t: overlap_by_loop((s > t).double(), r, 1), ">= and not >"),
-    (
-        "07.3",
-        lambda s, r, t: overlap_by_loop(s, r, t) * len(numbers(r)) / int(r.max()),
-        "largest number",
-    ),
     ("07.3", lambda s, r, t: overlap_by_loop((s < t).double(), r, 1), "unmarked"),
     ("07.3", lambda s, r, t: float((s >= t).float().mean()), "regions are not used"),
 ]

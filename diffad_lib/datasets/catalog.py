@@ -157,8 +157,8 @@ _VISA = DatasetInfo(
     ),
 )
 
-# 16,100 images, 2,100 of them defective: 14,000 normal ones. The figure of 15,000 normal images
-# that papers repeat is wrong.
+# 16,100 images, 2,100 of them defective: 14,000 normal ones. The figure of 15,000 normal images,
+# which is sometimes given, is wrong.
 _DAGM = DatasetInfo(
     key="dagm",
     title="DAGM 2007",

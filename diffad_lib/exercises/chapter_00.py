@@ -33,7 +33,7 @@ def _highest_pixels(anomaly_map: Tensor, window: int) -> Tensor:
 def _maps(generator: torch.Generator) -> list[Arguments]:
     """Bright spots in a corner, at a border and inside.
 
-    Zeros around the map change no maximum, as no value is negative: windows inside will do.
+    One map is lower than the window: there, windows that stay inside do not exist.
     """
     small = torch.tensor([[0.9, 0.9, 0.0], [0.9, 0.9, 0.0], [0.0, 0.0, 0.0]]).reshape(1, 1, 3, 3)
     cases: list[Arguments] = [(small, 3)]
@@ -42,7 +42,7 @@ def _maps(generator: torch.Generator) -> list[Arguments]:
         for image, (row, column) in enumerate(((0, 0), (0, size // 2), (size // 2, size // 3))):
             anomaly_map[image, 0, row : row + 3, column : column + 4] += 0.6
         cases.append((anomaly_map, window))
-    return cases
+    return [*cases, (torch.rand(3, 1, 2, 5, generator=generator), 3)]
 
 
 _SCORE = Exercise(
@@ -117,7 +117,7 @@ def _unsorted(good_scores: Tensor, rate: float) -> float:
 def _good_scores(generator: torch.Generator) -> list[Arguments]:
     """Shares that leave a whole number of images and shares that do not; also none at all."""
     cases: list[Arguments] = [(torch.tensor([0.2, 0.5, 0.1, 0.4]), 0.25)]
-    for count, rate in ((40, 0.125), (37, 0.1), (25, 0.0), (30, 0.31)):
+    for count, rate in ((40, 0.125), (37, 0.1), (25, 0.0), (30, 0.31), (18, 0.2), (20, 0.37)):
         cases.append((torch.rand(count, generator=generator), rate))
     return cases
 
@@ -140,7 +140,7 @@ _THRESHOLD = Exercise(
             lambda s, rate: _from_the_top(s, math.floor(rate * len(s)) + 1),
         ),
         Mistake(
-            "rounded up: rate · N images are allowed at most, so round down.",
+            "rate · N is rounded up in effect; at most so many may lie above, so round it down.",
             lambda s, rate: _from_the_top(s, math.ceil(rate * len(s))),
         ),
         Mistake(
@@ -204,13 +204,13 @@ def _difference_of_means(scores: Tensor, labels: Tensor) -> float:
 
 
 def _scored(generator: torch.Generator) -> list[Arguments]:
-    """Rounded scores, so that there are ties; more good than defective images and the reverse."""
+    """Rounded scores, so that there are ties; a detector in the last case that is misled."""
     cases: list[Arguments] = [
         (torch.tensor([0.1, 0.4, 0.4, 0.9, 0.3]), torch.tensor([0, 0, 1, 1, 1]))
     ]
-    for count, share in ((30, 0.3), (41, 0.7), (24, 0.5)):
+    for count, share, effect in ((30, 0.3, 0.3), (41, 0.7, 0.3), (24, 0.5, -0.3)):
         labels = (torch.rand(count, generator=generator) < share).long()
-        scores = torch.rand(count, generator=generator) + 0.3 * labels
+        scores = torch.rand(count, generator=generator) + effect * labels
         cases.append(((scores * 10).round() / 10, labels))
     return cases
 

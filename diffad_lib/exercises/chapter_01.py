@@ -77,14 +77,17 @@ def _by_image(error: Tensor, complexity: Tensor) -> float:
 
 
 def _complexities(generator: torch.Generator) -> list[Arguments]:
-    """Skewed complexities of an odd number of pixels, in images of unlike richness."""
+    """Skewed complexities of an odd number of pixels, in images of unlike richness.
+
+    The errors have another scale, so that a split of one by the other's median shows.
+    """
     first = torch.tensor([[[0.1, 0.2], [0.3, 0.6]]]), torch.tensor([[[0.0, 0.1], [0.2, 0.9]]])
     cases: list[Arguments] = [tuple(part.double() for part in first)]
     for count in (3, 5):
         level = torch.linspace(0.1, 2, count).double()[:, None, None]
         complexity = level * torch.rand(count, 5, 5, generator=generator).double() ** 3
         error = 0.05 + complexity + 0.2 * torch.rand(count, 5, 5, generator=generator).double()
-        cases.append((error, complexity))
+        cases.append((0.2 * error, complexity))
     return cases
 
 
@@ -150,10 +153,10 @@ def _pictures(generator: torch.Generator) -> list[Arguments]:
     """Scores in quarters, so that some are equal to the threshold."""
     first = torch.tensor([0.1, 0.9, 0.5, 0.3]).double(), torch.tensor([0, 1, 1, 0])
     cases: list[Arguments] = [(*first, 0.5)]
-    for count in (12, 40):
+    for count, threshold in ((12, 0.25), (40, 0.75)):
         labels = (torch.rand(count, generator=generator) < 0.35).long()
         scores = torch.randint(0, 5, (count,), generator=generator).double() / 4
-        cases.append((scores, labels, 0.5))
+        cases.append((scores, labels, threshold))
     return cases
 
 
@@ -180,7 +183,7 @@ _COUNTS = Exercise(
             lambda scores, labels, threshold: missed_and_alarms(scores, labels, threshold - 0.1),
         ),
         Mistake(
-            "1 is a defective picture; yours takes 0 for it.",
+            "quiet normal pictures, then found defects? 1 is a defect; yours takes 0 for it.",
             lambda scores, labels, threshold: missed_and_alarms(scores, 1 - labels, threshold),
         ),
         Mistake(

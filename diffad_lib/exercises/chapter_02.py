@@ -158,7 +158,7 @@ _JUMP = Exercise(
             _jump_with(lambda a_s, a_t, _: (a_t / a_s).sqrt(), lambda *a: (a[0] - a[1]).sqrt()),
         ),
         Mistake(
-            "s and t are swapped in the ratio: the later one has the smaller ᾱ.",
+            "yours is NaN: a negative number under a root? The later step has the smaller ᾱ.",
             _jump_with(
                 lambda a_s, a_t, _: (a_s / a_t).sqrt(), lambda a_s, a_t, _: (1 - a_s / a_t).sqrt()
             ),

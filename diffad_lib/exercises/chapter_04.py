@@ -34,15 +34,20 @@ def _start_with(error: Callable[[Tensor, float], Tensor]) -> Function:
 
 
 def _starts(generator: torch.Generator) -> list[Arguments]:
-    """Limits in the middle of the schedule, where formulas part; below all and above all."""
-    cases: list[Arguments] = [(0.01, 0.15, torch.tensor([0.9, 0.5, 0.2], dtype=torch.float64))]
+    """Limits where formulas part; below all, above all, above the first, and met exactly."""
+    first = torch.tensor([0.9, 0.5, 0.2], dtype=torch.float64)
+    cases: list[Arguments] = [(0.01, 0.15, first)]
     for steps, at, eps_mse in ((30, 0.25, 0.02), (60, 0.4, 0.3), (120, 0.15, 0.004)):
         alphas_cumprod = _alphas_cumprod(steps, generator)
-        alpha_bar = alphas_cumprod[int(at * steps)].item()
-        # A little above the error at this t, so that rounding cannot decide.
-        cases.append((eps_mse, 1.01 * math.sqrt(eps_mse * (1 / alpha_bar - 1)), alphas_cumprod))
+        below, above = (1 / alphas_cumprod[int(at * steps) :][:2] - 1).sqrt().tolist()
+        # Between the errors at two t, nearer to the one that is too large.
+        limit = math.sqrt(eps_mse) * (0.3 * below + 0.7 * above)
+        cases.append((eps_mse, limit, alphas_cumprod))
     alphas_cumprod = _alphas_cumprod(10, generator)
-    return [*cases, (1.0, 0.001, alphas_cumprod), (1e-4, 50.0, alphas_cumprod)]
+    cases += [(1.0, 0.001, alphas_cumprod), (1e-4, 50.0, alphas_cumprod)]
+    # 1/0.25 - 1 = 3 and √(3 · 27/64) = 1.125 in any order of operations, without rounding.
+    equal = (27 / 64, 1.125, torch.tensor([0.75, 0.25, 0.1], dtype=torch.float64))
+    return [*cases, (0.01, 0.05, first.clone()), equal]
 
 
 _START = Exercise(
@@ -81,6 +86,10 @@ _START = Exercise(
         Mistake(
             "where no t will do, the answer is -1.",
             lambda *given: max(largest_start(*given), 0),
+        ),
+        Mistake(
+            "an error equal to limit will do: at most means <=.",
+            lambda mse, limit, a: _last(((1 / a - 1) * mse).sqrt() < limit),
         ),
     ),
 )
@@ -151,7 +160,7 @@ _STEP = Exercise(
             _step_from_the_last_entry,
         ),
         Mistake(
-            "ᾱ of t stands where that of the earlier step belongs: you are back at x_t.",
+            "that is x_t again: does ᾱ of t stand where that of the earlier step belongs?",
             _step_with(lambda x, x_0, now, then: _renoised(x, x_0, now, now)),
         ),
         Mistake(

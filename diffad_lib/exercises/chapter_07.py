@@ -48,7 +48,7 @@ _FLAT = Exercise(
             lambda a, b: 1 - (a * b + _C1) / (a**2 + b**2 + _C1),
         ),
         Mistake(
-            "the second factor is not 0: flat patches have variance 0, so it is c₂/c₂.",
+            "that is 1 everywhere: the second factor is not 0, but c₂/c₂ where variances are 0.",
             lambda a, b: torch.ones_like(a),
         ),
         Mistake("that is the plain residual |a - b|.", lambda a, b: (a - b).abs()),
@@ -197,21 +197,14 @@ def _precision(scores: Tensor, regions: Tensor, threshold: float) -> float:
     return (regions[marked] > 0).double().mean().nan_to_num(0).item()
 
 
-def _contiguous(scores: Tensor, regions: Tensor, threshold: float) -> float:
-    """Divides by the largest number, as if no number were left out."""
-    marked = (scores >= threshold).double()
-    shares = torch.stack([marked[regions == n].mean() for n in _numbers(regions)])
-    return (shares.sum() / regions.max()).item()
-
-
 def _label_maps(generator: torch.Generator) -> list[Arguments]:
-    """Regions of unlike size, numbers left out, and scores that equal the threshold."""
+    """Regions of unlike size, and scores that equal the threshold."""
     regions = torch.tensor([[1, 1, 1], [0, 0, 0], [0, 0, 2]])
     scores = torch.tensor([[0.9, 0.5, 0.1], [0.1, 0.8, 0.1], [0.1, 0.1, 0.3]], dtype=torch.float64)
     cases: list[Arguments] = [(scores, regions, 0.5)]
-    for numbers in ((1, 2, 4), (2, 3, 5)):
+    for sides in ((9, 4, 2), (8, 5, 3, 2)):
         regions = torch.zeros(16, 16, dtype=torch.int64)
-        for number, side in zip(numbers, (9, 4, 2), strict=True):
+        for number, side in enumerate(sides, start=1):
             row, column = torch.randint(0, 16 - side, (2,), generator=generator).tolist()
             regions[row : row + side, column : column + side] = number
         noise = torch.randn(16, 16, generator=generator).double()
@@ -238,9 +231,6 @@ _OVERLAP = Exercise(
         Mistake(
             "a score equal to the threshold marks its pixel: >= and not >.",
             lambda s, r, t: region_overlap(s, r, t + 1e-9),
-        ),
-        Mistake(
-            "the shares are right; divided by the largest number, not by how many.", _contiguous
         ),
         Mistake(
             "that is the share of each region that stays unmarked.",

@@ -81,11 +81,15 @@ def grade(exercise: Exercise, answer: Function) -> Verdict:
                 return Verdict(Outcome.HINT, mistake.hint)
         expected = _values(exercise, exercise.solution)
         if not _agrees(values, expected) and not _agrees(values, _values_of(answer, exercise)):
-            raise _Wrong("your function gives another result at every call; draw nothing in it.")
-        for arguments, value, right in zip(_cases(exercise), values, expected, strict=True):
+            raise _Wrong(
+                "your function gives another result at every call; use its arguments alone."
+            )
+        trials = zip(_cases(exercise), values, expected, strict=True)
+        for number, (arguments, value, right) in enumerate(trials):
+            case = _described(exercise, arguments)
             if isinstance(right, Tensor):
-                _compare_form(value, right)
-            _compare_numbers(value, right, _described(exercise, arguments))
+                _compare_form(value, right, _after_the_first(number, case))
+            _compare_numbers(value, right, case)
     except _Wrong as wrong:
         return Verdict(Outcome.NOT_YET, str(wrong))
     return Verdict(Outcome.PASSED, f"right in all {len(values)} trials.")
@@ -107,25 +111,30 @@ def _values_of(answer: Function, exercise: Exercise) -> list[Value]:
     names = list(inspect.signature(exercise.solution).parameters)
     expected = exercise.solution(*_cases(exercise)[0])
     values = []
-    for given, untouched in zip(_cases(exercise), _cases(exercise), strict=True):
-        value = _called(answer, given)
+    trials = zip(_cases(exercise), _cases(exercise), strict=True)
+    for number, (given, untouched) in enumerate(trials):
+        case = _after_the_first(number, _described(exercise, untouched))
+        value = _called(answer, given, case)
         for name, after, before in zip(names, given, untouched, strict=True):
             if isinstance(before, Tensor) and not _same(after, before):
                 raise _Wrong(f"your function changes its argument {name} in place; work on a copy.")
-        if _kind(value) != _kind(expected):
-            returned = "None (is there a `return`?)" if value is None else _kind(value)
-            raise _Wrong(f"your function returns {returned}, expected {_kind(expected)}.")
+        wanted, returned = _kind(expected), _kind(value)
+        if (returned, wanted) == ("int", "float"):  # 0 is as good as 0.0
+            value, returned = float(value), wanted
+        if returned != wanted:
+            raise _Wrong(f"{case}your function returns {returned}, expected {wanted}.")
         values.append(value.detach().cpu().clone() if isinstance(value, Tensor) else value)
     return values
 
 
-def _called(answer: Function, arguments: Arguments) -> Value:
+def _called(answer: Function, arguments: Arguments, case: str) -> Value:
     try:
         return answer(*arguments)
     except Exception as error:  # whatever a learner's code raises is for the learner to read
         reason = next(iter(str(error).splitlines()), "no message")
         line = _line_in(answer, error)
-        raise _Wrong(f"your function raised {type(error).__name__}{line}: {reason}") from None
+        name = type(error).__name__
+        raise _Wrong(f"{case}your function raised {name}{line}: {reason}") from None
 
 
 def _line_in(answer: Function, error: Exception) -> str:
@@ -146,9 +155,11 @@ def _kind(value: object) -> str:
         return "torch.Tensor"
     if isinstance(value, bool):
         return "bool"
-    if isinstance(value, Integral):
-        return "int"
-    return "float" if isinstance(value, float) else type(value).__name__
+    if isinstance(value, Real):  # NumPy's numbers are among them
+        return "int" if isinstance(value, Integral) else "float"
+    if isinstance(value, tuple):  # also what `max(dim=1)` of a tensor gives
+        return f"a tuple of {len(value)}"
+    return "None (is there a `return`?)" if value is None else type(value).__name__
 
 
 def _agrees(values: list[Value], others: list[Value]) -> bool:
@@ -164,12 +175,12 @@ def _close(value: Value, other: Value) -> bool:
     return same_shape and torch.allclose(first, second, _RTOL, _ATOL, equal_nan=True)
 
 
-def _compare_form(value: Tensor, expected: Tensor) -> None:
+def _compare_form(value: Tensor, expected: Tensor, case: str) -> None:
     if value.shape != expected.shape:
         yours, right = list(value.shape), list(expected.shape)
-        raise _Wrong(f"your result has shape {yours}, expected {right}.")
+        raise _Wrong(f"{case}your result has shape {yours}, expected {right}.")
     if value.dtype != expected.dtype:
-        raise _Wrong(f"your result is {value.dtype}, expected {expected.dtype}.")
+        raise _Wrong(f"{case}your result is {value.dtype}, expected {expected.dtype}.")
 
 
 def _compare_numbers(value: Value, expected: Value, case: str) -> None:
@@ -177,10 +188,12 @@ def _compare_numbers(value: Value, expected: Value, case: str) -> None:
         return
     place = ""
     if isinstance(expected, Tensor) and expected.numel() > _FEW:
-        gap = (value.double() - expected.double()).abs().nan_to_num(torch.inf)
-        where = tuple(index.item() for index in torch.unravel_index(gap.argmax(), gap.shape))
+        gap = (value.double() - expected.double()).abs() - _RTOL * expected.double().abs()
+        farthest = gap.nan_to_num(torch.inf).argmax()
+        where = tuple(index.item() for index in torch.unravel_index(farthest, gap.shape))
         value, expected, place = value[where], expected[where], f" at {list(where)}"
-    raise _Wrong(f"for {case}: yours gives {_shown(value)}{place}, expected {_shown(expected)}.")
+    yours, right = _shown_apart(value, expected)
+    raise _Wrong(f"for {case}: yours gives {yours}{place}, expected {right}.")
 
 
 def _described(exercise: Exercise, arguments: Arguments) -> str:
@@ -192,12 +205,23 @@ def _described(exercise: Exercise, arguments: Arguments) -> str:
     )
 
 
-def _shown(value: Value) -> str:
+def _after_the_first(number: int, case: str) -> str:
+    """Names a case if the first one went well: what fails there may fail there only."""
+    return f"for {case}: " if number else ""
+
+
+def _shown_apart(value: Value, expected: Value) -> tuple[str, str]:
+    """Both, with so many digits that they differ."""
+    shown = ((_shown(value, digits), _shown(expected, digits)) for digits in (4, 5, 6))
+    return next((pair for pair in shown if pair[0] != pair[1]), (str(value), str(expected)))
+
+
+def _shown(value: Value, digits: int = 4) -> str:
     """A number, the values of a small tensor, or the shape of a larger one."""
     if isinstance(value, Tensor):
         if value.ndim and value.numel() <= _FEW:
-            return f"[{', '.join(_shown(part) for part in value)}]"
+            return f"[{', '.join(_shown(part, digits) for part in value)}]"
         if value.ndim:
             return f"a tensor {list(value.shape)}"
         value = value.item()
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return str(value) if isinstance(value, Integral) else f"{value:.{digits}g}"
