@@ -1,6 +1,7 @@
 """What a training needs to go on exactly: its plan, its state, and the file that keeps both."""
 
 import math
+import zipfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -78,24 +79,38 @@ def load_checkpoint(
     optimizer: Any,
     fabric: Fabric,
 ) -> tuple[TrainingState, dict[str, Tensor] | None]:
+    """Put everything back where it was; returns the state and the best weights so far.
+
+    Raises DiffadError for a damaged file and for a checkpoint of another plan.
+    """
     try:
+        _check_bytes(path)
         content = torch.load(path, map_location=fabric.device, weights_only=True)
+        if content["plan"] == _identity(plan):
+            detector.load_state_dict(content["detector"])
+            if averaged is not None:
+                averaged.load_state_dict(content["averaged"])
+            optimizer.load_state_dict(content["optimizer"])
+            fabric.strategy.precision.load_state_dict(content["precision"])
+            return TrainingState(**content["state"]), content["best"]
+    except (MemoryError, torch.OutOfMemoryError):  # the file may be good
+        raise
     except Exception as error:  # torch raises many types for a damaged file
         raise DiffadError(
             f"{path}: not a readable checkpoint ({type(error).__name__}); "
             "delete it to start the training again"
         ) from error
-    if content["plan"] != _identity(plan):
-        raise DiffadError(
-            f"{path}: belongs to a training with other settings; "
-            "delete it, or choose another --runs-dir"
-        )
-    detector.load_state_dict(content["detector"])
-    if averaged is not None:
-        averaged.load_state_dict(content["averaged"])
-    optimizer.load_state_dict(content["optimizer"])
-    fabric.strategy.precision.load_state_dict(content["precision"])
-    return TrainingState(**content["state"]), content["best"]
+    raise DiffadError(
+        f"{path}: belongs to a training with other settings; "
+        "delete it, or choose another --runs-dir"
+    )
+
+
+def _check_bytes(path: Path) -> None:
+    """Raise BadZipFile if a byte has changed; torch.load would take it without a word."""
+    with zipfile.ZipFile(path) as file:
+        if damaged := file.testzip():
+            raise zipfile.BadZipFile(damaged)
 
 
 def _identity(plan: TrainingPlan) -> dict[str, Any]:

@@ -122,8 +122,10 @@ def verify(
 
 def main() -> None:
     """Entry point: a DiffadError becomes one line on stderr and exit code 1."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # for names that a terminal cannot show
     try:
         app()
     except DiffadError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {' '.join(str(error).splitlines())}", file=sys.stderr)  # names may have \n
         sys.exit(1)

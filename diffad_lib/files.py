@@ -82,6 +82,15 @@ def exclusive(path: Path, meaning: str) -> Iterator[None]:
         os.close(handle)
 
 
+def is_utf8(text: str | Path) -> bool:
+    """False for a name on disk in another encoding: it cannot be written into a record."""
+    try:
+        str(text).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove the temporary files that a process killed in `write_atomically` left in a folder.
 

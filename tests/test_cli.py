@@ -1,9 +1,11 @@
 """Bad input through the command line: one line on stderr, exit code 1, nothing half-written."""
 
 import errno
+import io
 import json
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -194,6 +196,50 @@ def test_a_full_disk_leaves_no_part_of_a_notebook(
     line = diffad.error()
     assert str(root / "runs") in line and "No space left on device" in line
     assert [path for path in (root / "runs").rglob("*") if path.is_file()] == []
+
+
+def test_a_kernel_that_does_not_start_is_one_line(
+    diffad: Cli, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(source: Path, output: Path, **options) -> None:
+        Path(output).write_text("{}")
+        raise RuntimeError("Kernel died before replying to kernel_info")
+
+    monkeypatch.setattr(papermill, "execute_notebook", die)
+    line = diffad.error()
+    assert str(root / "runs") in line and "the process that computes died" in line
+
+
+def test_a_temporary_folder_too_long_for_a_socket_is_named(
+    diffad: Cli, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = root / ("x" * 100)
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    line = diffad.error()
+    assert str(folder) in line and "set TMPDIR" in line
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.usefixtures("reads_data")
+def test_a_line_break_in_a_name_stays_one_line(diffad: Cli, root: Path) -> None:
+    (root / "data/mvtec/bottle/train/good/a\nb.png").touch()
+    assert "a b.png is cut off" in diffad.error()
+
+
+def test_verify_names_a_file_whose_name_the_terminal_cannot_show(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / os.fsdecode(b"data/mvtec/bottle/train/\xb0.png")).touch()
+    terminal = io.TextIOWrapper(io.BytesIO(), "utf-8")
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setattr(
+        sys, "argv", ["diffad", "data", "verify", "mvtec", "--data-root", str(root / "data")]
+    )
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    terminal.flush()
+    assert stop.value.code == 1 and b"train/\\udcb0.png is not read" in terminal.buffer.getvalue()
 
 
 def test_a_damaged_record_is_named(diffad: Cli, root: Path) -> None:

@@ -1,5 +1,6 @@
 """The strict configuration: presets, variants, overrides, and errors that name the key."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,17 @@ def test_run_folder_tells_dataset_category_method_budget_variant_override_and_se
     )
 
 
+def test_a_long_run_folder_is_cut_to_what_a_file_system_takes_and_stays_its_own() -> None:
+    names = [
+        build_config(
+            "mvtec", "bottle", "draem", overrides={"foreground_folder": "가" * 100 + end}
+        ).run_folder.parent.name
+        for end in ("a", "b", "a")
+    ]
+    assert names[0] != names[1] and names[0] == names[2]
+    assert max(len(name.encode()) for name in names) <= 255
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -97,6 +109,14 @@ def test_run_folder_tells_dataset_category_method_budget_variant_override_and_se
         ({"variants": ["signed-range"]}, "does not concern method draem"),
         ({"seed": -1}, "seed: "),
         ({"max_train_seconds": 0}, "max_train_seconds: "),
+        ({"max_train_seconds": math.inf}, "max_train_seconds: "),
+        ({"overrides": {"learning_rate": math.inf}}, "learning_rate: "),
+        ({"overrides": {"steps": True}}, "steps: "),
+        ({"overrides": {"image_size": 10**6}}, "image_size: "),
+        ({"seed": 2**64}, "seed: "),
+        ({"variants": ["code-lr", "code-lr"]}, '"code-lr" is given twice'),
+        ({"category": "\udcb0"}, "category: "),
+        ({"runs_dir": Path("\udcb0")}, "runs_dir: "),
     ],
 )
 def test_a_wrong_setting_is_an_error_that_names_it(arguments: dict, message: str) -> None:

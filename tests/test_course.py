@@ -91,6 +91,16 @@ def test_a_notebook_that_is_mended_leaves_no_failure_behind(checkout):
     assert {path.name for path in folder.iterdir()} == {"01_wrong.ipynb", "01_wrong.html"}
 
 
+def test_a_home_folder_that_cannot_be_written_is_no_obstacle(checkout, monkeypatch, capfd):
+    home = checkout / "home"
+    home.touch()
+    monkeypatch.setenv("HOME", str(home))
+    notebook = checkout / "notebooks" / "00_good.ipynb"
+    (outcome,) = run_jobs([chapter_job(notebook, checkout / "out")], [])
+    assert not outcome.error
+    assert capfd.readouterr().err == ""
+
+
 def test_every_chapter_has_a_job(tmp_path):
     titles = [chapter_job(path, tmp_path).title for path in COURSE]
     assert titles == sorted(titles) and all(" · " in title for title in titles)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 import layout_factory as factory
 from diffad_lib.errors import DiffadError
@@ -44,3 +45,12 @@ def test_a_missing_split_or_folder_is_named_before_the_run(tmp_path: Path) -> No
         image.unlink()
     with pytest.raises(DiffadError, match=r"good holds no PNG"):
         check_inputs(config("mvtec", "bottle", data_root=tmp_path))
+
+
+def test_a_device_that_is_not_there_is_named_before_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    factory.make_mvtec(tmp_path, "bottle")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(DiffadError, match="finds no cuda here; set device=auto"):
+        check_inputs(config("mvtec", "bottle", data_root=tmp_path, overrides={"device": "cuda"}))

@@ -237,3 +237,13 @@ def test_real_masks_keep_every_defect_and_their_area(folder):
     small = [resize_mask(mask, 64) for mask in masks]
     assert all(mask.any() for mask in small)
     assert np.mean(small) == pytest.approx(np.mean(masks), rel=0.03)
+
+
+@pytest.mark.parametrize("suffix", [".bmp", ".tif"])
+def test_a_cut_off_bmp_or_tiff_is_an_error_without_lines_of_opencv(suffix, tmp_path, capfd):
+    path = tmp_path / f"photo{suffix}"
+    factory.write_pixels(path, np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8))
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(DiffadError, match=rf"photo{suffix} is not an image .* copy it again"):
+        decode_image(path)
+    assert capfd.readouterr().err == ""

@@ -3,6 +3,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -241,6 +242,14 @@ def test_empty_list_and_missing_file_are_errors(samples, cache):
         load_split([], 16, cache)
     samples[1].image.unlink()
     with pytest.raises(DiffadError, match=r"001.png cannot be read"):
+        load_split(samples, 16, cache)
+
+
+def test_a_name_that_is_not_utf8_is_an_error(samples, cache):
+    other = samples[1].image.with_name(os.fsdecode(b"\xb0\xa1.png"))
+    samples[1].image.rename(other)
+    samples[1] = replace(samples[1], image=other)
+    with pytest.raises(DiffadError, match=r"good/\\xb0\\xa1.png has a name that is not UTF-8"):
         load_split(samples, 16, cache)
 
 

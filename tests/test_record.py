@@ -35,7 +35,12 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"config": {}}', "\xff"])
+PARTS_THAT_ARE_NUMBERS = '{"config": 1, "metrics": 1, "seconds": 1}'
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "{}", '{"config": {}}', PARTS_THAT_ARE_NUMBERS, "\xff"]
+)
 def test_a_damaged_record_is_named(tmp_path: Path, text: str) -> None:
     path = tmp_path / RECORD_NAME
     path.write_bytes(text.encode("latin-1"))

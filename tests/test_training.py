@@ -195,6 +195,40 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
         run(folder=tmp_path)
 
 
+def test_a_checkpoint_with_one_changed_byte_is_refused(tmp_path: Path) -> None:
+    result = run(folder=tmp_path)
+    path = tmp_path / CHECKPOINT_NAME
+    content = path.read_bytes()
+    weight = result.detector.second.weight.detach().numpy().tobytes()
+    changed = weight[:-1] + bytes([weight[-1] ^ 1])
+    assert weight in content
+    path.write_bytes(content.replace(weight, changed))
+    with pytest.raises(DiffadError, match=f"{CHECKPOINT_NAME}: not a readable checkpoint"):
+        run(folder=tmp_path)
+
+
+@pytest.mark.parametrize("part", ["detector", "optimizer", "state"])
+def test_a_checkpoint_that_lacks_a_part_is_named(tmp_path: Path, part: str) -> None:
+    run(folder=tmp_path)
+    path = tmp_path / CHECKPOINT_NAME
+    torch.save(torch.load(path) | {part: {"unknown": 1}}, path)
+    with pytest.raises(DiffadError, match=f"{CHECKPOINT_NAME}: not a readable checkpoint"):
+        run(folder=tmp_path)
+
+
+def test_no_memory_for_a_checkpoint_is_not_told_as_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(folder=tmp_path)
+
+    def refuse(*arguments, **options) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(torch, "load", refuse)
+    with pytest.raises(torch.OutOfMemoryError):
+        run(folder=tmp_path)
+
+
 def test_selection_returns_the_weights_with_the_highest_value() -> None:
     seen = []
 

@@ -1,5 +1,6 @@
 """Image files to uint8 arrays: strict decoding, and resizing that keeps every defect."""
 
+import os
 import re
 import zlib
 from pathlib import Path
@@ -9,8 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffad_lib.errors import DiffadError
+from diffad_lib.files import is_utf8
 
 MIN_SIDE = 8  # pixels; smaller is a placeholder or an accident, never a photograph
+
+# OpenCV would add lines of its own to the one error message.
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8"
@@ -99,8 +104,16 @@ def resize_mask(mask: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     return resized
 
 
+def check_name(path: Path) -> None:
+    """Raises DiffadError if a name is not UTF-8, as an old zip file may leave it."""
+    if not is_utf8(path):
+        shown = os.fsencode(path).decode(errors="backslashreplace")
+        raise DiffadError(f"{shown} has a name that is not UTF-8; rename it")
+
+
 def _decode(path: Path) -> NDArray[np.uint8]:
     """uint8 [H,W] or [H,W,3] BGR as stored."""
+    check_name(path)
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -115,7 +128,9 @@ def _decode(path: Path) -> NDArray[np.uint8]:
     except cv2.error:  # larger than OpenCV's limit
         pixels = None
     if pixels is None:
-        raise DiffadError(f"{path} is not an image that OpenCV can decode; convert it to PNG")
+        raise DiffadError(
+            f"{path} is not an image that OpenCV can decode; copy it again, or convert it to PNG"
+        )
     if pixels.dtype != np.uint8:
         bits = 8 * pixels.itemsize
         raise DiffadError(f"{path} has {bits} bits a channel; convert it to 8 bits")

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from diffad_lib.datasets.decode import decode_pair, resize_image, resize_mask
+from diffad_lib.datasets.decode import check_name, decode_pair, resize_image, resize_mask
 from diffad_lib.datasets.samples import Sample
 from diffad_lib.errors import DiffadError
 from diffad_lib.files import write_atomically
@@ -70,10 +70,12 @@ def fingerprint(samples: Sequence[Sample]) -> str:
     """Hexadecimal BLAKE2b over file names, labels and file contents, for the record of a run.
 
     It does not depend on where the dataset lies. No file is decoded. Raises DiffadError if one
-    cannot be read.
+    cannot be read, or has a name that is not UTF-8.
     """
     files = [sample.image for sample in samples]
     files += [sample.mask for sample in samples if sample.mask]
+    for path in files:
+        check_name(path)
     base = os.path.commonpath([path.parent for path in files])
     with _threads() as threads:
         digests = dict(zip(files, threads.map(_file_digest, files), strict=True))

@@ -1,14 +1,25 @@
 """The strict configuration of a run: three budgets, named variants, `key=value` overrides."""
 
+import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from diffad_lib.errors import DiffadError, nearest
+from diffad_lib.files import is_utf8
 from diffad_lib.runs.presets import PRESETS, variant_overrides
 
 Dataset = Literal["mvtec", "visa", "dagm", "mpdd", "custom"]
@@ -17,6 +28,7 @@ Budget = Literal["mini", "laptop", "paper"]
 Precision = Literal["auto", "32", "bf16-mixed", "16-mixed"]  # auto: bf16 where it is fast
 LrSchedule = Literal["constant", "paper-steps", "code-steps", "cosine", "cosine-10"]
 Foreground = Literal["none", "auto", "rembg"]
+_NAME_BYTES = 200  # of a folder; file systems take 255
 
 
 class RunConfig(BaseModel):
@@ -26,14 +38,16 @@ class RunConfig(BaseModel):
     means the mini data; `textures` None means the built-in texture bank.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
+    )
 
     # What runs
     dataset: Dataset
     category: str
     method: Method
     budget: Budget = "mini"
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**63)
     data_root: Path | None = None
     textures: Path | None = None
     runs_dir: Path = Path("runs")
@@ -41,7 +55,7 @@ class RunConfig(BaseModel):
     overrides: tuple[str, ...] = ()  # `key=value` departures from the preset, for the folder name
 
     # Networks
-    image_size: int = Field(256, ge=16)
+    image_size: int = Field(256, ge=16, le=4096)
     base_width: int = Field(128, ge=4)
     segmentation_width: int = Field(64, ge=2)
     bottleneck: int = Field(128, ge=1)  # channels of the autoencoder's code
@@ -92,6 +106,16 @@ class RunConfig(BaseModel):
     fpr_limit: float = Field(0.3, gt=0, le=1)
     bootstrap_samples: int = Field(1000, ge=0)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _check_value(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuses what Pydantic would take: true as 1, and text that no JSON file can hold."""
+        if isinstance(value, bool) and cls.model_fields[info.field_name].annotation is not bool:
+            raise PydanticCustomError("truth_value", "Input should not be true or false")
+        if isinstance(value, str | Path) and not is_utf8(value):
+            raise PydanticCustomError("not_utf8", "Input should be UTF-8; rename the folder")
+        return value
+
     @model_validator(mode="after")
     def _check(self) -> "RunConfig":
         if (self.steps is None) == (self.epochs is None):
@@ -105,6 +129,9 @@ class RunConfig(BaseModel):
         """runs_dir/dataset/category/method/budget[+variant][+key=value]/seed<k>."""
         name = "+".join((self.budget, *self.variants, *self.overrides))
         name = re.sub(r"[^\w.=,+-]+", "_", name)
+        if len(encoded := name.encode()) > _NAME_BYTES:
+            digest = hashlib.blake2b(encoded, digest_size=8).hexdigest()
+            name = f"{encoded[:_NAME_BYTES].decode(errors='ignore')}+{digest}"
         folder = self.runs_dir / self.dataset / self.category / self.method / name
         return folder / f"seed{self.seed}"
 
@@ -158,6 +185,9 @@ def build_config(
     Raises DiffadError that names the key and the nearest valid one.
     """
     variants, overrides = tuple(variants), dict(overrides or {})
+    for number, name in enumerate(variants):
+        if name in variants[:number]:
+            raise DiffadError(f'--variant "{name}" is given twice; keep one')
     for name, value, valid in (
         ("method", method, get_args(Method)),
         ("budget", budget, get_args(Budget)),

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import torch
+
 from diffad_lib.datasets.catalog import Kind, category_kind
 from diffad_lib.datasets.images import ImageStack, load_split
 from diffad_lib.datasets.layouts import list_samples
@@ -15,11 +17,19 @@ from diffad_lib.synthesis.textures import texture_files
 MINI_ROOT = project_root() / "data" / "mini"
 
 
+def check_device(config: RunConfig) -> None:
+    """Raises DiffadError if the machine lacks the device that the configuration names."""
+    is_there = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
+    if config.device in is_there and not is_there[config.device]():
+        raise DiffadError(f"device: PyTorch finds no {config.device} here; set device=auto")
+
+
 def check_inputs(config: RunConfig) -> None:
     """Look for everything that a run reads, without decoding an image.
 
     Raises DiffadError that names what is missing or does not fit together.
     """
+    check_device(config)
     _splits(config)
     if config.textures is not None:
         texture_files(config.textures)

@@ -22,7 +22,7 @@ from diffad_lib.models import build_detector
 from diffad_lib.models.detector import Detector
 from diffad_lib.models.official import save_detector
 from diffad_lib.runs.config import RunConfig
-from diffad_lib.runs.data import data_kind, load_data
+from diffad_lib.runs.data import check_device, data_kind, load_data
 from diffad_lib.runs.record import (
     CONFIG_NAME,
     RECORD_NAME,
@@ -101,6 +101,7 @@ def prepare(config: RunConfig) -> Experiment:
 
 def make_fabric(config: RunConfig) -> Fabric:
     """Device and precision of a run; "auto" takes bf16 where the hardware computes in it."""
+    check_device(config)
     precision = config.precision
     if precision == "auto":
         fabric = Fabric(accelerator=config.device, devices=1)

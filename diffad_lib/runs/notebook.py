@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import sys
 import tempfile
 import warnings
@@ -9,7 +10,6 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import papermill
-from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
@@ -27,6 +27,7 @@ from diffad_lib.runs.record import (
 
 RUN_NOTEBOOK = "08_train_and_evaluate.ipynb"
 _BUSY = "another process runs a notebook in it; wait for its end or choose another --runs-dir"
+_SOCKET_BYTES = 90  # of its folder; the whole path may have 103 on macOS, 107 on Linux
 PARAMETERS = (
     "dataset",
     "category",
@@ -119,7 +120,7 @@ def _execute(notebook: Path, output: Path, values: dict[str, Any], stream: TextI
         raise DiffadError(
             f"{failed}: cell {error.exec_count} failed with {error.ename}: {_first_line(error)}"
         ) from error
-    except DeadKernelError as error:
+    except RuntimeError as error:  # for a kernel that died, in the run or at its start
         partial.replace(failed_notebook(output))
         raise DiffadError(
             f"{output.parent}: the process that computes died, most often for lack of memory; "
@@ -137,13 +138,24 @@ def failed_notebook(output: Path) -> Path:
 def _local_kernel(sockets: Path) -> Config:
     """A kernel that is reached through sockets in a folder of its own.
 
-    So no port is opened, and runs that start at the same moment cannot take each other's.
+    So no port is opened, and runs that start at the same moment cannot take each other's. What
+    IPython would write into the home folder goes there too: that may be full or read-only.
+
+    Raises DiffadError if the folder's path is too long for a socket.
     """
+    if len(os.fsencode(sockets)) > _SOCKET_BYTES:
+        raise DiffadError(f"{sockets}: too long a path for a socket; set TMPDIR to a short one")
     return Config(
         {
-            "KernelManager": {"transport": "ipc", "ip": str(sockets / "kernel")},
+            "KernelManager": {
+                "transport": "ipc",
+                "ip": str(sockets / "kernel"),
+                "connection_file": str(sockets / "kernel.json"),
+            },
             # A busy kernel would log the interrupt that nbclient sends before it shuts it down.
-            "NotebookClient": {"extra_arguments": ["--log-level=CRITICAL"]},
+            "NotebookClient": {
+                "extra_arguments": ["--log-level=CRITICAL", f"--ipython-dir={sockets}"]
+            },
         }
     )
 

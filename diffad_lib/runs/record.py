@@ -30,7 +30,8 @@ _PACKAGES = (
 def read_record(path: Path) -> dict[str, Any]:
     """A run's record; raises DiffadError when the file is missing or damaged."""
     record = _read_json(path)
-    absent = [key for key in ("config", "metrics", "seconds") if key not in record]
+    parts = ("config", "metrics", "seconds")
+    absent = [key for key in parts if not isinstance(record.get(key), dict)]
     if absent:
         raise DiffadError(f"{path}: lacks {absent[0]}; delete it to run again")
     return record

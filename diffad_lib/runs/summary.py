@@ -52,7 +52,7 @@ class Outcome:
 def metrics_table(records: Iterable[dict[str, Any]]) -> Table:
     """One row a run: metrics over their 95 % bootstrap intervals, training and total time."""
     table = Table(title=_CAPTION, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
-    table.add_column("category", no_wrap=True)
+    table.add_column("category", no_wrap=True, max_width=30)
     table.add_column("method", no_wrap=True)
     for heading in _METRICS.values():
         table.add_column(heading, justify="right", width=len("0.93–0.97"))
