@@ -234,6 +234,19 @@ def test_training_loss_is_the_noise_error_of_the_normal_images():
     assert not torch.equal(noise[:4], noise[4:])
 
 
+def test_loss_weights_scale_the_error_of_each_time():
+    def loss(weights):
+        x_0, normal = torch.rand(1, 1, 8, 8, generator=generator()), torch.tensor([False])
+        step = norm_guided_training(
+            SCHEDULE, gaussian_world, x_0, normal, 300, 1.0, generator(), weights
+        )
+        return step.loss.item()
+
+    small_t = (torch.arange(1000) < 300).double()
+    assert loss(None) == loss(torch.ones(1000))
+    assert 2 * loss(small_t) + 3 * loss(1 - small_t) == pytest.approx(loss(3 - small_t))
+
+
 def test_a_batch_of_anomalies_alone_has_loss_zero_and_a_finite_gradient():
     weight = torch.ones(1, requires_grad=True)
     step = train_on(

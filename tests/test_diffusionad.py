@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from diffad_lib.diffusion.process import q_sample
 from diffad_lib.errors import DiffadError
 from diffad_lib.models.diffusionad import DiffusionAD, highest_mean
 from diffad_lib.models.official import load_diffusionad
@@ -176,6 +177,28 @@ def test_times_of_the_training_are_settings():
     assert 1 <= noisier_t.min() <= noisier_t.max() < 50
 
 
+def test_a_network_that_puts_out_the_image_predicts_its_noise():
+    detector = small_diffusionad(prediction="x0")
+    x_0, t = images(batch=2), torch.tensor([0, 700])
+    eps = torch.randn(x_0.shape, generator=torch.Generator().manual_seed(5))
+    detector.denoising.register_forward_hook(lambda *_: x_0)
+    predicted = detector.predict_noise(q_sample(detector.schedule, x_0, t, eps), t)
+    torch.testing.assert_close(predicted, eps, atol=1e-4, rtol=0)
+
+
+def test_a_network_that_puts_out_the_image_is_trained_on_the_error_of_the_image():
+    """min(SNR, 5) times the squared error of x_0, for each time."""
+    detector, batch = small_diffusionad(prediction="x0"), training_batch((False, False))
+    seen = []
+    detector.denoising.register_forward_hook(lambda _, given, out: seen.append((given[1], out)))
+    noise_loss = detector.training_losses(batch)["noise"]
+    t, x_0 = seen[0]
+    alphas_cumprod = detector.schedule.alphas_cumprod[t]
+    weight = (alphas_cumprod / (1 - alphas_cumprod)).clamp(max=5)
+    error = (x_0 - batch.image.repeat(2, 1, 1, 1)).square().mean(dim=(1, 2, 3))
+    torch.testing.assert_close(noise_loss, (weight * error).float().sum() / 2)
+
+
 def test_score_is_the_mean_of_the_fifty_highest_pixels():
     anomaly_map = torch.zeros(1, 1, 32, 32)
     anomaly_map[0, 0, :10, :10] = torch.arange(100).reshape(10, 10) / 100
@@ -211,6 +234,7 @@ def test_channels_last_and_bfloat16_give_nearly_the_same_losses():
         ({"test_normal_t": 50, "timesteps": 50, "less_t_range": 10}, "test_normal_t 50"),
         ({"beta_schedule": "square"}, "beta_schedule"),
         ({"noise_draws": 0}, "noise_draws 0"),
+        ({"prediction": "v"}, 'prediction "v"'),
         ({"channel_multipliers": ()}, "channel_multipliers"),
     ],
 )

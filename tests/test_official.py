@@ -136,6 +136,7 @@ def test_exported_diffusionad_keeps_every_setting_and_the_official_form(tmp_path
         {"residual_blocks": 1},
         {"attention_resolutions": (8,)},
         {"signed_range": True},
+        {"prediction": "x0"},
         {"norm_groups": None},
     ],
 )

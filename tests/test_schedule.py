@@ -1,7 +1,13 @@
 import pytest
 import torch
 
-from diffad_lib.diffusion.schedule import Schedule, cosine_betas, extract, linear_betas
+from diffad_lib.diffusion.schedule import (
+    Schedule,
+    cosine_betas,
+    extract,
+    linear_betas,
+    min_snr_weights,
+)
 from reference import needs_reference, reference_json
 
 
@@ -47,3 +53,9 @@ def test_constants_stay_float64_and_are_cast_when_used():
 def test_betas_outside_the_open_unit_interval_are_refused(betas):
     with pytest.raises(ValueError, match="betas"):
         Schedule.from_betas(torch.tensor(betas))
+
+
+def test_min_snr_weights_make_the_error_of_the_image_count_by_the_capped_snr():
+    schedule = Schedule.from_betas(torch.tensor([0.1, 0.5, 0.5]))  # SNR 9, 9/11, 9/31
+    assert min_snr_weights(schedule).tolist() == pytest.approx([5 / 9, 1, 1])
+    assert min_snr_weights(schedule, limit=0.5).tolist() == pytest.approx([1 / 18, 11 / 18, 1])

@@ -4,11 +4,13 @@
 
 Trains on five sixths of the normal training images, on one thread. The rest is copied until
 there are at least 210, and every second copy gets a drawn defect, which shares nothing with the
-training synthesizer. Prints the figures on these images as they are, and under uneven light.
+training synthesizer. Prints the figures on these images as they are, under uneven light, and with
+large defects.
 docs/recipes.md holds what was measured with it.
 """
 
 import argparse
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -126,6 +128,8 @@ def dots(image: Image, spot: Spot, rng: np.random.Generator) -> Drawn:
 
 
 KINDS = (scratch, blot, stain, copy, smear, chip, dots)
+LARGE_KINDS = (blot, stain, copy, smear, chip)
+RADII, LARGE_RADII = (2.5, 14), (14, 36)  # in 1/128 of the side
 
 
 def outline(
@@ -156,7 +160,11 @@ def slow_noise(rng: np.random.Generator, size: int, sigma: float) -> NDArray[np.
 
 
 def draw_defects(
-    images: NDArray[np.uint8], foregrounds: NDArray[np.uint8], rng: np.random.Generator
+    images: NDArray[np.uint8],
+    foregrounds: NDArray[np.uint8],
+    rng: np.random.Generator,
+    choice: Sequence[Callable[..., Drawn]] = KINDS,
+    radii: tuple[float, float] = RADII,
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_], list[str]]:
     """A defect on every second image [N,3,H,W]: images, masks [N,H,W], kinds ("good": none).
 
@@ -165,11 +173,11 @@ def draw_defects(
     drawn, masks, kinds = images.copy(), np.zeros(images[:, 0].shape, bool), ["good"] * len(images)
     scale = images.shape[2] / 128
     for index in range(1, len(images), 2):
-        kind, image = KINDS[index // 2 % len(KINDS)], images[index].astype(np.float32) / 255
+        kind, image = choice[index // 2 % len(choice)], images[index].astype(np.float32) / 255
         rows, columns = np.nonzero(foregrounds[index, 0])
         place = rng.integers(len(rows))
         tone = rng.uniform(0.08, 0.4) * rng.choice([-1, 1]) + rng.normal(0, 0.06, 3)
-        radius = np.exp(rng.uniform(np.log(2.5), np.log(14))) * scale
+        radius = np.exp(rng.uniform(*np.log(radii))) * scale
         spot = Spot(rows[place], columns[place], radius, scale, tone)
         there, share = kind(image, spot, rng)
         share = share * foregrounds[index, 0]
@@ -228,6 +236,7 @@ def report(experiment: Experiment, images: NDArray, masks: NDArray, kinds: list[
         kind.__name__: image_auroc(scores[chosen], label[chosen])
         for kind in KINDS
         for chosen in [(found == kind.__name__) | (found == "good")]
+        if kind.__name__ in kinds
     }
     figures = {
         "image AUROC": image_auroc(scores, label),
@@ -263,6 +272,9 @@ def main() -> None:
     print("as they are:  ", report(experiment, images, masks, kinds))
     lit = uneven_light(images, np.random.default_rng(7))
     print("uneven light: ", report(experiment, lit, masks, kinds))
+    rng = np.random.default_rng(9)
+    large = draw_defects(normal, foregrounds, rng, LARGE_KINDS, LARGE_RADII)
+    print("large defects:", report(experiment, *large))
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ class NormGuided(NamedTuple):
     x_normal_t: Tensor
     x_noisier_t: Tensor
     pred_x_t_noisier: Tensor  # the guide, noised to normal_t
-    noise_loss: Tensor  # MSE of eps at normal_t plus that at noisier_t, per image
+    noise_loss: Tensor  # weighted MSE of eps at normal_t plus that at noisier_t, per image
 
 
 class NormGuidedTraining(NamedTuple):
@@ -109,6 +109,7 @@ def norm_guided_one_step(
     normal_noise: Tensor,
     noisier_noise: Tensor,
     weight: float,
+    loss_weights: Tensor | None = None,
 ) -> NormGuided:
     """Norm-guided one-step denoising of x_0 (DiffusionAD section 3.2; test form).
 
@@ -116,6 +117,7 @@ def norm_guided_one_step(
     anomaly; it steers the prediction from normal_t, which has kept the detail. Both calls of
     the model run as one batch of 2B.
     weight: strength of the guidance, 1 in the paper and the code; 0 gives pred_x0_normal.
+    loss_weights: [T], what the squared error of eps counts at each t; None: 1, as in the paper.
     """
     x_normal_t = q_sample(schedule, x_0, normal_t, normal_noise)
     x_noisier_t = q_sample(schedule, x_0, noisier_t, noisier_noise)
@@ -137,7 +139,8 @@ def norm_guided_one_step(
         x_normal_t=x_normal_t,
         x_noisier_t=x_noisier_t,
         pred_x_t_noisier=pred_x_t_noisier,
-        noise_loss=_mse(eps_normal, normal_noise) + _mse(eps_noisier, noisier_noise),
+        noise_loss=_weighted_mse(eps_normal, normal_noise, normal_t, loss_weights)
+        + _weighted_mse(eps_noisier, noisier_noise, noisier_t, loss_weights),
     )
 
 
@@ -149,12 +152,14 @@ def norm_guided_training(
     less_t_range: int,
     weight: float,
     generator: torch.Generator,
+    loss_weights: Tensor | None = None,
 ) -> NormGuidedTraining:
     """Norm-guided one-step denoising with random times and noises (training form, eq. 9).
 
     is_anomalous: bool [B]; less_t_range: normal_t is uniform in 0 … less_t_range - 1 and
     noisier_t in less_t_range … T - 1, per image. The loss is the mean noise loss of the normal
-    images; 0, with a gradient of 0, in a batch without one.
+    images; 0, with a gradient of 0, in a batch without one. loss_weights: see
+    `norm_guided_one_step`.
     """
     batch, device = len(x_0), x_0.device
     normal_t = torch.randint(less_t_range, (batch,), generator=generator, device=device)
@@ -165,7 +170,7 @@ def norm_guided_training(
         torch.randn(x_0.shape, generator=generator, device=device) for _ in range(2)
     )
     guided = norm_guided_one_step(
-        schedule, model, x_0, normal_t, noisier_t, normal_noise, noisier_noise, weight
+        schedule, model, x_0, normal_t, noisier_t, normal_noise, noisier_noise, weight, loss_weights
     )
     return NormGuidedTraining(
         normal_image_mean(guided.noise_loss, is_anomalous),
@@ -185,8 +190,11 @@ def normal_image_mean(values: Tensor, is_anomalous: Tensor) -> Tensor:
     return torch.where(is_normal, values, 0).sum() / is_normal.sum().clamp(min=1)
 
 
-def _mse(prediction: Tensor, target: Tensor) -> Tensor:
-    return (prediction - target).square().flatten(1).mean(dim=1)  # [B]
+def _weighted_mse(
+    prediction: Tensor, target: Tensor, t: Tensor, loss_weights: Tensor | None
+) -> Tensor:
+    error = (prediction - target).square().flatten(1).mean(dim=1)  # [B]
+    return error if loss_weights is None else extract(loss_weights, t, 1) * error
 
 
 def _batch_of(t: int, x: Tensor) -> Tensor:

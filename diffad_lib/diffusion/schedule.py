@@ -90,6 +90,17 @@ class Schedule:
         return len(self.betas)
 
 
+def min_snr_weights(schedule: Schedule, limit: float = 5.0) -> Tensor:
+    """What the squared error of eps counts at each t, float64 [T] in (0,1]: min(SNR, limit) / SNR.
+
+    The squared error of x_0 is that of eps over the signal-to-noise ratio. So at large t it counts
+    as the error of eps does, and at small t, where the noise is easy to see in the image, less.
+    Source: Hang et al. 2023 (arXiv 2303.09556), section 3.4.
+    """
+    snr = schedule.alphas_cumprod / (1 - schedule.alphas_cumprod)
+    return (limit / snr).clamp(max=1)
+
+
 def extract(values: Tensor, t: Tensor, ndim: int) -> Tensor:
     """float32 values[t] shaped [B, 1, …, 1] with `ndim` axes, to broadcast over images.
 

@@ -15,7 +15,8 @@ from diffad_lib.diffusion.denoising import (
     norm_guided_one_step,
     norm_guided_training,
 )
-from diffad_lib.diffusion.schedule import Schedule, cosine_betas, linear_betas
+from diffad_lib.diffusion.process import predict_eps_from_x0
+from diffad_lib.diffusion.schedule import Schedule, cosine_betas, linear_betas, min_snr_weights
 from diffad_lib.errors import DiffadError
 from diffad_lib.losses import sigmoid_focal_loss
 from diffad_lib.models.detector import Detector
@@ -36,7 +37,8 @@ class DiffusionAD(Detector):
     timesteps, beta_schedule: T and the schedule. less_t_range: in training, normal_t is below it
     and noisier_t not. test_normal_t, test_noisier_t, guidance_weight: of the test.
     signed_range: feed the diffusion [-1,1], the range that x_0 is clamped to; the official code
-    feeds [0,1]. noise_draws: predictions averaged at test time.
+    feeds [0,1]. prediction: what the denoising network puts out, the noise or the image; for the
+    image the noise loss has min-SNR weights. noise_draws: predictions averaged at test time.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class DiffusionAD(Detector):
         test_noisier_t: int = 400,
         guidance_weight: float = 1.0,
         signed_range: bool = False,
+        prediction: Literal["eps", "x0"] = "eps",
         noise_draws: int = 1,
     ) -> None:
         super().__init__()
@@ -65,6 +68,8 @@ class DiffusionAD(Detector):
             raise DiffadError(f'beta_schedule "{beta_schedule}" must be one of {list(BETAS)}')
         if not 1 <= less_t_range < timesteps:
             raise DiffadError(f"less_t_range {less_t_range} must be from 1 to {timesteps - 1}")
+        if prediction not in ("eps", "x0"):
+            raise DiffadError(f'prediction "{prediction}" must be "eps" or "x0"')
         for name, t in (("test_normal_t", test_normal_t), ("test_noisier_t", test_noisier_t)):
             if not 0 <= t < timesteps:
                 raise DiffadError(f"{name} {t} must be from 0 to {timesteps - 1}")
@@ -89,13 +94,16 @@ class DiffusionAD(Detector):
             "test_noisier_t": test_noisier_t,
             "guidance_weight": guidance_weight,
             "signed_range": signed_range,
+            "prediction": prediction,
             "noise_draws": noise_draws,
         }
         self.less_t_range = less_t_range
         self.test_normal_t, self.test_noisier_t = test_normal_t, test_noisier_t
         self.guidance_weight = guidance_weight
         self.signed_range, self.noise_draws = signed_range, noise_draws
+        self.prediction = prediction
         self.schedule = Schedule.from_betas(BETAS[beta_schedule](timesteps))
+        self.loss_weights = min_snr_weights(self.schedule) if prediction == "x0" else None
         self.denoising = UNet(**unet_settings)
         self.segmentation = SegmentationNetwork(6, 1, segmentation_width)
 
@@ -109,12 +117,13 @@ class DiffusionAD(Detector):
             raise ValueError("DiffusionAD draws times and noises: set TrainingBatch.generator")
         guided = norm_guided_training(
             self.schedule,
-            self.denoising,
+            self.predict_noise,
             self._to_diffusion(batch.image),
             batch.is_anomalous,
             self.less_t_range,
             self.guidance_weight,
             batch.generator,
+            self.loss_weights,
         )
         logits = self.segment(batch.image, self._from_diffusion(guided.pred_x0_norm_guided))
         terms = {
@@ -160,7 +169,7 @@ class DiffusionAD(Detector):
         t = images.new_ones(len(images), dtype=torch.int64)
         return norm_guided_one_step(
             self.schedule,
-            self.denoising,
+            self.predict_noise,
             self._to_diffusion(images),
             self.test_normal_t * t,
             self.test_noisier_t * t,
@@ -168,6 +177,13 @@ class DiffusionAD(Detector):
             noisier_noise,
             self.guidance_weight,
         )
+
+    def predict_noise(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """eps [B,3,H,W] in x_t [B,3,H,W] at t int64 [B], in the range of the diffusion."""
+        output = self.denoising(x_t, t)
+        if self.prediction == "x0":
+            return predict_eps_from_x0(self.schedule, x_t, t, output)
+        return output
 
     def segment(self, images: Tensor, reconstruction: Tensor) -> Tensor:
         """float32 logits [B,1,H,W] from images in [0,1] and their reconstruction."""

@@ -43,6 +43,7 @@ _OFFICIAL_FIXED = {
     "attention_resolutions": [32, 16, 8],
     "norm_groups": 32,
     "signed_range": False,
+    "prediction": "eps",
 }
 
 

@@ -69,6 +69,7 @@ class RunConfig(BaseModel):
     test_noisier_t: int = Field(400, ge=0, le=999)
     guidance_weight: float = 1.0
     signed_range: bool = False  # feed images in [-1,1] instead of [0,1]
+    prediction: Literal["eps", "x0"] = "eps"  # what the denoising network puts out
     noise_draws: int = Field(1, ge=1)  # noise draws averaged at test time
 
     # Synthesis
@@ -151,6 +152,7 @@ _METHOD_KEYS: dict[str, tuple[Method, ...]] = {
     "test_noisier_t": ("diffusionad",),
     "guidance_weight": ("diffusionad",),
     "signed_range": ("diffusionad",),
+    "prediction": ("diffusionad",),
     "noise_draws": ("diffusionad",),
     "select_on_test_epochs": ("diffusionad",),
 }

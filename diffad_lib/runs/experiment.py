@@ -287,6 +287,7 @@ def _network_settings(config: RunConfig) -> dict[str, Any]:
             "test_noisier_t",
             "guidance_weight",
             "signed_range",
+            "prediction",
             "noise_draws",
         ),
     }[config.method]
