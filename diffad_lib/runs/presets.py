@@ -75,6 +75,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "lr_schedule": "cosine",
             "warmup_fraction": 0.05,
             "signed_range": True,
+            "prediction": "x0",
             "beta_min": 0.2,
             "foreground": "auto",
             "self_augmentation_probability": 0.5,
@@ -91,7 +92,7 @@ PRESETS["mini"] = {
     "draem": PRESETS["laptop"]["draem"] | _MINI | {"steps": 250, "score_window": 5},
     "diffusionad": PRESETS["laptop"]["diffusionad"]
     | _MINI
-    | {"steps": 500, "base_width": 8, "signed_range": False},
+    | {"steps": 500, "base_width": 8, "signed_range": False, "prediction": "eps"},
 }
 
 
