@@ -1,5 +1,11 @@
 """`diffad course`: a failing notebook is reported and does not stop the others."""
 
+import signal
+import subprocess
+import sys
+import threading
+import time
+
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
@@ -7,7 +13,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from course_files import COURSE
 from diffad_lib.errors import DiffadError
 from diffad_lib.runs import course
-from diffad_lib.runs.course import chapter_job, run_jobs
+from diffad_lib.runs.course import Job, chapter_job, run_jobs
 
 pytestmark = pytest.mark.slow
 
@@ -81,6 +87,7 @@ def test_the_course_runs_every_notebook_and_reports_those_that_fail(checkout, ca
 def test_a_notebook_that_is_mended_leaves_no_failure_behind(checkout):
     notebook = checkout / "notebooks" / "01_wrong.ipynb"
     folder = checkout / "out"
+    folder.mkdir()
     (outcome,) = run_jobs([chapter_job(notebook, folder)], [])
     assert "undefined_name" in outcome.error and outcome.details
     mended = nbformat.read(notebook, as_version=4)
@@ -96,9 +103,45 @@ def test_a_home_folder_that_cannot_be_written_is_no_obstacle(checkout, monkeypat
     home.touch()
     monkeypatch.setenv("HOME", str(home))
     notebook = checkout / "notebooks" / "00_good.ipynb"
-    (outcome,) = run_jobs([chapter_job(notebook, checkout / "out")], [])
+    (outcome,) = run_jobs([chapter_job(notebook, checkout)], [])
     assert not outcome.error
     assert capfd.readouterr().err == ""
+
+
+def test_jobs_run_side_by_side_and_keep_their_order(tmp_path):
+    together = threading.Barrier(2, timeout=30)
+    jobs = [
+        Job(title, tmp_path / title, tmp_path / f"{title}.html", lambda: {"at": together.wait()})
+        for title in ("a", "b", "c", "d")
+    ]
+    outcomes = run_jobs(jobs, [], workers=2)
+    assert [outcome.title for outcome in outcomes] == ["a", "b", "c", "d"]
+    assert sorted(outcome.record["at"] for outcome in outcomes) == [0, 0, 1, 1]
+
+
+def test_an_interrupt_ends_the_kernels_and_starts_no_other(checkout):
+    for stem in ("00_good", "03_good"):
+        path = checkout / "notebooks" / f"{stem}.ipynb"
+        notebook = nbformat.read(path, as_version=4)
+        notebook.cells[1].source = (
+            f"open({str(checkout / stem)!r}, 'w').close(); import time; time.sleep(300)"
+        )
+        nbformat.write(notebook, path)
+    program = (
+        "import sys; from pathlib import Path\n"
+        "from diffad_lib.runs.course import chapter_job, run_jobs\n"
+        "run_jobs([chapter_job(Path(p), Path(sys.argv[1])) for p in sys.argv[2:]], [])"
+    )
+    notebooks = [str(checkout / "notebooks" / f"{stem}.ipynb") for stem in ("00_good", "03_good")]
+    command = [sys.executable, "-c", program, str(checkout), *notebooks]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 60
+    while not (checkout / "00_good").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode != 0 and b"KeyboardInterrupt" in errors
+    assert not (checkout / "03_good").exists()
 
 
 def test_every_chapter_has_a_job(tmp_path):

@@ -1,26 +1,30 @@
 """`diffad course`: the mini data, every chapter, every method on two categories, one page."""
 
 import io
+import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import nbformat
+import psutil
 from rich.console import Console
 
 from diffad_lib.datasets.mini import make_mini
 from diffad_lib.errors import DiffadError
 from diffad_lib.runs.config import RunConfig, build_config
 from diffad_lib.runs.data import MINI_ROOT
-from diffad_lib.runs.notebook import execute, failed_notebook, run
+from diffad_lib.runs.notebook import execute, failed_notebook, occupied, run
 from diffad_lib.runs.page import failure, first_picture, write_notebook_page
 from diffad_lib.runs.record import project_root
 from diffad_lib.runs.summary import Outcome, metrics_table, write_summary
 
 CATEGORIES = (("mvtec", "weave"), ("mpdd", "bracket"))  # a texture and an object
 METHODS = ("autoencoder", "draem", "diffusionad")
+MOST_WORKERS = 4  # notebooks at a time; each takes up to 1 GB of memory
 
 
 @dataclass(frozen=True)
@@ -55,9 +59,13 @@ def run_course(runs_dir: Path) -> None:
         *(chapter_job(path, folder) for path in chapters),
         *(run_job(config, folder) for config in configs),
     ]
-    outcomes = list(run_jobs(jobs, [path.stem for path in chapters]))
+    # Small networks gain little from a second core: a notebook on each is faster.
+    workers = min(MOST_WORKERS, os.cpu_count() or 1)
+    os.environ.setdefault("OMP_NUM_THREADS", str((os.cpu_count() or 1) // workers))
     page = folder / "index.html"
-    write_summary(page, outcomes)
+    with occupied(folder):
+        outcomes = run_jobs(jobs, [path.stem for path in chapters], workers)
+        write_summary(page, outcomes)
     Console().print(metrics_table(o.record for o in outcomes if o.record))
     print(f"{time.monotonic() - started:.0f} s in all; the page with everything: {page}")
     if failed := [outcome.title for outcome in outcomes if outcome.error]:
@@ -86,28 +94,47 @@ def run_job(config: RunConfig, folder: Path) -> Job:
     )
 
 
-def run_jobs(jobs: Iterable[Job], linked: Iterable[str]) -> Iterator[Outcome]:
-    """Execute the jobs in order, with a line before and after each."""
+def run_jobs(jobs: Iterable[Job], linked: Iterable[str], workers: int = 1) -> list[Outcome]:
+    """Execute the jobs, `workers` at a time, with a line before and after each.
+
+    The outcomes are in the order of the jobs. An interrupt ends the kernels of those that run.
+    """
     started = time.monotonic()
-    jobs, linked = list(jobs), list(linked)
-    for number, job in enumerate(jobs, start=1):
+    jobs, linked, finished = list(jobs), list(linked), []
+
+    def done(number: int, job: Job) -> Outcome:
         place = f"[{number}/{len(jobs)}] {job.title}"
         print(f"{place} ...", flush=True)
-        before = time.monotonic()
-        record, error = None, ""
-        try:
-            record = job.execute()
-        except DiffadError as problem:
-            error = str(problem)
-        seconds = time.monotonic() - before
-        left = (time.monotonic() - started) / number * (len(jobs) - number)
-        notebook = failed_notebook(job.output) if error else job.output
-        details, picture = "", None
-        if notebook.exists():
-            write_notebook_page(notebook, job.page, linked)
-            details, picture = failure(notebook), first_picture(notebook)
-        if error:
-            print(f"{place}: FAILED: {error}\n{details}", flush=True)
+        outcome = _outcome(job, linked)
+        finished.append(job)
+        if outcome.error:
+            print(f"{place}: FAILED: {outcome.error}\n{outcome.details}", flush=True)
         else:
-            print(f"{place}: {seconds:.0f} s; about {left:.0f} s left", flush=True)
-        yield Outcome(job.title, job.page, picture, seconds, record, error, details)
+            left = (time.monotonic() - started) / len(finished) * (len(jobs) - len(finished))
+            print(f"{place}: {outcome.seconds:.0f} s; about {left:.0f} s left", flush=True)
+        return outcome
+
+    with ThreadPoolExecutor(workers) as threads:
+        outcomes = threads.map(done, range(1, len(jobs) + 1), jobs)
+        try:
+            return list(outcomes)
+        except KeyboardInterrupt:
+            for kernel in psutil.Process().children(recursive=True):
+                kernel.kill()
+            raise
+
+
+def _outcome(job: Job, linked: list[str]) -> Outcome:
+    before = time.monotonic()
+    record, error = None, ""
+    try:
+        record = job.execute()
+    except DiffadError as problem:
+        error = str(problem)
+    seconds = time.monotonic() - before
+    notebook = failed_notebook(job.output) if error else job.output
+    details, picture = "", None
+    if notebook.exists():
+        write_notebook_page(notebook, job.page, linked)
+        details, picture = failure(notebook), first_picture(notebook)
+    return Outcome(job.title, job.page, picture, seconds, record, error, details)

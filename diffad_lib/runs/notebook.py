@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -61,8 +62,23 @@ def run(config: RunConfig, stream: TextIO | None = None) -> dict[str, Any]:
     notebook = project_root() / "notebooks" / RUN_NOTEBOOK
     if not notebook.exists():
         raise DiffadError(f"{notebook}: not found; run diffad from a checkout of the project")
-    execute(notebook, output, parameters(config), stream)
+    with occupied(folder):
+        execute(notebook, output, parameters(config), stream)
     return read_record(record)
+
+
+@contextlib.contextmanager
+def occupied(folder: Path) -> Iterator[None]:
+    """Make a folder if it is missing, and keep other processes out while the block runs.
+
+    Raises DiffadError when it cannot be written or another process works in it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with exclusive(folder, _BUSY):
+            yield
+    except OSError as error:
+        raise _unwritable(folder, error) from error
 
 
 def parameters(config: RunConfig) -> dict[str, Any]:
@@ -76,21 +92,22 @@ def execute(
 ) -> None:
     """Execute a notebook with papermill; `output` appears only when every cell has run.
 
-    One process at a time works in the folder of `output`. Raises DiffadError: the message of a
+    The folder of `output` is `occupied` by the caller. Raises DiffadError: the message of a
     DiffadError raised in a cell, or the cell and error.
     """
-    folder = output.parent
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with exclusive(folder, _BUSY):
-            _execute(notebook, output, values, stream or sys.stdout)
+        _execute(notebook, output, values, stream or sys.stdout)
     except OSError as error:
         with contextlib.suppress(OSError):  # the one on hand says what is wrong
             _partial(output).unlink()
-        raise DiffadError(
-            f"{folder}: cannot be written ({error.strerror or error}); "
-            "free some space or choose another --runs-dir"
-        ) from error
+        raise _unwritable(output.parent, error) from error
+
+
+def _unwritable(folder: Path, error: OSError) -> DiffadError:
+    return DiffadError(
+        f"{folder}: cannot be written ({error.strerror or error}); "
+        "free some space or choose another --runs-dir"
+    )
 
 
 def _execute(notebook: Path, output: Path, values: dict[str, Any], stream: TextIO) -> None:
