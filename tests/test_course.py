@@ -123,9 +123,8 @@ def test_an_interrupt_ends_the_kernels_and_starts_no_other(checkout):
     for stem in ("00_good", "03_good"):
         path = checkout / "notebooks" / f"{stem}.ipynb"
         notebook = nbformat.read(path, as_version=4)
-        notebook.cells[1].source = (
-            f"open({str(checkout / stem)!r}, 'w').close(); import time; time.sleep(300)"
-        )
+        started = f"open({str(checkout / stem)!r}, 'w').close()"
+        notebook.cells[1].source = f"{started}; import time; time.sleep(300)"
         nbformat.write(notebook, path)
     program = (
         "import sys; from pathlib import Path\n"
