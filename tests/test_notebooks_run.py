@@ -62,23 +62,22 @@ def test_solutions_give_their_stored_outputs(path, tmp_path):
 
 @course_notebook
 def test_a_changed_number_is_noticed(path, tmp_path):
-    """The notebook up to its first number that is compared: as it is, and with another digit."""
-    notebook, changed = read(path), read(path)
+    """The notebook up to its first number that is compared, with another digit there."""
+    changed = read(path)
     number = next(
         number
-        for number, cell in enumerate(notebook.cells)
+        for number, cell in enumerate(changed.cells)
         if cell.cell_type == "code" and not tags(cell) & NOT_COMPARED and first_digit(cell)
     )
-    notebook.cells, changed.cells = notebook.cells[: number + 1], changed.cells[: number + 1]
+    changed.cells = changed.cells[: number + 1]
     output, place = first_digit(changed.cells[number])
     digit = str((int(output.text[place]) + 1) % 10)
     output.text = output.text[:place] + digit + output.text[place + 1 :]
-    nbformat.write(notebook, tmp_path / "same.ipynb")
     nbformat.write(changed, tmp_path / "changed.ipynb")
-    done = nbval(tmp_path, tmp_path / "same.ipynb", tmp_path / "changed.ipynb")
-    count = len(code_cells(changed))
-    assert f"1 failed, {2 * count - 1} passed" in done.stdout
-    assert re.search(r"FAILED \S*changed\.ipynb::", done.stdout)
+    done = nbval(tmp_path, tmp_path / "changed.ipynb")
+    others = len(code_cells(changed)) - 1
+    assert re.search(rf"1 failed(, {others} passed)? in", done.stdout)
+    assert f"changed.ipynb::Cell {others}" in done.stdout
 
 
 def first_digit(cell: nbformat.NotebookNode) -> tuple[nbformat.NotebookNode, int] | None:
