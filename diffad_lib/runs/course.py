@@ -102,16 +102,19 @@ def run_jobs(jobs: Iterable[Job], linked: Iterable[str], workers: int = 1) -> li
     started = time.monotonic()
     jobs, linked, finished = list(jobs), list(linked), []
 
+    def say(text: str) -> None:
+        print(text + "\n", end="", flush=True)  # at once, or the lines of two threads mix
+
     def done(number: int, job: Job) -> Outcome:
         place = f"[{number}/{len(jobs)}] {job.title}"
-        print(f"{place} ...", flush=True)
+        say(f"{place} ...")
         outcome = _outcome(job, linked)
         finished.append(job)
         if outcome.error:
-            print(f"{place}: FAILED: {outcome.error}\n{outcome.details}", flush=True)
+            say(f"{place}: FAILED: {outcome.error}\n{outcome.details}")
         else:
             left = (time.monotonic() - started) / len(finished) * (len(jobs) - len(finished))
-            print(f"{place}: {outcome.seconds:.0f} s; about {left:.0f} s left", flush=True)
+            say(f"{place}: {outcome.seconds:.0f} s; about {left:.0f} s left")
         return outcome
 
     with ThreadPoolExecutor(workers) as threads:

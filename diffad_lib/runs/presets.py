@@ -65,9 +65,9 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "steps": 2000,
             "batch_size": 4,
             "image_size": 64,
-            "base_width": 16,
+            "base_width": 8,
             "segmentation_width": 16,
-            "channel_multipliers": (1, 2, 2),
+            "channel_multipliers": (1, 2, 4, 8),
             "residual_blocks": 1,
             "attention_resolutions": (8,),
             "learning_rate": 1e-3,
@@ -88,11 +88,16 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
 # The mini budget is the laptop budget, smaller; 32-bit, so that figures repeat on other CPUs.
 _MINI = {"image_size": 64, "precision": "32", "bootstrap_samples": 200}
 PRESETS["mini"] = {
-    "autoencoder": PRESETS["laptop"]["autoencoder"] | _MINI | {"steps": 200, "score_window": 5},
-    "draem": PRESETS["laptop"]["draem"] | _MINI | {"steps": 250, "score_window": 5},
+    "autoencoder": PRESETS["laptop"]["autoencoder"] | _MINI | {"steps": 150, "score_window": 5},
+    "draem": PRESETS["laptop"]["draem"] | _MINI | {"steps": 200, "score_window": 5},
     "diffusionad": PRESETS["laptop"]["diffusionad"]
     | _MINI
-    | {"steps": 500, "base_width": 8, "signed_range": False, "prediction": "eps"},
+    | {
+        "steps": 500,
+        "channel_multipliers": (1, 2, 2),
+        "signed_range": False,
+        "prediction": "eps",
+    },
 }
 
 
