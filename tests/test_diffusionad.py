@@ -205,6 +205,12 @@ def test_score_is_the_mean_of_the_fifty_highest_pixels():
     assert highest_mean(anomaly_map).item() == pytest.approx(sum(range(50, 100)) / 100 / 50)
 
 
+def test_the_image_score_averages_as_many_pixels_as_set():
+    prediction = small_diffusionad(score_pixels=3).predict(images())
+    highest = prediction.anomaly_map.flatten(1).sort(dim=1, descending=True).values[:, :3]
+    torch.testing.assert_close(prediction.image_score, highest.mean(dim=1))
+
+
 def test_parameter_groups_hold_every_parameter_once():
     detector = small_diffusionad()
     groups = detector.parameter_groups()
@@ -235,6 +241,7 @@ def test_channels_last_and_bfloat16_give_nearly_the_same_losses():
         ({"beta_schedule": "square"}, "beta_schedule"),
         ({"noise_draws": 0}, "noise_draws 0"),
         ({"prediction": "v"}, 'prediction "v"'),
+        ({"score_pixels": 1025}, "score_pixels 1025"),
         ({"channel_multipliers": ()}, "channel_multipliers"),
     ],
 )

@@ -39,6 +39,7 @@ class DiffusionAD(Detector):
     signed_range: feed the diffusion [-1,1], the range that x_0 is clamped to; the official code
     feeds [0,1]. prediction: what the denoising network puts out, the noise or the image; for the
     image the noise loss has min-SNR weights. noise_draws: predictions averaged at test time.
+    score_pixels: highest pixels that the image score averages, 50 in the official code at 256 px.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class DiffusionAD(Detector):
         signed_range: bool = False,
         prediction: Literal["eps", "x0"] = "eps",
         noise_draws: int = 1,
+        score_pixels: int = 50,
     ) -> None:
         super().__init__()
         if image_size % 32:
@@ -75,6 +77,8 @@ class DiffusionAD(Detector):
                 raise DiffadError(f"{name} {t} must be from 0 to {timesteps - 1}")
         if noise_draws < 1:
             raise DiffadError(f"noise_draws {noise_draws} must be at least 1")
+        if not 1 <= score_pixels <= image_size**2:
+            raise DiffadError(f"score_pixels {score_pixels} must be from 1 to {image_size**2}")
         multipliers = None if channel_multipliers is None else list(channel_multipliers)
         unet_settings = {
             "image_size": image_size,
@@ -96,12 +100,13 @@ class DiffusionAD(Detector):
             "signed_range": signed_range,
             "prediction": prediction,
             "noise_draws": noise_draws,
+            "score_pixels": score_pixels,
         }
         self.less_t_range = less_t_range
         self.test_normal_t, self.test_noisier_t = test_normal_t, test_noisier_t
         self.guidance_weight = guidance_weight
         self.signed_range, self.noise_draws = signed_range, noise_draws
-        self.prediction = prediction
+        self.prediction, self.score_pixels = prediction, score_pixels
         self.schedule = Schedule.from_betas(BETAS[beta_schedule](timesteps))
         self.loss_weights = min_snr_weights(self.schedule) if prediction == "x0" else None
         self.denoising = UNet(**unet_settings)
@@ -135,7 +140,7 @@ class DiffusionAD(Detector):
         return {"total": total, **terms}
 
     def predict(self, images: Tensor, generator: torch.Generator | None = None) -> Prediction:
-        """anomaly_map: sigmoid of the segmentation; image_score: mean of its 50 highest pixels.
+        """anomaly_map: sigmoid of the segmentation; image_score: mean of its highest pixels.
 
         All images share one noise field per draw, so that a score depends on its image alone and
         not on the batch that it sits in. Without a generator the fields are the same at every
@@ -157,7 +162,8 @@ class DiffusionAD(Detector):
             reconstructions.append(reconstruction)
         anomaly_map = torch.stack(maps).mean(dim=0)  # [B,1,H,W]
         reconstruction = torch.stack(reconstructions).mean(dim=0)  # [B,3,H,W]
-        return Prediction(highest_mean(anomaly_map), anomaly_map, reconstruction.clamp(0, 1))
+        image_score = highest_mean(anomaly_map, self.score_pixels)  # [B]
+        return Prediction(image_score, anomaly_map, reconstruction.clamp(0, 1))
 
     def reconstruct(
         self, images: Tensor, normal_noise: Tensor, noisier_noise: Tensor

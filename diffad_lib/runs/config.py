@@ -103,6 +103,7 @@ class RunConfig(BaseModel):
 
     # Evaluation
     score_window: int = Field(21, ge=1)  # pixels a side, odd, averaged for the image score
+    score_pixels: int = Field(50, ge=1)  # highest pixels averaged for DiffusionAD's image score
     eval_batch_size: int = Field(16, ge=1)
     fpr_limit: float = Field(0.3, gt=0, le=1)
     bootstrap_samples: int = Field(1000, ge=0)
@@ -154,6 +155,7 @@ _METHOD_KEYS: dict[str, tuple[Method, ...]] = {
     "signed_range": ("diffusionad",),
     "prediction": ("diffusionad",),
     "noise_draws": ("diffusionad",),
+    "score_pixels": ("diffusionad",),
     "select_on_test_epochs": ("diffusionad",),
 }
 # Keys that have an option of their own and so cannot come through `--set`.

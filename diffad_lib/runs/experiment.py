@@ -289,6 +289,7 @@ def _network_settings(config: RunConfig) -> dict[str, Any]:
             "signed_range",
             "prediction",
             "noise_draws",
+            "score_pixels",
         ),
     }[config.method]
     return {name: getattr(config, name) for name in names}

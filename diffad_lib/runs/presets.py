@@ -76,6 +76,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "warmup_fraction": 0.05,
             "signed_range": True,
             "prediction": "x0",
+            "score_pixels": 3,
             "beta_min": 0.2,
             "foreground": "auto",
             "self_augmentation_probability": 0.5,
@@ -97,6 +98,7 @@ PRESETS["mini"] = {
         "channel_multipliers": (1, 2, 2),
         "signed_range": False,
         "prediction": "eps",
+        "score_pixels": 50,
     },
 }
 
