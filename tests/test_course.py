@@ -127,7 +127,8 @@ def test_an_interrupt_ends_the_kernels_and_starts_no_other(checkout):
         notebook.cells[1].source = f"{started}; import time; time.sleep(300)"
         nbformat.write(notebook, path)
     program = (
-        "import sys; from pathlib import Path\n"
+        "import signal, sys; from pathlib import Path\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # ignored under nohup
         "from diffad_lib.runs.course import chapter_job, run_jobs\n"
         "run_jobs([chapter_job(Path(p), Path(sys.argv[1])) for p in sys.argv[2:]], [])"
     )
