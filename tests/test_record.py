@@ -2,6 +2,7 @@
 
 import json
 import platform
+import re
 import subprocess
 from pathlib import Path
 
@@ -35,6 +36,12 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
+def whole_record() -> dict:
+    metrics = {key: {"value": 1.0} for key in ("image_auroc", "pixel_auroc", "pixel_ap", "aupro")}
+    config = {"dataset": "mvtec", "category": "bottle", "method": "draem"}
+    return {"config": config, "metrics": metrics, "seconds": {"train": 1.0, "total": 2.0}}
+
+
 PARTS_THAT_ARE_NUMBERS = '{"config": 1, "metrics": 1, "seconds": 1}'
 
 
@@ -47,6 +54,17 @@ def test_a_damaged_record_is_named(tmp_path: Path, text: str) -> None:
     with pytest.raises(DiffadError) as error:
         read_record(path)
     assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("part", "key"), [("config", "method"), ("metrics", "aupro"), ("seconds", "train")]
+)
+def test_a_record_without_a_needed_key_is_named(tmp_path: Path, part: str, key: str) -> None:
+    record = whole_record()
+    del record[part][key]
+    path = write(tmp_path / RECORD_NAME, json.dumps(record))
+    with pytest.raises(DiffadError, match=re.escape(f"{path}: lacks {part}.{key}; delete it")):
+        read_record(path)
 
 
 def test_a_missing_record_is_named(tmp_path: Path) -> None:
@@ -69,8 +87,7 @@ def test_a_folder_with_other_settings_is_refused_by_key(tmp_path: Path, finished
     first = config(tmp_path, data_root=Path("a"))
     held = settings(first)
     if finished:
-        text = json.dumps({"config": held, "metrics": {}, "seconds": {}})
-        write(first.run_folder / RECORD_NAME, text)
+        write(first.run_folder / RECORD_NAME, json.dumps(whole_record() | {"config": held}))
     else:
         write(first.run_folder / CONFIG_NAME, json.dumps(held))
     check_same_settings(first)

@@ -31,15 +31,17 @@ MINUTES = {"README.md": "min", "README.ko.md": "분"}
 class Card(BaseModel):
     """What a notebook says about itself.
 
-    title: without its number. objectives: the list under "What you will learn". minutes: to run
-    at the mini budget. exercises: their ids. writes: files and folders it leaves, relative to the
-    checkout. other_parameters: values for a second, small run in the tests.
+    title: without its number. objectives: the list under "What you will learn"; objectives_ko: the
+    same in Korean. minutes: to run at the mini budget. exercises: their ids. writes: files and
+    folders it leaves, relative to the checkout. other_parameters: values for a second, small run
+    in the tests.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     title: str
     objectives: list[str] = Field(min_length=3, max_length=4)
+    objectives_ko: list[str] = Field(min_length=3, max_length=4)
     minutes: int = Field(ge=1)
     exercises: list[str] = Field(max_length=4)
     writes: list[str]
@@ -86,7 +88,8 @@ def table(readme: str, cards: dict[Path, Card]) -> str:
     for path, card in cards.items():
         link = f"[{label(path, card)}](notebooks/{path.name})"
         time = f"{card.minutes} {MINUTES[readme]}"
-        rows.append((link, "; ".join(card.objectives), time, ", ".join(card.exercises) or "–"))
+        objectives = card.objectives_ko if readme == "README.ko.md" else card.objectives
+        rows.append((link, "; ".join(objectives), time, ", ".join(card.exercises) or "–"))
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 

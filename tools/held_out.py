@@ -254,6 +254,7 @@ def main() -> None:
     parser.add_argument("--data-root", type=Path, required=True)
     parser.add_argument("--textures", type=Path)
     parser.add_argument("--budget", default="laptop")
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--set", action="append", default=[], metavar="key=value")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -264,6 +265,7 @@ def main() -> None:
         overrides=parse_overrides(options.set),
         data_root=options.data_root,
         textures=options.textures,
+        seed=options.seed,
     )
     experiment = prepare(config)
     batches, normal, foregrounds = split(experiment)

@@ -16,6 +16,11 @@ from diffad_lib.runs.config import RunConfig
 
 RECORD_NAME = "record.json"
 CONFIG_NAME = "config.json"  # beside the checkpoint of a run that is not finished
+_NEEDED = {  # by the tables of runs
+    "config": ("dataset", "category", "method"),
+    "metrics": ("image_auroc", "pixel_auroc", "pixel_ap", "aupro"),
+    "seconds": ("train", "total"),
+}
 _PACKAGES = (
     "torch",
     "lightning-fabric",
@@ -30,8 +35,10 @@ _PACKAGES = (
 def read_record(path: Path) -> dict[str, Any]:
     """A run's record; raises DiffadError when the file is missing or damaged."""
     record = _read_json(path)
-    parts = ("config", "metrics", "seconds")
-    absent = [key for key in parts if not isinstance(record.get(key), dict)]
+    parts = {part: record.get(part) for part in _NEEDED}
+    absent = [part for part, content in parts.items() if not isinstance(content, dict)] or [
+        f"{part}.{key}" for part, keys in _NEEDED.items() for key in keys if key not in parts[part]
+    ]
     if absent:
         raise DiffadError(f"{path}: lacks {absent[0]}; delete it to run again")
     return record
