@@ -12,7 +12,7 @@ test: $(READY)  ## all tests
 	@$(BIN)/python -m pytest --numprocesses auto --dist loadgroup
 
 lab: $(READY)  ## JupyterLab on the first notebook
-	@$(BIN)/jupyter lab $(firstword $(sort $(wildcard notebooks/*.ipynb)))
+	@$(BIN)/jupyter lab --ServerApp.root_dir=. $(firstword $(sort $(wildcard notebooks/*.ipynb)))
 
 checkpoints: $(READY)  ## train the small detectors in notebooks/checkpoints again (up to an hour)
 	@$(BIN)/python tools/checkpoints.py

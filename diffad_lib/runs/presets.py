@@ -62,7 +62,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "channels_last": True,
         },
         "diffusionad": {
-            "steps": 2000,
+            "steps": 3000,
             "batch_size": 4,
             "image_size": 64,
             "base_width": 8,
@@ -70,7 +70,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "channel_multipliers": (1, 2, 4, 8),
             "residual_blocks": 1,
             "attention_resolutions": (8,),
-            "learning_rate": 1e-3,
+            "learning_rate": 2e-3,
             "segmentation_learning_rate": 3e-3,
             "lr_schedule": "cosine",
             "warmup_fraction": 0.05,
@@ -98,6 +98,7 @@ PRESETS["mini"] = {
         "channel_multipliers": (1, 2, 2),
         "signed_range": False,
         "prediction": "eps",
+        "learning_rate": 1e-3,
         "score_pixels": 50,
     },
 }
