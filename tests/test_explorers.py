@@ -131,11 +131,11 @@ def test_a_plot_keeps_its_white_and_black():
     assert pixels.min() == 0 and pixels.max() == 255 and len(np.unique(pixels)) <= 8
 
 
-def test_as_the_value_of_a_cell_it_shows_the_sheet_and_then_the_slider(monkeypatch):
+def test_as_the_value_of_a_cell_it_shows_the_slider_and_then_the_sheet(monkeypatch):
     shown = []
     monkeypatch.setattr(explorer, "display", shown.append)
     TOY._ipython_display_()
-    sheet, slider = shown
+    slider, sheet = shown
     picture = PIL.Image.open(io.BytesIO(sheet.data))
     width, height = TOY.contact_sheet().get_size_inches() * 90
     assert picture.format == "JPEG" and np.abs(np.subtract(picture.size, (width, height))).max() < 2

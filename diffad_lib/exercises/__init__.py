@@ -5,6 +5,7 @@ Chapter NN has a module `chapter_NN` with a tuple EXERCISES. No other file has t
 
 import importlib
 import pkgutil
+import textwrap
 
 from diffad_lib.errors import DiffadError, nearest
 from diffad_lib.exercises.grading import Exercise, Function, Verdict, grade
@@ -14,7 +15,9 @@ _CHAPTER = "chapter_"
 
 def check(exercise_id: str, answer: Function) -> None:
     """Print the verdict on a learner's function; raises DiffadError only for an unknown id."""
-    print(f"{exercise_id} {verdict(exercise_id, answer)}")
+    # JupyterLab would break a long line inside a word.
+    text = f"{exercise_id} {verdict(exercise_id, answer)}"
+    print(textwrap.fill(text, 92, break_long_words=False, break_on_hyphens=False))
 
 
 def verdict(exercise_id: str, answer: Function) -> Verdict:

@@ -22,7 +22,7 @@ _JPEG_QUALITY = 85  # of the sheet, in which noise makes a PNG three times as la
 
 @dataclass(frozen=True)
 class Explorer:
-    """As the last value of a cell it shows its sheet and its slider; `live()` gives the widget.
+    """As the last value of a cell it shows its slider and its sheet; `live()` gives the widget.
 
     render: keyword values of the parameters -> View. It does not depend on earlier calls.
     """
@@ -68,11 +68,11 @@ class Explorer:
 
     def _ipython_display_(self) -> None:
         # Two outputs: where scripts do not run, as on GitHub, the figure is still there.
+        display(HTML(self.html()))
         sheet = io.BytesIO()
         quality = {"quality": _JPEG_QUALITY}
         self.contact_sheet().savefig(sheet, format="jpeg", pil_kwargs=quality)
         display(Image(data=sheet.getvalue(), format="jpeg"))
-        display(HTML(self.html()))
 
 
 def _spread(parameter: Parameter, count: int) -> list[Any]:

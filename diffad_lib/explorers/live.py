@@ -61,8 +61,8 @@ def _control(parameter: Parameter) -> widgets.Widget:
         options=list(zip(parameter.texts, parameter.values, strict=True)),
         index=parameter.start,
         description=parameter.label,
-        style={"description_width": "12em"},
-        layout={"width": "36em"},
+        style={"description_width": "16em"},
+        layout={"width": "42em"},
     )
 
 

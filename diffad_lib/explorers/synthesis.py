@@ -71,7 +71,7 @@ def synthesis_explorer(
         if inside is not None:
             stray = int((mask.numpy() & ~inside).sum())
             caption += f", {stray} of its {int(mask.sum())} pixels beside the object"
-        caption += f"; β = {beta:g}: {beta:.0%} of the image shows through"
+        caption += f"; β = {beta:g}: {beta:.0%} of the image shows through; source: {source}"
         tiles = {
             "normal image": rgb(normal[0]),
             "Perlin noise, −1 black, 1 white": coloured(noise, (-1, 1), "gray"),

@@ -57,7 +57,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "warmup_fraction": 0.05,
             "foreground": "auto",
             "lighting": 0.1,
-            "score_window": 11,
+            "score_window": 7,
             "precision": "auto",
             "channels_last": True,
         },
