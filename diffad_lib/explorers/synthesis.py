@@ -83,7 +83,7 @@ def synthesis_explorer(
 
     parameters = [
         Parameter("scale", "Perlin cells, y × x", tuple(scales), start=len(scales) // 2),
-        Parameter("threshold", "threshold", tuple(thresholds), start=len(thresholds) // 2),
+        Parameter("threshold", "threshold", tuple(thresholds), start=(len(thresholds) - 1) // 2),
         Parameter("beta", "β, image that shows through", tuple(betas)),
         Parameter("source", "source A", tuple(sources), choice=True),
     ]
