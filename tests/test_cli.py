@@ -262,7 +262,9 @@ def test_a_run_killed_between_record_and_notebook_is_not_complete(root: Path) ->
     config.run_folder.mkdir(parents=True)
     partial = config.run_folder / ".notebook.ipynb.partial.ipynb"
     partial.write_text("{")
-    record = {"config": settings(config), "metrics": {}, "seconds": {}}
+    metrics = {name: {} for name in ("image_auroc", "pixel_auroc", "pixel_ap", "aupro")}
+    seconds = {"train": 1.0, "total": 2.0}
+    record = {"config": settings(config), "metrics": metrics, "seconds": seconds}
     (config.run_folder / "record.json").write_text(json.dumps(record))
     with pytest.raises(AssertionError, match="a kernel was started"):
         notebook.run(config)

@@ -218,7 +218,7 @@ def test_synthesis_lets_the_image_show_through_by_beta(synthesis):
     mask = view.tiles["mask M"][..., 0] == 255
     blend = (view.tiles["source A, augmented"][mask].astype(int) + 128) / 2
     assert np.abs(view.tiles["anomalous image"][mask] - blend).max() <= 1
-    assert view.caption.endswith("β = 0.5: 50% of the image shows through; source: texture 1")
+    assert view.caption.endswith("β = 0.5: 50% of the image shows through; source: texture 2")
 
 
 def test_synthesis_keeps_the_mask_on_the_object(synthesis):
