@@ -25,6 +25,7 @@ HEADERS = {  # of the table, by README
     "README.md": ("notebook", "what you will learn", "time", "exercises"),
     "README.ko.md": ("노트북", "배우는 내용", "시간", "연습 문제"),
 }
+OBJECTIVES = {"README.md": "objectives", "README.ko.md": "objectives_ko"}  # keys of a card
 MINUTES = {"README.md": "min", "README.ko.md": "분"}
 
 
@@ -88,8 +89,8 @@ def table(readme: str, cards: dict[Path, Card]) -> str:
     for path, card in cards.items():
         link = f"[{label(path, card)}](notebooks/{path.name})"
         time = f"{card.minutes} {MINUTES[readme]}"
-        objectives = card.objectives_ko if readme == "README.ko.md" else card.objectives
-        rows.append((link, "; ".join(objectives), time, ", ".join(card.exercises) or "–"))
+        objectives = "; ".join(getattr(card, OBJECTIVES[readme]))
+        rows.append((link, objectives, time, ", ".join(card.exercises) or "–"))
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 

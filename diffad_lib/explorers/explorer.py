@@ -85,6 +85,7 @@ def _spread(parameter: Parameter, count: int) -> list[Any]:
 
 
 def _offering(parameter: Parameter, values: tuple[Any, ...]) -> Parameter:
-    """The parameter with other values; it starts where it did if that is still among them."""
+    """The parameter with other values; it starts where it did, or in the middle without that."""
     before = parameter.values[parameter.start]
-    return replace(parameter, values=values, start=values.index(before) if before in values else 0)
+    start = values.index(before) if before in values else len(values) // 2
+    return replace(parameter, values=values, start=start)

@@ -16,9 +16,15 @@ from diffad_lib.runs.config import RunConfig
 
 RECORD_NAME = "record.json"
 CONFIG_NAME = "config.json"  # beside the checkpoint of a run that is not finished
+METRICS = {  # in the tables of runs: name in the record, heading
+    "image_auroc": "image AUROC",
+    "pixel_auroc": "pixel AUROC",
+    "pixel_ap": "pixel AP",
+    "aupro": "AUPRO",
+}
 _NEEDED = {  # by the tables of runs
     "config": ("dataset", "category", "method"),
-    "metrics": ("image_auroc", "pixel_auroc", "pixel_ap", "aupro"),
+    "metrics": tuple(METRICS),
     "seconds": ("train", "total"),
 }
 _PACKAGES = (

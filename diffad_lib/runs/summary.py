@@ -11,13 +11,8 @@ from rich import box
 from rich.table import Table
 
 from diffad_lib.files import write_text
+from diffad_lib.runs.record import METRICS
 
-_METRICS = {
-    "image_auroc": "image AUROC",
-    "pixel_auroc": "pixel AUROC",
-    "pixel_ap": "pixel AP",
-    "aupro": "AUPRO",
-}
 _CAPTION = "Metrics, with 95 % bootstrap intervals over test images below them"
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
@@ -54,7 +49,7 @@ def metrics_table(records: Iterable[dict[str, Any]]) -> Table:
     table = Table(title=_CAPTION, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     table.add_column("category", no_wrap=True, max_width=30)
     table.add_column("method", no_wrap=True)
-    for heading in _METRICS.values():
+    for heading in METRICS.values():
         table.add_column(heading, justify="right", width=len("0.93–0.97"))
     table.add_column("train, total s", justify="right", width=7)
     for record in records:
@@ -78,7 +73,7 @@ def write_summary(page: Path, outcomes: Sequence[Outcome]) -> None:
     records = [outcome.record for outcome in outcomes if outcome.record]
     if records:
         rows = [[html.escape(cell) for cell in _row(record)] for record in records]
-        headings = ("category", "method", *_METRICS.values(), "train, total s")
+        headings = ("category", "method", *METRICS.values(), "train, total s")
         parts.append(f"<h2>Metrics</h2><p>{_CAPTION}.</p>{_html_table(headings, rows)}")
     figures = [
         f"<figure><figcaption>{_link(outcome, page)}</figcaption>"
@@ -99,7 +94,7 @@ def _row(record: dict[str, Any]) -> list[str]:
     return [
         f"{config['dataset']}/{config['category']}",
         config["method"],
-        *(_with_interval(record["metrics"][name]) for name in _METRICS),
+        *(_with_interval(record["metrics"][name]) for name in METRICS),
         f"{seconds['train']:.0f}, {seconds['total']:.0f}",
     ]
 
