@@ -90,7 +90,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
 _MINI = {"image_size": 64, "precision": "32", "bootstrap_samples": 200}
 PRESETS["mini"] = {
     "autoencoder": PRESETS["laptop"]["autoencoder"] | _MINI | {"steps": 150, "score_window": 5},
-    "draem": PRESETS["laptop"]["draem"] | _MINI | {"steps": 200, "score_window": 5},
+    "draem": PRESETS["laptop"]["draem"] | _MINI | {"steps": 400, "score_window": 5},
     "diffusionad": PRESETS["laptop"]["diffusionad"]
     | _MINI
     | {
