@@ -90,17 +90,10 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
 _MINI = {"image_size": 64, "precision": "32", "bootstrap_samples": 200}
 PRESETS["mini"] = {
     "autoencoder": PRESETS["laptop"]["autoencoder"] | _MINI | {"steps": 150, "score_window": 5},
-    "draem": PRESETS["laptop"]["draem"] | _MINI | {"steps": 400, "score_window": 5},
-    "diffusionad": PRESETS["laptop"]["diffusionad"]
+    "draem": PRESETS["laptop"]["draem"]
     | _MINI
-    | {
-        "steps": 500,
-        "channel_multipliers": (1, 2, 2),
-        "signed_range": False,
-        "prediction": "eps",
-        "learning_rate": 1e-3,
-        "score_pixels": 50,
-    },
+    | {"steps": 400, "score_window": 5, "anomaly_probability": 1.0},
+    "diffusionad": PRESETS["laptop"]["diffusionad"] | _MINI | {"steps": 500},
 }
 
 
