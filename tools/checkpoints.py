@@ -22,7 +22,7 @@ from diffad_lib.runs.shipped import CHECKPOINTS, SHIPPED
 # Small networks, as the files are part of the repository. The course looks at the noise that the
 # denoising network puts out and at what it draws from noise, so DiffusionAD feeds and puts out
 # what the papers say, and trains longer than at the mini budget.
-NETWORKS = {
+SETTINGS = {
     "diffusionad": {
         "base_width": 16,
         "channel_multipliers": [1, 2, 2],
@@ -47,7 +47,7 @@ DATASETS = {"bracket": "mpdd", "weave": "mvtec"}
 def configuration(name: str) -> RunConfig:
     """The run that trains a checkpoint, from the checkpoint's name."""
     method, category = name.split("_")
-    overrides = NETWORKS[method] | {"steps": STEPS[name]}
+    overrides = SETTINGS[method] | {"steps": STEPS[name]}
     return build_config(DATASETS[category], category, method, overrides=overrides)
 
 
