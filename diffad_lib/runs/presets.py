@@ -48,7 +48,8 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "score_window": 11,
         },
         "draem": {
-            "steps": 1500,
+            "steps": 3000,
+            "batch_size": 4,
             "image_size": 128,
             "base_width": 16,
             "segmentation_width": 16,
@@ -56,7 +57,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "lr_schedule": "cosine",
             "warmup_fraction": 0.05,
             "foreground": "auto",
-            "lighting": 0.1,
+            "lighting": 0.2,
             "score_window": 7,
             "precision": "auto",
             "channels_last": True,
@@ -92,7 +93,13 @@ PRESETS["mini"] = {
     "autoencoder": PRESETS["laptop"]["autoencoder"] | _MINI | {"steps": 150, "score_window": 5},
     "draem": PRESETS["laptop"]["draem"]
     | _MINI
-    | {"steps": 400, "score_window": 5, "anomaly_probability": 1.0},
+    | {
+        "steps": 400,
+        "batch_size": 8,
+        "lighting": 0.1,
+        "score_window": 5,
+        "anomaly_probability": 1.0,
+    },
     "diffusionad": PRESETS["laptop"]["diffusionad"] | _MINI | {"steps": 500},
 }
 
