@@ -81,7 +81,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "beta_min": 0.2,
             "foreground": "auto",
             "self_augmentation_probability": 0.5,
-            "lighting": 0.2,
+            "lighting": 0.1,
             "precision": "auto",
             "channels_last": True,
         },
@@ -100,7 +100,7 @@ PRESETS["mini"] = {
         "score_window": 5,
         "anomaly_probability": 1.0,
     },
-    "diffusionad": PRESETS["laptop"]["diffusionad"] | _MINI | {"steps": 500, "lighting": 0.1},
+    "diffusionad": PRESETS["laptop"]["diffusionad"] | _MINI | {"steps": 500},
 }
 
 
