@@ -11,9 +11,9 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
+from diffad_lib.detector import Detector
 from diffad_lib.errors import DiffadError
 from diffad_lib.files import write_torch
-from diffad_lib.models.detector import Detector
 
 CHECKPOINT_NAME = "checkpoint.pt"
 

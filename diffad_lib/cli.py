@@ -48,9 +48,9 @@ def run(
     ] = None,
 ) -> None:
     """Train and evaluate one method on one category, through notebook 08."""
+    from diffad_lib.course.summary import metrics_table
     from diffad_lib.runs.config import build_config, parse_overrides
     from diffad_lib.runs.notebook import run as run_notebook
-    from diffad_lib.runs.summary import metrics_table
 
     config = build_config(
         dataset,
@@ -75,7 +75,7 @@ def course(
     runs_dir: Annotated[Path, typer.Option(help="Where run folders go.")] = Path("runs"),
 ) -> None:
     """Run every notebook on the mini data, and leave a page with results and pictures."""
-    from diffad_lib.runs.course import run_course
+    from diffad_lib.course.headless import run_course
 
     run_course(runs_dir)
 
@@ -86,7 +86,7 @@ def mini(
     seed: Annotated[int, typer.Option(help="Seed of every picture.")] = 0,
 ) -> None:
     """Make the procedural mini data in the four official layouts."""
-    from diffad_lib.datasets.mini import make_mini
+    from diffad_lib.mini import make_mini
     from diffad_lib.runs.data import MINI_ROOT
 
     root = root or MINI_ROOT

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 
-from diffad_lib.models.detector import Detector
+from diffad_lib.detector import Detector
 from diffad_lib.types import Prediction
 
 

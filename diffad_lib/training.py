@@ -20,8 +20,8 @@ from diffad_lib.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
+from diffad_lib.detector import Detector
 from diffad_lib.errors import DiffadError
-from diffad_lib.models.detector import Detector
 from diffad_lib.types import TrainingBatch
 
 _FLUSH_STEPS = 10  # losses are read from the device this often, so that it is not kept waiting

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from diffad_lib.errors import DiffadError
-from diffad_lib.models.autoencoder import Autoencoder
-from diffad_lib.models.draem import smoothed_maximum
+from diffad_lib.methods.autoencoder import Autoencoder
+from diffad_lib.methods.draem.detector import smoothed_maximum
 from diffad_lib.types import TrainingBatch
 
 

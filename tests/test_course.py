@@ -11,9 +11,9 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from course_files import COURSE
+from diffad_lib.course import headless as course
+from diffad_lib.course.headless import Job, chapter_job, run_jobs
 from diffad_lib.errors import DiffadError
-from diffad_lib.runs import course
-from diffad_lib.runs.course import Job, chapter_job, run_jobs
 
 pytestmark = pytest.mark.slow
 
@@ -129,7 +129,7 @@ def test_an_interrupt_ends_the_kernels_and_starts_no_other(checkout):
     program = (
         "import signal, sys; from pathlib import Path\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # ignored under nohup
-        "from diffad_lib.runs.course import chapter_job, run_jobs\n"
+        "from diffad_lib.course.headless import chapter_job, run_jobs\n"
         "run_jobs([chapter_job(Path(p), Path(sys.argv[1])) for p in sys.argv[2:]], [])"
     )
     notebooks = [str(checkout / "notebooks" / f"{stem}.ipynb") for stem in ("00_good", "03_good")]

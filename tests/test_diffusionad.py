@@ -3,8 +3,8 @@ import torch
 
 from diffad_lib.diffusion.process import q_sample
 from diffad_lib.errors import DiffadError
-from diffad_lib.models.diffusionad import DiffusionAD, highest_mean
-from diffad_lib.models.official import load_diffusionad
+from diffad_lib.methods.diffusionad.detector import DiffusionAD, highest_mean
+from diffad_lib.methods.official import load_diffusionad
 from diffad_lib.types import TrainingBatch
 from reference import (
     DIFFUSIONAD_CHECKPOINT,

@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 
 from diffad_lib.errors import DiffadError
-from diffad_lib.models.draem import Draem, ReconstructiveNetwork, smoothed_maximum
+from diffad_lib.methods.draem.detector import Draem, ReconstructiveNetwork, smoothed_maximum
 from diffad_lib.types import TrainingBatch
 from reference import (
     DRAEM_CHECKPOINTS,

@@ -7,7 +7,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from diffad_lib.evaluation import predict_all, predict_batch
-from diffad_lib.models import build_detector
+from diffad_lib.methods import build_detector
 from diffad_lib.types import Prediction
 from toy import ToyDetector, toy_detector
 

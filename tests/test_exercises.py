@@ -10,9 +10,17 @@ import numpy as np
 import pytest
 import torch
 
+from diffad_lib.course.exercises import all_exercises, check, verdict
+from diffad_lib.course.exercises.grading import (
+    SEED,
+    Exercise,
+    Function,
+    Mistake,
+    Outcome,
+    Value,
+    grade,
+)
 from diffad_lib.errors import DiffadError
-from diffad_lib.exercises import all_exercises, check, verdict
-from diffad_lib.exercises.grading import SEED, Exercise, Function, Mistake, Outcome, Value, grade
 
 EXERCISES = all_exercises()
 MISTAKES = [(exercise, mistake) for exercise in EXERCISES for mistake in exercise.mistakes]

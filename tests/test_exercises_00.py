@@ -5,8 +5,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from diffad_lib.exercises import verdict
-from diffad_lib.exercises.grading import Outcome
+from diffad_lib.course.exercises import verdict
+from diffad_lib.course.exercises.grading import Outcome
 from diffad_lib.metrics import image_auroc
 
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from diffad_lib.exercises import verdict
-from diffad_lib.exercises.grading import Outcome
+from diffad_lib.course.exercises import verdict
+from diffad_lib.course.exercises.grading import Outcome
 
 
 def carried_by_projection(basis, defects):

@@ -6,8 +6,8 @@ from statistics import NormalDist
 import pytest
 import torch
 
-from diffad_lib.exercises import verdict
-from diffad_lib.exercises.grading import Outcome
+from diffad_lib.course.exercises import verdict
+from diffad_lib.course.exercises.grading import Outcome
 
 
 def betas_by_loop(alphas_cumprod):

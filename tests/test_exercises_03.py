@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from diffad_lib.exercises import verdict
-from diffad_lib.exercises.grading import Outcome
+from diffad_lib.course.exercises import verdict
+from diffad_lib.course.exercises.grading import Outcome
 
 
 def by_bayes(x_t, alpha_bar, mean, spread):

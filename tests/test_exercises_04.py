@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from diffad_lib.exercises import verdict
-from diffad_lib.exercises.grading import Outcome
+from diffad_lib.course.exercises import verdict
+from diffad_lib.course.exercises.grading import Outcome
 
 
 def start_by_loop(eps_mse, limit, alphas_cumprod):

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn.functional import mse_loss
 
-from diffad_lib.exercises import verdict
-from diffad_lib.exercises.grading import Outcome
+from diffad_lib.course.exercises import verdict
+from diffad_lib.course.exercises.grading import Outcome
 
 
 def at(values):

@@ -11,11 +11,11 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from diffad_lib.course.explorers import Explorer, Parameter, View, explorer
+from diffad_lib.course.explorers.html import MAX_BYTES, slider_html
+from diffad_lib.course.explorers.live import screen_html
+from diffad_lib.course.explorers.pictures import data_uri, pixels_of, small_plot
 from diffad_lib.errors import DiffadError
-from diffad_lib.explorers import Explorer, Parameter, View, explorer
-from diffad_lib.explorers.html import MAX_BYTES, slider_html
-from diffad_lib.explorers.live import screen_html
-from diffad_lib.explorers.pictures import data_uri, pixels_of, small_plot
 
 
 def flat(*colour: int) -> np.ndarray:

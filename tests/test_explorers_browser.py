@@ -20,7 +20,7 @@ import pytest
 from nbconvert import HTMLExporter
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-from diffad_lib.explorers import Explorer, Parameter, View
+from diffad_lib.course.explorers import Explorer, Parameter, View
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 expect = playwright.expect

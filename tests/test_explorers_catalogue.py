@@ -4,11 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from diffad_lib.diffusion.denoising import ddim_denoise, norm_guided_one_step
-from diffad_lib.diffusion.process import predict_eps_from_x0, q_sample
-from diffad_lib.diffusion.schedule import Schedule, linear_betas
-from diffad_lib.errors import DiffadError
-from diffad_lib.explorers import (
+from diffad_lib.course.explorers import (
     Explorer,
     guidance_explorer,
     synthesis_explorer,
@@ -16,8 +12,12 @@ from diffad_lib.explorers import (
     timestep_explorer,
     trajectory_explorer,
 )
-from diffad_lib.explorers.pictures import coloured, rgb
-from diffad_lib.explorers.reconstruction import remembering
+from diffad_lib.course.explorers.pictures import coloured, rgb
+from diffad_lib.course.explorers.reconstruction import remembering
+from diffad_lib.diffusion.denoising import ddim_denoise, norm_guided_one_step
+from diffad_lib.diffusion.process import predict_eps_from_x0, q_sample
+from diffad_lib.diffusion.schedule import Schedule, linear_betas
+from diffad_lib.errors import DiffadError
 from diffad_lib.metrics import aupro
 from diffad_lib.plots import SKY, VERMILION, YELLOW
 from diffad_lib.synthesis.augment import augment

@@ -11,10 +11,10 @@ import pytest
 from diffad_lib.datasets.catalog import CATALOG
 from diffad_lib.datasets.images import load_split
 from diffad_lib.datasets.layouts import list_categories, list_samples, scan_category
-from diffad_lib.datasets.mini import MINI_CATEGORIES, contact_sheet, make_mini, official
-from diffad_lib.datasets.mini.categories import CATEGORIES
-from diffad_lib.datasets.mini.picture import take_picture
-from diffad_lib.datasets.mini.surface import SIZE
+from diffad_lib.mini import MINI_CATEGORIES, contact_sheet, make_mini, official
+from diffad_lib.mini.categories import CATEGORIES
+from diffad_lib.mini.picture import take_picture
+from diffad_lib.mini.surface import SIZE
 
 PACKAGE = Path(official.__file__).parent
 KEYS = sorted(MINI_CATEGORIES)

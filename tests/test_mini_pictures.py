@@ -10,12 +10,12 @@ import cv2
 import numpy as np
 import pytest
 
-from diffad_lib.datasets.mini import make_mini, official, write
-from diffad_lib.datasets.mini.categories import CATEGORIES
-from diffad_lib.datasets.mini.fault import NO_FAULT, Fault
-from diffad_lib.datasets.mini.picture import changed, take_picture
-from diffad_lib.datasets.mini.surface import SIZE
 from diffad_lib.errors import DiffadError
+from diffad_lib.mini import make_mini, official, write
+from diffad_lib.mini.categories import CATEGORIES
+from diffad_lib.mini.fault import NO_FAULT, Fault
+from diffad_lib.mini.picture import changed, take_picture
+from diffad_lib.mini.surface import SIZE
 
 DEFECTS = [(category, defect) for category in CATEGORIES for defect in category.defects]
 FEW = {"TRAIN_GOOD": 2, "TEST_GOOD": 1, "TEST_DEFECT": 2, "DAGM_TRAIN_DEFECT": 1}
@@ -104,7 +104,7 @@ def test_the_coarse_ellipse_holds_the_whole_mask_and_more(angle):
 def test_the_same_seed_gives_the_same_bytes_in_another_process(few, tmp_path):
     make_mini(tmp_path / "here", 3)
     code = (
-        "from pathlib import Path; from diffad_lib.datasets.mini import make_mini, official\n"
+        "from pathlib import Path; from diffad_lib.mini import make_mini, official\n"
         f"for name, count in {FEW}.items(): setattr(official, name, count)\n"
         f"make_mini(Path({str(tmp_path / 'there')!r}), 3)"
     )

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from diffad_lib.errors import DiffadError
-from diffad_lib.models import build_detector
-from diffad_lib.models.diffusionad import DiffusionAD
-from diffad_lib.models.draem import Draem
-from diffad_lib.models.official import (
+from diffad_lib.methods import build_detector
+from diffad_lib.methods.diffusionad.detector import DiffusionAD
+from diffad_lib.methods.draem.detector import Draem
+from diffad_lib.methods.official import (
     export_diffusionad,
     export_draem,
     load_detector,

@@ -13,7 +13,7 @@ from diffad_lib.diffusion.process import (
     snr,
 )
 from diffad_lib.diffusion.schedule import Schedule, linear_betas
-from diffad_lib.models.official import load_diffusionad
+from diffad_lib.methods.official import load_diffusionad
 from reference import (
     DIFFUSIONAD_CHECKPOINT,
     assert_matches,

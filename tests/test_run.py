@@ -25,7 +25,7 @@ from diffad_lib.datasets.images import fingerprint, load_split
 from diffad_lib.datasets.layouts import list_samples
 from diffad_lib.errors import DiffadError
 from diffad_lib.evaluation import predict_all
-from diffad_lib.models.official import load_detector
+from diffad_lib.methods.official import load_detector
 from diffad_lib.runs.config import RunConfig, build_config
 from diffad_lib.runs.notebook import run
 from diffad_lib.runs.record import read_record

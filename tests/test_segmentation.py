@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from diffad_lib.models.segmentation import SegmentationNetwork
+from diffad_lib.networks.segmentation import SegmentationNetwork
 from reference import needs_reference, reference_json, shapes
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from lightning_fabric import Fabric
 
+from diffad_lib.course import shipped
+from diffad_lib.course.shipped import CHECKPOINTS, FILES, SHIPPED, load_shipped
 from diffad_lib.errors import DiffadError
 from diffad_lib.evaluation import predict_all
 from diffad_lib.metrics import aupro, image_auroc, pixel_auroc
-from diffad_lib.runs import shipped
 from diffad_lib.runs.data import load_data
 from diffad_lib.runs.experiment import labels
-from diffad_lib.runs.shipped import CHECKPOINTS, FILES, SHIPPED, load_shipped
 
 ROOT = Path(__file__).resolve().parents[1]
 # Without oneDNN, which stands for another CPU here, maps moved by 2e-6 and these metrics by 1e-6.

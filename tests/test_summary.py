@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from diffad_lib.runs.summary import metrics_table
+from diffad_lib.course.summary import metrics_table
 
 
 def test_a_long_category_leaves_room_for_the_metrics() -> None:

@@ -3,8 +3,8 @@ import torch
 from torch import nn
 
 from diffad_lib.errors import DiffadError
-from diffad_lib.models.official import load_diffusionad
-from diffad_lib.models.unet import AttentionBlock, UNet
+from diffad_lib.methods.official import load_diffusionad
+from diffad_lib.networks.unet import AttentionBlock, UNet
 from reference import (
     DIFFUSIONAD_CHECKPOINT,
     assert_matches,

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from diffad_lib.models.detector import Detector
+from diffad_lib.detector import Detector
 from diffad_lib.types import Prediction, TrainingBatch
 
 

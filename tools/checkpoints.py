@@ -12,12 +12,12 @@ import json
 import shutil
 from pathlib import Path
 
+from diffad_lib.course.shipped import CHECKPOINTS, SHIPPED
 from diffad_lib.files import write_json
-from diffad_lib.models.official import CONFIG_NAME, WEIGHTS_NAME
+from diffad_lib.methods.official import CONFIG_NAME, WEIGHTS_NAME
 from diffad_lib.runs.config import RunConfig, build_config
 from diffad_lib.runs.notebook import run
 from diffad_lib.runs.record import RECORD_NAME
-from diffad_lib.runs.shipped import CHECKPOINTS, SHIPPED
 
 # Small networks, as the files are part of the repository. The course looks at the noise that the
 # denoising network puts out and at what it draws from noise, so DiffusionAD feeds and puts out

@@ -7,9 +7,9 @@ import torch
 from diffad_lib.datasets.catalog import Kind, category_kind
 from diffad_lib.datasets.images import ImageStack, load_split
 from diffad_lib.datasets.layouts import list_samples
-from diffad_lib.datasets.mini import MINI_CATEGORIES, make_mini
 from diffad_lib.datasets.samples import Sample
 from diffad_lib.errors import DiffadError
+from diffad_lib.mini import MINI_CATEGORIES, make_mini
 from diffad_lib.runs.config import RunConfig
 from diffad_lib.runs.record import project_root
 from diffad_lib.synthesis.textures import texture_files

@@ -15,12 +15,12 @@ from diffad_lib.batches import SyntheticBatches
 from diffad_lib.checkpoint import CHECKPOINT_NAME, TrainingPlan
 from diffad_lib.datasets.catalog import Kind
 from diffad_lib.datasets.images import ImageStack
+from diffad_lib.detector import Detector
 from diffad_lib.evaluation import Predictions, predict_all
 from diffad_lib.files import remove_leftovers, write_json
+from diffad_lib.methods import build_detector
+from diffad_lib.methods.official import save_detector
 from diffad_lib.metrics import Metric, compute_metrics, image_auroc, pixel_auroc
-from diffad_lib.models import build_detector
-from diffad_lib.models.detector import Detector
-from diffad_lib.models.official import save_detector
 from diffad_lib.runs.config import RunConfig
 from diffad_lib.runs.data import check_device, data_kind, load_data
 from diffad_lib.runs.record import (

@@ -1,0 +1,20 @@
+"""Explorers: one render function each, shown as a contact sheet, an HTML slider and a widget."""
+
+from diffad_lib.course.explorers.explorer import Explorer
+from diffad_lib.course.explorers.guidance import guidance_explorer
+from diffad_lib.course.explorers.synthesis import synthesis_explorer
+from diffad_lib.course.explorers.threshold import threshold_explorer
+from diffad_lib.course.explorers.timesteps import timestep_explorer
+from diffad_lib.course.explorers.trajectory import trajectory_explorer
+from diffad_lib.course.explorers.view import Parameter, View
+
+__all__ = [
+    "Explorer",
+    "Parameter",
+    "View",
+    "guidance_explorer",
+    "synthesis_explorer",
+    "threshold_explorer",
+    "timestep_explorer",
+    "trajectory_explorer",
+]

@@ -1,0 +1,68 @@
+"""Norm guidance: a prediction from small noise, steered by one from large noise."""
+
+from collections.abc import Sequence
+
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from diffad_lib.course.explorers.explorer import Explorer
+from diffad_lib.course.explorers.pictures import Range, checked_image, checked_mask, coloured, rgb
+from diffad_lib.course.explorers.reconstruction import error_text, noise_like, remembering, residual
+from diffad_lib.course.explorers.view import Parameter, View
+from diffad_lib.diffusion.denoising import norm_guided_one_step
+from diffad_lib.diffusion.process import NoisePredictor
+from diffad_lib.diffusion.schedule import Schedule
+
+_RESIDUAL_RANGE = (0.0, 0.5)
+
+
+def guidance_explorer(
+    image: Tensor,
+    schedule: Schedule,
+    denoise: NoisePredictor,
+    small_times: Sequence[int] = (50, 100, 200, 299),
+    large_times: Sequence[int] = (300, 400, 600, 800),
+    weights: Sequence[float] = (0.0, 0.5, 1.0, 2.0),
+    mask: ArrayLike | None = None,
+    value_range: Range = (0, 1),
+    seed: int = 0,
+) -> Explorer:
+    """Reconstructions in one step from t_s, from t_b and norm-guided, and the residual.
+
+    image: x_0, float [3,H,W] in value_range, which is the network's. small_times, large_times,
+    weights: values of t_s, t_b and w; the slider starts at the paper's 200, 400 and 1 if these
+    are among them. mask: of the defect, [H,W] or [1,H,W]; it splits the errors.
+    """
+    x_0 = checked_image(image, value_range)[None]  # [1,3,H,W]
+    defect = checked_mask(mask, x_0)
+    normal_noise, noisier_noise = noise_like(x_0, seed), noise_like(x_0, seed + 1)
+    model = remembering(denoise)
+
+    def render(t_s: int, t_b: int, w: float) -> View:
+        normal_t, noisier_t = (torch.full((1,), t, device=x_0.device) for t in (t_s, t_b))
+        guided = norm_guided_one_step(
+            schedule, model, x_0, normal_t, noisier_t, normal_noise, noisier_noise, w
+        )
+        residuals = residual(x_0, guided.pred_x0_norm_guided, value_range)
+        images = {
+            "input x₀": x_0,
+            "one step from t_s": guided.pred_x0_normal,
+            "one step from t_b": guided.pred_x0_noisier,
+            "norm-guided x̂₀": guided.pred_x0_norm_guided,
+        }
+        tiles = {title: rgb(tile[0], value_range) for title, tile in images.items()}
+        tiles["|x₀ − x̂₀|, black 0, yellow ≥ 0.5"] = coloured(residuals, _RESIDUAL_RANGE)
+        caption = f"t_s = {t_s}, t_b = {t_b}, w = {w:g}: mean |x₀ − x̂₀| "
+        return View(tiles, caption + error_text(residuals, defect))
+
+    parameters = (
+        _starting_at(200, "t_s", "small noise t_s", small_times),
+        _starting_at(400, "t_b", "large noise t_b", large_times),
+        _starting_at(1.0, "w", "guidance weight w", [float(w) for w in weights]),
+    )
+    return Explorer("Norm guidance", render, parameters)
+
+
+def _starting_at(value: float, name: str, label: str, values: Sequence[float]) -> Parameter:
+    return Parameter(name, label, tuple(values), values.index(value) if value in values else 0)

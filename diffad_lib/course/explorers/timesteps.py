@@ -1,0 +1,81 @@
+"""Timesteps: what the forward process leaves of an image, and what one step brings back."""
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from diffad_lib.course.explorers.explorer import Explorer
+from diffad_lib.course.explorers.pictures import Range, checked_image, pixels_of, rgb, small_plot
+from diffad_lib.course.explorers.reconstruction import noise_like, remembering, residual
+from diffad_lib.course.explorers.view import Parameter, Pixels, View
+from diffad_lib.diffusion.denoising import one_step_denoise
+from diffad_lib.diffusion.process import NoisePredictor, q_sample, snr
+from diffad_lib.diffusion.schedule import Schedule
+from diffad_lib.plots import BLACK, BLUE, VERMILION
+
+_SLIDER_STEPS = 25
+
+
+def timestep_explorer(
+    image: Tensor,
+    schedule: Schedule,
+    denoise: NoisePredictor | None = None,
+    times: Iterable[int] | None = None,
+    value_range: Range = (0, 1),
+    seed: int = 0,
+) -> Explorer:
+    """x_0, x_t, with a network x̂_0 in one step, and where t is on the schedule; slider t.
+
+    image: x_0, float [3,H,W] in value_range, which is the network's. times: 0-based; by default
+    about 26 of the schedule. seed: of the noise, which is the same one at every t.
+    """
+    x_0 = checked_image(image, value_range)[None]  # [1,3,H,W]
+    noise = noise_like(x_0, seed)
+    ratios = snr(schedule)
+    model = None if denoise is None else remembering(denoise)
+
+    def render(t: int) -> View:
+        steps = torch.full((1,), t, device=x_0.device)
+        x_t = q_sample(schedule, x_0, steps, noise)
+        tiles = {"x₀": rgb(x_0[0], value_range), "x_t": rgb(x_t[0], value_range)}
+        signal = float(schedule.sqrt_alphas_cumprod[t])
+        rest = float(schedule.sqrt_one_minus_alphas_cumprod[t])
+        ratio = float(ratios[t])
+        caption = (
+            f"t = {t} of 0 … {schedule.timesteps - 1}: x_t = {signal:.3f} x₀ + {rest:.3f} ε; "
+            f"SNR {ratio:.4g} ({10 * math.log10(ratio):+.1f} dB)"
+        )
+        if model is not None:
+            pred_x0 = one_step_denoise(schedule, model, x_t, steps)
+            tiles["x̂₀ in one step"] = rgb(pred_x0[0], value_range)
+            error = float(residual(x_0, pred_x0, value_range).mean())
+            caption += f"; mean |x₀ − x̂₀| {error:.3f}"
+        return View(tiles | {"share of image and noise": _schedule_plot(schedule, t)}, caption)
+
+    last = schedule.timesteps - 1
+    if times is None:
+        times = [*range(0, last, max(1, schedule.timesteps // _SLIDER_STEPS)), last]
+    values = tuple(times)
+    slider = Parameter("t", "noising step t", values, start=len(values) // 5)
+    return Explorer("Timesteps", render, (slider,))
+
+
+def _schedule_plot(schedule: Schedule, t: int) -> Pixels:
+    figure = small_plot()
+    axis = figure.subplots()
+    for values, colour, style, label in (
+        (schedule.sqrt_alphas_cumprod, BLUE, "-", "image √ᾱ"),
+        (schedule.sqrt_one_minus_alphas_cumprod, VERMILION, "--", "noise √(1−ᾱ)"),
+    ):
+        axis.plot(values, color=colour, linestyle=style, label=label)
+        axis.plot(t, values[t], "o", color=colour, markersize=4)
+    axis.axvline(t, color=BLACK, linewidth=1)
+    axis.set_xlabel("t (step)", fontsize=8, labelpad=1)
+    axis.set_ylabel("factor", fontsize=8, labelpad=1)
+    axis.set_ylim(-0.03, 1.03)
+    axis.tick_params(labelsize=7)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(fontsize=7, framealpha=1, edgecolor="none", loc="center right", borderaxespad=0)
+    return pixels_of(figure)

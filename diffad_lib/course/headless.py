@@ -1,0 +1,143 @@
+"""`diffad course`: the mini data, every chapter, every method on two categories, one page."""
+
+import io
+import os
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import psutil
+from rich.console import Console
+
+from diffad_lib.course.pages import failure, first_picture, write_notebook_page
+from diffad_lib.course.summary import Outcome, metrics_table, write_summary
+from diffad_lib.errors import DiffadError
+from diffad_lib.mini import make_mini
+from diffad_lib.runs.config import RunConfig, build_config
+from diffad_lib.runs.data import MINI_ROOT
+from diffad_lib.runs.notebook import execute, failed_notebook, occupied, run
+from diffad_lib.runs.record import project_root
+
+CATEGORIES = (("mvtec", "weave"), ("mpdd", "bracket"))  # a texture and an object
+METHODS = ("autoencoder", "draem", "diffusionad")
+MOST_WORKERS = 4  # notebooks at a time; each takes up to 1 GB of memory
+
+
+@dataclass(frozen=True)
+class Job:
+    """A notebook to execute: `output` is where it lies afterwards, `page` its web page."""
+
+    title: str
+    output: Path
+    page: Path
+    execute: Callable[[], dict[str, Any] | None]  # gives the record if it is a run
+
+
+def run_course(runs_dir: Path) -> None:
+    """Run the whole course headless, and leave `runs_dir`/course/index.html.
+
+    That is every chapter, then notebook 08 for every method on two categories; a run that is
+    complete is not repeated. A notebook that fails does not keep the others from running.
+
+    Raises DiffadError that names the notebooks that failed; the page then has their tracebacks.
+    """
+    started = time.monotonic()
+    print(f"mini data: {MINI_ROOT}", flush=True)
+    make_mini(MINI_ROOT)
+    folder = runs_dir / "course"
+    chapters = sorted((project_root() / "notebooks").glob("0[0-7]_*.ipynb"))
+    configs = [
+        build_config(*category, method, runs_dir=runs_dir)
+        for category in CATEGORIES
+        for method in METHODS
+    ]
+    jobs = [
+        *(chapter_job(path, folder) for path in chapters),
+        *(run_job(config, folder) for config in configs),
+    ]
+    # Small networks gain little from a second core: a notebook on each is faster.
+    workers = min(MOST_WORKERS, os.cpu_count() or 1)
+    os.environ.setdefault("OMP_NUM_THREADS", str((os.cpu_count() or 1) // workers))
+    page = folder / "index.html"
+    with occupied(folder):
+        outcomes = run_jobs(jobs, [path.stem for path in chapters], workers)
+        write_summary(page, outcomes)
+    Console().print(metrics_table(o.record for o in outcomes if o.record))
+    print(f"{time.monotonic() - started:.0f} s in all; the page with everything: {page}")
+    if failed := [outcome.title for outcome in outcomes if outcome.error]:
+        raise DiffadError(f"failed: {', '.join(failed)}; see {page}")
+
+
+def chapter_job(notebook: Path, folder: Path) -> Job:
+    """Executes a chapter of the course with its own parameters."""
+    card = nbformat.read(notebook, as_version=4).metadata.diffad
+    output = folder / notebook.name
+    return Job(
+        f"{notebook.name[:2]} · {card.title}",
+        output,
+        output.with_suffix(".html"),
+        lambda: execute(notebook, output, {}, io.StringIO()),
+    )
+
+
+def run_job(config: RunConfig, folder: Path) -> Job:
+    """Executes notebook 08 for a configuration."""
+    return Job(
+        f"08 · {config.dataset}/{config.category} {config.method}",
+        config.run_folder / "notebook.ipynb",
+        folder / f"08_{config.dataset}_{config.category}_{config.method}.html",
+        lambda: run(config, io.StringIO()),
+    )
+
+
+def run_jobs(jobs: Iterable[Job], linked: Iterable[str], workers: int = 1) -> list[Outcome]:
+    """Execute the jobs, `workers` at a time, with a line before and after each.
+
+    The outcomes are in the order of the jobs. An interrupt ends the kernels of those that run.
+    """
+    started = time.monotonic()
+    jobs, linked, finished = list(jobs), list(linked), []
+
+    def say(text: str) -> None:
+        print(text + "\n", end="", flush=True)  # at once, or the lines of two threads mix
+
+    def done(number: int, job: Job) -> Outcome:
+        place = f"[{number}/{len(jobs)}] {job.title}"
+        say(f"{place} ...")
+        outcome = _outcome(job, linked)
+        finished.append(job)
+        if outcome.error:
+            say(f"{place}: FAILED: {outcome.error}\n{outcome.details}")
+        else:
+            left = (time.monotonic() - started) / len(finished) * (len(jobs) - len(finished))
+            say(f"{place}: {outcome.seconds:.0f} s; about {left:.0f} s left")
+        return outcome
+
+    with ThreadPoolExecutor(workers) as threads:
+        outcomes = threads.map(done, range(1, len(jobs) + 1), jobs)
+        try:
+            return list(outcomes)
+        except KeyboardInterrupt:
+            for kernel in psutil.Process().children(recursive=True):
+                kernel.kill()
+            raise
+
+
+def _outcome(job: Job, linked: list[str]) -> Outcome:
+    before = time.monotonic()
+    record, error = None, ""
+    try:
+        record = job.execute()
+    except DiffadError as problem:
+        error = str(problem)
+    seconds = time.monotonic() - before
+    notebook = failed_notebook(job.output) if error else job.output
+    details, picture = "", None
+    if notebook.exists():
+        write_notebook_page(notebook, job.page, linked)
+        details, picture = failure(notebook), first_picture(notebook)
+    return Outcome(job.title, job.page, picture, seconds, record, error, details)

@@ -1,0 +1,38 @@
+"""The small trained detectors that come with the course (made by tools/checkpoints.py)."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from diffad_lib.detector import Detector
+from diffad_lib.errors import DiffadError, nearest
+from diffad_lib.methods.official import CONFIG_NAME, WEIGHTS_NAME, load_detector
+from diffad_lib.runs.config import RunConfig
+from diffad_lib.runs.record import RECORD_NAME, project_root, read_record
+
+CHECKPOINTS = project_root() / "notebooks" / "checkpoints"
+SHIPPED = ("diffusionad_bracket", "diffusionad_weave", "draem_bracket", "draem_weave")
+FILES = (WEIGHTS_NAME, CONFIG_NAME, RECORD_NAME)
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """A detector that was trained on mini data, and the run that trained it."""
+
+    detector: Detector  # on the CPU, in evaluation mode
+    config: RunConfig
+    record: dict[str, Any]  # as `finish` wrote it: metrics, versions, seconds, ...
+
+
+def load_shipped(name: str) -> Shipped:
+    """A detector of `SHIPPED` by its name.
+
+    Raises DiffadError for an unknown name, and for a file that is missing or damaged.
+    """
+    if name not in SHIPPED:
+        raise DiffadError(f'checkpoint "{name}" does not exist; {nearest(name, SHIPPED)}')
+    folder = CHECKPOINTS / name
+    for file in FILES:
+        if not (folder / file).exists():
+            raise DiffadError(f"{folder / file}: missing; check it out again or make checkpoints")
+    record = read_record(folder / RECORD_NAME)
+    return Shipped(load_detector(folder), RunConfig.model_validate(record["config"]), record)

@@ -1,0 +1,81 @@
+"""Executed notebooks as web pages: formulas without a network, links, pictures, failures."""
+
+import base64
+import re
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from course_files import every_notebook, read
+from diffad_lib.course.pages import failure, first_picture, with_mathml, write_notebook_page
+
+WIDGET = "application/vnd.jupyter.widget-view+json"
+PIXEL = base64.b64encode(b"not a picture, but nothing looks at it").decode()
+
+
+def code_cell(output: nbformat.NotebookNode, source: str = "1 / 0") -> nbformat.NotebookNode:
+    return new_code_cell(source, execution_count=3, outputs=[output])
+
+
+def saved(path, *cells):
+    nbformat.write(new_notebook(cells=list(cells)), path)
+    return path
+
+
+def test_formulas_become_mathml_and_code_does_not():
+    text = with_mathml("a $x_t$ b\n\n$$\n\\sqrt{a}\n\n= b\n$$\n\n`$HOME` and\n```\n$y$ $z$\n```\n")
+    assert text.count("<math") == 2
+    assert 'display="inline"><mrow><msub><mi>x</mi><mi>t</mi></msub>' in text
+    block = text[text.index('display="block"') :]
+    assert "<msqrt>" in block.split("</math>")[0] and "\n" not in block.split("</math>")[0]
+    assert "`$HOME`" in text and "\n$y$ $z$\n" in text
+
+
+def test_a_dollar_that_stands_alone_is_no_formula():
+    assert with_mathml("5 $ a part\nand 6 $ more") == "5 $ a part\nand 6 $ more"
+
+
+@every_notebook
+def test_every_formula_of_the_notebooks_is_understood(path):
+    """What the converter does not know it leaves as a backslash or an ampersand."""
+    for cell in read(path).cells:
+        if cell.cell_type == "markdown":
+            for formula in re.findall(r"<math.*?</math>", with_mathml(cell.source), re.DOTALL):
+                assert "\\" not in formula, cell.source
+                assert not re.search(r"&(?!#?\w+;)", formula), cell.source
+
+
+def test_a_page_holds_the_notebook_and_asks_no_server(tmp_path):
+    notebook = saved(
+        tmp_path / "a.ipynb",
+        new_markdown_cell("# Title\n\n[next](b.ipynb) [other](c.ipynb) $x_0$"),
+        code_cell(new_output("display_data", {"image/png": PIXEL})),
+        code_cell(new_output("display_data", {WIDGET: {"model_id": "x"}, "text/plain": "VBox()"})),
+    )
+    write_notebook_page(notebook, tmp_path / "a.html", ["b"])
+    page = (tmp_path / "a.html").read_text(encoding="utf-8")
+    assert "Title" in page and "<msub>" in page and PIXEL in page
+    assert 'href="b.html"' in page and 'href="c.ipynb"' in page
+    assert not re.search(r"<(script|link|img|iframe)[^>]*(src|href)=[\"']?(https?:)?//", page)
+    assert "<script src" not in page
+    assert "live in JupyterLab only" in page and "VBox()" not in page and "model_id" not in page
+
+
+@pytest.mark.parametrize("kind", ["image/png", "image/jpeg"])
+def test_the_first_picture_is_found(tmp_path, kind):
+    cells = [
+        new_markdown_cell("text"),
+        code_cell(new_output("stream", text="words")),
+        code_cell(new_output("display_data", {kind: "AAAA\nBBBB\n"})),
+        code_cell(new_output("display_data", {"image/png": "CCCC"})),
+    ]
+    assert first_picture(saved(tmp_path / "a.ipynb", *cells)) == f"data:{kind};base64,AAAABBBB"
+    assert first_picture(saved(tmp_path / "b.ipynb", *cells[:2])) is None
+
+
+def test_a_failure_names_the_cell_and_has_the_traceback_without_colours(tmp_path):
+    error = new_output("error", ename="E", evalue="v", traceback=["\x1b[0;31mfirst\x1b[0m", "last"])
+    notebook = saved(tmp_path / "a.ipynb", new_markdown_cell("text"), code_cell(error))
+    assert failure(notebook) == "cell [3]\n1 / 0\n\nfirst\nlast"
+    assert failure(saved(tmp_path / "b.ipynb", new_markdown_cell("text"))) == ""
