@@ -1,98 +1,40 @@
-"""What a training needs to go on exactly: its plan, its state, and the file that keeps both."""
+"""The file from which an interrupted training goes on: written whole, read with care."""
 
-import math
 import zipfile
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
-from torch import Tensor
-from torch.optim.swa_utils import AveragedModel
 
-from diffad_lib.detector import Detector
 from diffad_lib.errors import DiffadError
 from diffad_lib.files import write_torch
 
 CHECKPOINT_NAME = "checkpoint.pt"
 
 
-@dataclass(frozen=True)
-class TrainingPlan:
-    """How to train: every number that the loop needs.
-
-    learning_rates and lr_schedules are keyed by `Detector.parameter_groups()`. Training ends
-    after `steps` optimiser steps or `max_seconds`, whichever is first; learning rates follow the
-    share of the plan that is spent, so that a time limit still ends with the small rates.
-    """
-
-    steps: int
-    learning_rates: dict[str, float]
-    lr_schedules: dict[str, str]
-    warmup_fraction: float = 0.0
-    accumulate: int = 1
-    ema_decay: float = 0.0
-    channels_last: bool = False
-    max_seconds: float | None = None
-    checkpoint_seconds: float = 60.0
-
-
-@dataclass
-class TrainingState:
-    """What a checkpoint holds beside weights and optimiser: enough to go on exactly."""
-
-    step: int = 0
-    seconds: float = 0.0
-    history: list[dict[str, float]] = field(default_factory=list)
-    best_value: float = -math.inf
-    best_step: int = 0
-
-
-def save_checkpoint(
-    path: Path,
-    plan: TrainingPlan,
-    state: TrainingState,
-    best: dict[str, Tensor] | None,
-    detector: Detector,
-    averaged: AveragedModel | None,
-    optimizer: Any,
-    fabric: Fabric,
-) -> None:
-    content = {
-        "plan": _identity(plan),
-        "state": asdict(state),
-        "best": best,
-        "detector": detector.state_dict(),
-        "averaged": averaged.state_dict() if averaged is not None else None,
-        "optimizer": optimizer.state_dict(),
-        "precision": fabric.strategy.precision.state_dict(),
-    }
-    write_torch(path, content)
+def save_checkpoint(path: Path, identity: dict[str, Any], content: dict[str, Any]) -> None:
+    """Write the state of a training; `identity` has to be equal for going on from it."""
+    write_torch(path, {"plan": identity, **content})
 
 
 def load_checkpoint(
     path: Path,
-    plan: TrainingPlan,
-    detector: Detector,
-    averaged: AveragedModel | None,
-    optimizer: Any,
-    fabric: Fabric,
-) -> tuple[TrainingState, dict[str, Tensor] | None]:
-    """Put everything back where it was; returns the state and the best weights so far.
+    identity: dict[str, Any],
+    device: torch.device,
+    restore: Callable[[dict[str, Any]], None],
+) -> None:
+    """Call `restore` with the content of a checkpoint, its tensors on `device`.
 
-    Raises DiffadError for a damaged file and for a checkpoint of another plan.
+    Raises DiffadError for a damaged file, also if `restore` finds it so, and for a checkpoint of
+    another identity.
     """
     try:
         _check_bytes(path)
-        content = torch.load(path, map_location=fabric.device, weights_only=True)
-        if content["plan"] == _identity(plan):
-            detector.load_state_dict(content["detector"])
-            if averaged is not None:
-                averaged.load_state_dict(content["averaged"])
-            optimizer.load_state_dict(content["optimizer"])
-            fabric.strategy.precision.load_state_dict(content["precision"])
-            return TrainingState(**content["state"]), content["best"]
+        content = torch.load(path, map_location=device, weights_only=True)
+        if content["plan"] == identity:
+            restore(content)
+            return
     except (MemoryError, torch.OutOfMemoryError):  # the file may be good
         raise
     except Exception as error:  # torch raises many types for a damaged file
@@ -111,8 +53,3 @@ def _check_bytes(path: Path) -> None:
     with zipfile.ZipFile(path) as file:
         if damaged := file.testzip():
             raise zipfile.BadZipFile(damaged)
-
-
-def _identity(plan: TrainingPlan) -> dict[str, Any]:
-    """What has to be equal for a checkpoint to be gone on from."""
-    return {key: value for key, value in asdict(plan).items() if key != "checkpoint_seconds"}

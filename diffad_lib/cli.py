@@ -1,13 +1,22 @@
-"""The command line: `diffad run`, `diffad data ...`, `diffad course`. Thin; the library does."""
+"""The command line: `diffad run`, `data`, `convert`, `course`. Thin; the library does."""
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from diffad_lib.datasets.catalog import CATALOG, run_datasets
 from diffad_lib.errors import DiffadError
+from diffad_lib.methods import method_names
+
+
+def _or(names: Iterable[str]) -> str:
+    *most, last = names
+    return f"{', '.join(most)} or {last}." if most else f"{last}."
+
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -17,40 +26,45 @@ app = typer.Typer(
 )
 data_app = typer.Typer(no_args_is_help=True, help="Make, check and download data.")
 app.add_typer(data_app, name="data")
+convert_app = typer.Typer(no_args_is_help=True, help="Checkpoints of the official code.")
+app.add_typer(convert_app, name="convert")
 
-DataRoot = Annotated[Path, typer.Option(help="Folder that holds mvtec/, visa/, dagm/, ...")]
+_DATASETS = _or(key for key, dataset in CATALOG.items() if dataset.archives)
+DataRoot = Annotated[Path, typer.Option(help="Folder that holds one folder a dataset.")]
+MethodName = Annotated[str, typer.Option("--method", help=_or(method_names()))]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="key=value of any setting; repeatable.")
+]
 
 
 @app.command()
 def run(
-    dataset: Annotated[str, typer.Option(help="mvtec, visa, dagm, mpdd or custom.")],
+    dataset: Annotated[str, typer.Option(help=_or(run_datasets()))],
     category: Annotated[str, typer.Option(help="For example bottle.")],
-    method: Annotated[str, typer.Option(help="autoencoder, draem or diffusionad.")],
+    method: MethodName,
     budget: Annotated[str, typer.Option(help="mini, laptop or paper.")] = "mini",
     seed: Annotated[int, typer.Option(help="Seed of every random number.")] = 0,
     data_root: Annotated[
         Path | None,
-        typer.Option(help="Folder that holds mvtec/, visa/, ...  [default: the mini data]"),
+        typer.Option(help="Folder that holds one folder a dataset. (default: the mini data)"),
     ] = None,
     textures: Annotated[
         Path | None,
-        typer.Option(help="Folder of texture images, such as DTD.  [default: built-in textures]"),
+        typer.Option(help="Folder of texture images, such as DTD. (default: built-in textures)"),
     ] = None,
     runs_dir: Annotated[Path, typer.Option(help="Where run folders go.")] = Path("runs"),
     variant: Annotated[
         list[str] | None, typer.Option(help="A named departure; repeatable.")
     ] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="key=value of any setting; repeatable.")
-    ] = None,
+    set_: Settings = None,
     max_train_seconds: Annotated[
         float | None, typer.Option(help="Stop training after this many seconds.")
     ] = None,
 ) -> None:
     """Train and evaluate one method on one category, through notebook 08."""
-    from diffad_lib.course.summary import metrics_table
     from diffad_lib.runs.config import build_config, parse_overrides
     from diffad_lib.runs.notebook import run as run_notebook
+    from diffad_lib.runs.tables import metrics_table
 
     config = build_config(
         dataset,
@@ -82,7 +96,7 @@ def course(
 
 @data_app.command()
 def mini(
-    root: Annotated[Path | None, typer.Option(help="Where it goes.  [default: data/mini]")] = None,
+    root: Annotated[Path | None, typer.Option(help="Where it goes. (default: data/mini)")] = None,
     seed: Annotated[int, typer.Option(help="Seed of every picture.")] = 0,
 ) -> None:
     """Make the procedural mini data in the four official layouts."""
@@ -96,19 +110,19 @@ def mini(
 
 @data_app.command()
 def download(
-    dataset: Annotated[str, typer.Argument(help="mvtec, visa, dagm, mpdd or dtd.")],
+    dataset: Annotated[str, typer.Argument(help=_DATASETS)],
     data_root: DataRoot = Path("data"),
 ) -> None:
     """Download and unpack a dataset, or use an archive that was put there by hand."""
-    from diffad_lib.datasets.catalog import dataset_info
+    from diffad_lib.datasets.catalog import find_dataset
     from diffad_lib.datasets.download import download as download_dataset
 
-    print(f"{dataset}: {download_dataset(dataset_info(dataset), data_root)}")
+    print(f"{dataset}: {download_dataset(find_dataset(dataset), data_root)}")
 
 
 @data_app.command()
 def verify(
-    dataset: Annotated[str, typer.Argument(help="mvtec, visa, dagm, mpdd or dtd.")],
+    dataset: Annotated[str, typer.Argument(help=_or(CATALOG))],
     data_root: DataRoot = Path("data"),
 ) -> None:
     """Count what is there against the catalog and name every file that is wrong."""
@@ -118,6 +132,35 @@ def verify(
     print("\n".join(report.lines))
     if not report.ok:
         raise typer.Exit(1)
+
+
+@convert_app.command("import")
+def import_official(
+    files: Annotated[
+        list[Path], typer.Argument(help="Official files, in their order in the README.")
+    ],
+    method: MethodName,
+    to: Annotated[Path, typer.Option(help="Folder for the weights in our format.")],
+    set_: Settings = None,
+) -> None:
+    """Official checkpoint files to a folder that `load_detector` reads."""
+    from diffad_lib.convert import import_files
+    from diffad_lib.runs.config import parse_overrides
+
+    import_files(method, files, to, parse_overrides(set_ or ()))
+    print(f"{method}: {to}")
+
+
+@convert_app.command("export")
+def export_official(
+    folder: Annotated[Path, typer.Argument(help="Run folder, or one that `import` made.")],
+    files: Annotated[list[Path], typer.Argument(help="Official files to write.")],
+) -> None:
+    """Weights in our format to the files that the official code loads."""
+    from diffad_lib.convert import export_files
+
+    export_files(folder, files)
+    print(", ".join(map(str, files)))
 
 
 def main() -> None:

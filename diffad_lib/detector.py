@@ -1,19 +1,36 @@
 """The one interface that the loop, the evaluation and the notebooks know."""
 
 from abc import ABC, abstractmethod
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
+from diffad_lib.plans import TrainingSettings
+from diffad_lib.settings import DetectorSettings
 from diffad_lib.types import Prediction, TrainingBatch
+
+
+class BatchSource(Protocol):
+    """Batches by index. The batch depends on the index alone, so a resumed run sees the same."""
+
+    def __call__(self, index: int) -> TrainingBatch: ...
+
+    def describe(self, index: int) -> str:
+        """Names what is in the batch, for error messages."""
+        ...
 
 
 class Detector(nn.Module, ABC):
     """An anomaly detector: losses to train it, predictions to use it.
 
     Images are float32 [B,3,H,W] RGB in [0,1]; a detector that wants another range or
-    channel order converts inside.
+    channel order converts inside. `settings` are saved with the weights.
     """
+
+    def __init__(self, settings: DetectorSettings) -> None:
+        super().__init__()
+        self.settings = settings
 
     @abstractmethod
     def training_losses(self, batch: TrainingBatch) -> dict[str, Tensor]:
@@ -24,8 +41,23 @@ class Detector(nn.Module, ABC):
         """Scores, maps and reconstructions of a batch; call under `torch.inference_mode()`."""
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """Parameters by the name of the network they belong to, each once.
+        """Parameters to train by the name of the network they belong to, each once.
 
-        The training loop gives every name its own learning rate.
+        `TrainingSettings.rate` gives every name its learning rate.
         """
-        return {"main": list(self.parameters())}
+        return {"main": [weight for weight in self.parameters() if weight.requires_grad]}
+
+    def optimizer(self, plan: TrainingSettings) -> torch.optim.Optimizer:
+        """Adam over the parameter groups; each group holds its "name" and lr "schedule"."""
+        groups = []
+        for name, parameters in self.parameter_groups().items():
+            rate, schedule = plan.rate(name)
+            groups.append({"params": parameters, "lr": rate, "name": name, "schedule": schedule})
+        return torch.optim.Adam(groups, fused=True)
+
+    def after_training(self, batches: BatchSource) -> None:
+        """What is left to do with the trained weights, in evaluation mode; most need nothing.
+
+        A place to calibrate from training images: what it finds belongs into buffers, which are
+        saved with the weights. It has to be deterministic: a resumed run does it again.
+        """

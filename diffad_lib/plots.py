@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from diffad_lib.metrics import Metric, pr_curve, pro_curve, roc_curve
+from diffad_lib.metrics import METRICS, Metric, pr_curve, pro_curve, roc_curve
 from diffad_lib.types import TrainingBatch
 
 BLACK, GREY = "#000000", "#777777"
@@ -100,27 +100,26 @@ def roc_pr_pro_curves(
     image_scores [N], labels [N], anomaly_maps [N,H,W], masks [N,H,W]. A curve whose metric is
     undefined (NaN) is left out, and the legend says so.
     """
-    of_images, of_pixels = (image_scores, labels), (anomaly_maps, masks)
     figure = _figure(11, 3.8)
-    roc, pr, pro = figure.subplots(1, 3)
-    curves = (
-        (roc, "image_auroc", "image AUROC", _NORMAL, roc_curve, of_images),
-        (roc, "pixel_auroc", "pixel AUROC", _DEFECT, roc_curve, of_pixels),
-        (pr, "image_ap", "image AP", _NORMAL, pr_curve, of_images),
-        (pr, "pixel_ap", "pixel AP", _DEFECT, pr_curve, of_pixels),
-        (pro, "aupro", f"AUPRO up to {fpr_limit:g}", _DEFECT, pro_curve, of_pixels),
-    )
-    for axis, key, name, colour, curve, data in curves:
-        metric = metrics[key]
+    axes = dict(zip(("roc", "pr", "pro"), figure.subplots(1, 3), strict=True))
+    data = {"image": (image_scores, labels), "pixel": (anomaly_maps, masks)}
+    curves = {"roc": roc_curve, "pr": pr_curve, "pro": pro_curve}
+    for key, kind in METRICS.items():
+        if kind.curve is None or key not in metrics:
+            continue
+        axis, metric = axes[kind.curve], metrics[key]
+        colour = _NORMAL if kind.unit == "image" else _DEFECT
+        name = f"{kind.title} up to {fpr_limit:g}" if kind.takes_fpr_limit else kind.title
         if np.isnan(metric.value):
             axis.plot([], [], color=colour, label=f"{name}: undefined")
             continue
-        x, y = _thinned(*curve(*data))
+        x, y = _thinned(*curves[kind.curve](*data[kind.unit]))
         axis.plot(x, y, color=colour, label=f"{name}: {_with_interval(metric)}")
-        if axis is pro:
+        if kind.takes_fpr_limit:
             inside, end = x < fpr_limit, np.interp(fpr_limit, x, y)
             area = np.r_[x[inside], fpr_limit], np.r_[y[inside], end]
             axis.fill_between(*area, color=colour, alpha=0.15, linewidth=0)
+    roc, pr, pro = axes.values()
     roc.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":", label="chance")
     pro.axvline(fpr_limit, color=GREY, linewidth=1, linestyle=":", label="limit")
     for axis, x_name, y_name in (
@@ -174,7 +173,7 @@ def example_rows(
 def prediction_sheet(
     rows: Mapping[str, NDArray[np.int64]],
     images: Image,
-    reconstructions: Image,
+    reconstructions: Image | None,
     anomaly_maps: NDArray,
     masks: NDArray,
     image_scores: NDArray,
@@ -182,26 +181,31 @@ def prediction_sheet(
     """Image | reconstruction | anomaly map | ground truth, a row each for the images of `rows`.
 
     images [N,3,H,W], anomaly_maps [N,H,W], masks [N,1,H,W] or [N,H,W] and image_scores [N] are
-    those of the whole test set; reconstructions [R,3,H,W] those of `rows` in their order. All
-    maps share one colour scale, from the lowest score of the set to its 99.9th percentile.
+    those of the whole test set; reconstructions [R,3,H,W] those of `rows` in their order, None
+    of a method that has none. All maps share one colour scale, from the lowest score of the set
+    to its 99.9th percentile.
     """
     shown = [(group, int(index)) for group, indices in rows.items() for index in indices]
     low, high = float(anomaly_maps.min()), float(np.quantile(anomaly_maps, 0.999))
-    figure = _figure(6.4, 1.35 * len(shown) + 0.4)
-    axes = figure.subplots(len(shown), 4, squeeze=False)
-    for row, reconstruction, (group, index) in zip(axes, reconstructions, shown, strict=True):
-        _show(row[0], images[index])
-        _show(row[1], reconstruction)
-        _show(row[2], anomaly_maps[index], cmap=_HEAT, vmin=low, vmax=high)
-        _show(row[3], masks[index])
+    titles = ["image", "reconstruction", "anomaly map", "ground truth"]
+    if reconstructions is None:
+        titles.remove("reconstruction")
+    figure = _figure(1.6 * len(titles), 1.35 * len(shown) + 0.4)
+    axes = figure.subplots(len(shown), len(titles), squeeze=False)
+    for number, (row, (group, index)) in enumerate(zip(axes, shown, strict=True)):
+        of = dict(zip(titles, row, strict=True))
+        _show(of["image"], images[index])
+        if reconstructions is not None:
+            _show(of["reconstruction"], reconstructions[number])
+        _show(of["anomaly map"], anomaly_maps[index], cmap=_HEAT, vmin=low, vmax=high)
+        _show(of["ground truth"], masks[index])
         caption = group.replace(": ", "\n")
         row[0].set_ylabel(f"{caption}\nscore {image_scores[index]:.3f}", fontsize=8)
-    for axis, title in zip(
-        axes[0], ("image", "reconstruction", "anomaly map", "ground truth"), strict=True
-    ):
+    for axis, title in zip(axes[0], titles, strict=True):
         axis.set_title(title, fontsize=9)
+    heat = axes[0, titles.index("anomaly map")].images[0]
     figure.colorbar(
-        axes[0, 2].images[0], ax=axes, location="bottom", shrink=0.5, pad=0.01, aspect=40,
+        heat, ax=axes, location="bottom", shrink=0.5, pad=0.01, aspect=40,
         extend="max", label="anomaly map, one scale for all (99.9th percentile at the end)",
     )  # fmt: skip
     return figure

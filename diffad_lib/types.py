@@ -33,9 +33,9 @@ class Prediction:
 
     image_score: float32 [B], higher is more anomalous.
     anomaly_map: float32 [B,1,H,W], higher is more anomalous.
-    reconstruction: float32 [B,3,H,W] in [0,1].
+    reconstruction: float32 [B,3,H,W] in [0,1]; None of a method that has none.
     """
 
     image_score: Tensor
     anomaly_map: Tensor
-    reconstruction: Tensor
+    reconstruction: Tensor | None = None

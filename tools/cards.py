@@ -14,10 +14,9 @@ import json
 import re
 import sys
 from pathlib import Path
-from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
+from diffad_lib.course.chapters import Card, label, read_cards
+from diffad_lib.errors import DiffadError
 from diffad_lib.files import write_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -27,46 +26,6 @@ HEADERS = {  # of the table, by README
 }
 OBJECTIVES = {"README.md": "objectives", "README.ko.md": "objectives_ko"}  # keys of a card
 MINUTES = {"README.md": "min", "README.ko.md": "분"}
-
-
-class Card(BaseModel):
-    """What a notebook says about itself.
-
-    title: without its number. objectives: the list under "What you will learn"; objectives_ko: the
-    same in Korean. minutes: to run at the mini budget. exercises: their ids. writes: files and
-    folders it leaves, relative to the checkout. other_parameters: values for a second, small run
-    in the tests.
-    """
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-    title: str
-    objectives: list[str] = Field(min_length=3, max_length=4)
-    objectives_ko: list[str] = Field(min_length=3, max_length=4)
-    minutes: int = Field(ge=1)
-    exercises: list[str] = Field(max_length=4)
-    writes: list[str]
-    other_parameters: dict[str, Any] = Field(min_length=1)
-
-
-def read_cards(root: Path) -> dict[Path, Card]:
-    """Cards by notebook, in the order of the course; ValueError names one that is not valid."""
-    cards = {}
-    for path in sorted((root / "notebooks").glob("*.ipynb")):
-        metadata = json.loads(path.read_text(encoding="utf-8"))["metadata"]
-        if "diffad" in metadata:
-            try:
-                cards[path] = Card.model_validate(metadata["diffad"])
-            except ValidationError as error:
-                first = error.errors()[0]
-                key = ".".join(str(part) for part in first["loc"])
-                raise ValueError(f"{path.name}: card, {key}: {first['msg']}") from None
-    return cards
-
-
-def label(path: Path, card: Card) -> str:
-    """Number and title, such as "02 · Forward diffusion"."""
-    return f"{path.name[:2]} · {card.title}"
 
 
 def navigation(path: Path, cards: dict[Path, Card]) -> str:
@@ -146,7 +105,7 @@ def main() -> int:
     check = parser.parse_args().check
     try:
         stale = updated_files(ROOT)
-    except ValueError as error:
+    except (DiffadError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
     for path, text in stale.items():

@@ -8,16 +8,15 @@ last step. A run that was interrupted goes on; delete its folder in runs/ to tra
 """
 
 import argparse
-import json
 import shutil
 from pathlib import Path
 
 from diffad_lib.course.shipped import CHECKPOINTS, SHIPPED
-from diffad_lib.files import write_json
-from diffad_lib.methods.official import CONFIG_NAME, WEIGHTS_NAME
+from diffad_lib.mini import find_category
 from diffad_lib.runs.config import RunConfig, build_config
 from diffad_lib.runs.notebook import run
-from diffad_lib.runs.record import RECORD_NAME
+from diffad_lib.runs.record import RECORD_NAME, read_record, write_record
+from diffad_lib.weights import DETECTOR_NAME, WEIGHTS_NAME
 
 # Small networks, as the files are part of the repository. The course looks at the noise that the
 # denoising network puts out and at what it draws from noise, so DiffusionAD feeds and puts out
@@ -41,24 +40,23 @@ STEPS = {
     "draem_bracket": 500,
     "draem_weave": 500,
 }
-DATASETS = {"bracket": "mpdd", "weave": "mvtec"}
 
 
 def configuration(name: str) -> RunConfig:
     """The run that trains a checkpoint, from the checkpoint's name."""
     method, category = name.split("_")
     overrides = SETTINGS[method] | {"steps": STEPS[name]}
-    return build_config(DATASETS[category], category, method, overrides=overrides)
+    return build_config(find_category(category).dataset, category, method, overrides=overrides)
 
 
 def ship(run_folder: Path, folder: Path) -> None:
     """Copy a run's detector and record; the record loses the place of the run folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    for file in (WEIGHTS_NAME, CONFIG_NAME):
+    for file in (WEIGHTS_NAME, DETECTOR_NAME):
         shutil.copy(run_folder / file, folder)
-    record = json.loads((run_folder / RECORD_NAME).read_text(encoding="utf-8"))
-    record["config"]["runs_dir"] = "runs"
-    write_json(folder / RECORD_NAME, record)
+    record = read_record(run_folder / RECORD_NAME)
+    config = record.config.model_copy(update={"runs_dir": "runs"})
+    write_record(folder / RECORD_NAME, record.model_copy(update={"config": config}))
 
 
 def main() -> None:

@@ -7,22 +7,23 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import nbformat
 import psutil
 from rich.console import Console
 
+from diffad_lib.course.chapters import Card, label, read_cards
 from diffad_lib.course.pages import failure, first_picture, write_notebook_page
-from diffad_lib.course.summary import Outcome, metrics_table, write_summary
+from diffad_lib.course.summary import Outcome, write_summary
 from diffad_lib.errors import DiffadError
-from diffad_lib.mini import make_mini
+from diffad_lib.mini import find_category, make_mini
 from diffad_lib.runs.config import RunConfig, build_config
 from diffad_lib.runs.data import MINI_ROOT
-from diffad_lib.runs.notebook import execute, failed_notebook, occupied, run
-from diffad_lib.runs.record import project_root
+from diffad_lib.runs.facts import project_root
+from diffad_lib.runs.notebook import RUN_NOTEBOOK, execute, failed_notebook, occupied, run
+from diffad_lib.runs.record import Record
+from diffad_lib.runs.tables import metrics_table
 
-CATEGORIES = (("mvtec", "weave"), ("mpdd", "bracket"))  # a texture and an object
+CATEGORIES = ("weave", "bracket")  # of the mini data: a texture and an object
 METHODS = ("autoencoder", "draem", "diffusionad")
 MOST_WORKERS = 4  # notebooks at a time; each takes up to 1 GB of memory
 
@@ -34,7 +35,7 @@ class Job:
     title: str
     output: Path
     page: Path
-    execute: Callable[[], dict[str, Any] | None]  # gives the record if it is a run
+    execute: Callable[[], Record | None]  # gives the record if it is a run
 
 
 def run_course(runs_dir: Path) -> None:
@@ -49,14 +50,15 @@ def run_course(runs_dir: Path) -> None:
     print(f"mini data: {MINI_ROOT}", flush=True)
     make_mini(MINI_ROOT)
     folder = runs_dir / "course"
-    chapters = sorted((project_root() / "notebooks").glob("0[0-7]_*.ipynb"))
+    cards = read_cards(project_root())
+    chapters = {path: card for path, card in cards.items() if path.name != RUN_NOTEBOOK}
     configs = [
-        build_config(*category, method, runs_dir=runs_dir)
-        for category in CATEGORIES
+        build_config(find_category(name).dataset, name, method, runs_dir=runs_dir)
+        for name in CATEGORIES
         for method in METHODS
     ]
     jobs = [
-        *(chapter_job(path, folder) for path in chapters),
+        *(chapter_job(path, card, folder) for path, card in chapters.items()),
         *(run_job(config, folder) for config in configs),
     ]
     # Small networks gain little from a second core: a notebook on each is faster.
@@ -72,12 +74,11 @@ def run_course(runs_dir: Path) -> None:
         raise DiffadError(f"failed: {', '.join(failed)}; see {page}")
 
 
-def chapter_job(notebook: Path, folder: Path) -> Job:
+def chapter_job(notebook: Path, card: Card, folder: Path) -> Job:
     """Executes a chapter of the course with its own parameters."""
-    card = nbformat.read(notebook, as_version=4).metadata.diffad
     output = folder / notebook.name
     return Job(
-        f"{notebook.name[:2]} · {card.title}",
+        label(notebook, card),
         output,
         output.with_suffix(".html"),
         lambda: execute(notebook, output, {}, io.StringIO()),

@@ -1,17 +1,17 @@
 """The small trained detectors that come with the course (made by tools/checkpoints.py)."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from diffad_lib.detector import Detector
 from diffad_lib.errors import DiffadError, nearest
-from diffad_lib.methods.official import CONFIG_NAME, WEIGHTS_NAME, load_detector
 from diffad_lib.runs.config import RunConfig
-from diffad_lib.runs.record import RECORD_NAME, project_root, read_record
+from diffad_lib.runs.facts import project_root
+from diffad_lib.runs.record import RECORD_NAME, Record, read_record
+from diffad_lib.weights import DETECTOR_NAME, WEIGHTS_NAME, load_detector
 
 CHECKPOINTS = project_root() / "notebooks" / "checkpoints"
 SHIPPED = ("diffusionad_bracket", "diffusionad_weave", "draem_bracket", "draem_weave")
-FILES = (WEIGHTS_NAME, CONFIG_NAME, RECORD_NAME)
+FILES = (WEIGHTS_NAME, DETECTOR_NAME, RECORD_NAME)
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Shipped:
 
     detector: Detector  # on the CPU, in evaluation mode
     config: RunConfig
-    record: dict[str, Any]  # as `finish` wrote it: metrics, versions, seconds, ...
+    record: Record
 
 
 def load_shipped(name: str) -> Shipped:
@@ -35,4 +35,4 @@ def load_shipped(name: str) -> Shipped:
         if not (folder / file).exists():
             raise DiffadError(f"{folder / file}: missing; check it out again or make checkpoints")
     record = read_record(folder / RECORD_NAME)
-    return Shipped(load_detector(folder), RunConfig.model_validate(record["config"]), record)
+    return Shipped(load_detector(folder), record.run_config(), record)

@@ -1,19 +1,16 @@
-"""Finished runs as a table on the terminal, and the course as a web page."""
+"""The executed course as a web page."""
 
 import html
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from rich import box
-from rich.table import Table
 
 from diffad_lib.files import write_text
-from diffad_lib.runs.record import METRICS
+from diffad_lib.metrics import tabled
+from diffad_lib.runs.record import Record
+from diffad_lib.runs.tables import CAPTION, cells, headings
 
-_CAPTION = "Metrics, with 95 % bootstrap intervals over test images below them"
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
 table { border-collapse: collapse; margin: 1rem 0 }
@@ -39,23 +36,9 @@ class Outcome:
     page: Path
     picture: str | None  # an address with the picture in it
     seconds: float
-    record: dict[str, Any] | None
+    record: Record | None
     error: str
     details: str
-
-
-def metrics_table(records: Iterable[dict[str, Any]]) -> Table:
-    """One row a run: metrics over their 95 % bootstrap intervals, training and total time."""
-    table = Table(title=_CAPTION, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
-    table.add_column("category", no_wrap=True, max_width=30)
-    table.add_column("method", no_wrap=True)
-    for heading in METRICS.values():
-        table.add_column(heading, justify="right", width=len("0.93–0.97"))
-    table.add_column("train, total s", justify="right", width=7)
-    for record in records:
-        category, *rest = _row(record)
-        table.add_row(category.replace("/", "/\n"), *rest)
-    return table
 
 
 def write_summary(page: Path, outcomes: Sequence[Outcome]) -> None:
@@ -72,9 +55,8 @@ def write_summary(page: Path, outcomes: Sequence[Outcome]) -> None:
             parts.append(f"<h2>{html.escape(outcome.title)} failed</h2><pre>{text}</pre>")
     records = [outcome.record for outcome in outcomes if outcome.record]
     if records:
-        rows = [[html.escape(cell) for cell in _row(record)] for record in records]
-        headings = ("category", "method", *METRICS.values(), "train, total s")
-        parts.append(f"<h2>Metrics</h2><p>{_CAPTION}.</p>{_html_table(headings, rows)}")
+        rows = [[html.escape(cell) for cell in cells(record)] for record in records]
+        parts.append(f"<h2>Metrics</h2><p>{CAPTION}.</p>{_html_table(headings(), rows)}")
     figures = [
         f"<figure><figcaption>{_link(outcome, page)}</figcaption>"
         f"<img src='{outcome.picture}' alt=''></figure>"
@@ -89,29 +71,12 @@ def write_summary(page: Path, outcomes: Sequence[Outcome]) -> None:
     )
 
 
-def _row(record: dict[str, Any]) -> list[str]:
-    config, seconds = record["config"], record["seconds"]
-    return [
-        f"{config['dataset']}/{config['category']}",
-        config["method"],
-        *(_with_interval(record["metrics"][name]) for name in METRICS),
-        f"{seconds['train']:.0f}, {seconds['total']:.0f}",
-    ]
-
-
-def _with_interval(metric: dict[str, float | None]) -> str:
-    if metric["value"] is None:
-        return "undefined"
-    text = f"{metric['value']:.3f}"
-    if metric["low"] is not None:
-        text += f"\n{metric['low']:.2f}–{metric['high']:.2f}"
-    return text
-
-
 def _result(outcome: Outcome, page: Path) -> tuple[str, str, str]:
     result = "failed" if outcome.error else "ok"
     if outcome.record:
-        result = f"image AUROC {outcome.record['metrics']['image_auroc']['value']:.3f}"
+        name, title = next(iter(tabled().items()))
+        metric = outcome.record.metric(name)
+        result = f"{title} {metric.value:.3f}" if metric and metric.value is not None else result
     return _link(outcome, page), result, f"{outcome.seconds:.0f} s"
 
 

@@ -9,7 +9,7 @@ import requests
 import urllib3
 from tqdm import tqdm
 
-from diffad_lib.datasets.catalog import ARCHIVE_FOLDER, Archive, DatasetInfo
+from diffad_lib.datasets.dataset import ARCHIVE_FOLDER, Archive, Dataset
 from diffad_lib.datasets.layouts import list_categories
 from diffad_lib.datasets.unpack import UNPACKED_SHARE, require_space, unpack
 from diffad_lib.errors import DiffadError
@@ -20,7 +20,7 @@ _ATTEMPTS = 3  # in a row without a new byte, before an address is given up
 _NETWORK_ERRORS = (requests.RequestException, urllib3.exceptions.HTTPError)
 
 
-def download(info: DatasetInfo, data_root: Path, report: Callable[[str], None] = print) -> Path:
+def download(info: Dataset, data_root: Path, report: Callable[[str], None] = print) -> Path:
     """Fetches and unpacks a dataset; returns its folder. Does nothing if all categories are there.
 
     An archive that lies in `<data_root>/archives` or in the dataset's folder is used instead of a
@@ -32,6 +32,8 @@ def download(info: DatasetInfo, data_root: Path, report: Callable[[str], None] =
     and if another process downloads the same dataset.
     """
     folder = data_root / info.folder
+    if not info.archives:
+        raise DiffadError(f"{info.key}: there is nothing to download; put your images there")
     if not _absent(info, data_root):
         report(f"{folder} holds every category; delete one to unpack it again")
         return folder
@@ -53,7 +55,7 @@ def download(info: DatasetInfo, data_root: Path, report: Callable[[str], None] =
 
 
 def _provide(
-    archive: Archive, info: DatasetInfo, data_root: Path, report: Callable[[str], None]
+    archive: Archive, info: Dataset, data_root: Path, report: Callable[[str], None]
 ) -> None:
     path = _placed(archive, info, data_root, report)
     if path is None:
@@ -68,7 +70,7 @@ def _provide(
     report(f"{path} is unpacked; you may delete it")
 
 
-def _absent(info: DatasetInfo, data_root: Path) -> list[str]:
+def _absent(info: Dataset, data_root: Path) -> list[str]:
     """The categories that are not there."""
     try:
         present = list_categories(info.key, data_root)
@@ -78,7 +80,7 @@ def _absent(info: DatasetInfo, data_root: Path) -> list[str]:
 
 
 def _placed(
-    archive: Archive, info: DatasetInfo, data_root: Path, report: Callable[[str], None]
+    archive: Archive, info: Dataset, data_root: Path, report: Callable[[str], None]
 ) -> Path | None:
     """An archive that is there already, its checksum verified; None if there is none."""
     places = (data_root / ARCHIVE_FOLDER, data_root / info.folder)

@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from diffad_lib.datasets.catalog import CATALOG, CategoryInfo
+from diffad_lib.datasets.catalog import find_dataset
+from diffad_lib.datasets.dataset import CategoryInfo
 from diffad_lib.datasets.decode import decode_pair, format_size
 from diffad_lib.datasets.layouts import list_categories, scan_category
 from diffad_lib.datasets.samples import Sample
@@ -33,8 +34,8 @@ def verify(dataset: str, data_root: Path) -> Report:
     than its category, and each mask that marks no pixel. Raises DiffadError if the dataset is
     unknown or has no folder in `data_root`.
     """
-    info = CATALOG.get(dataset)
-    official = info.categories if info else {}
+    info = find_dataset(dataset)
+    official = info.categories
     present = list_categories(dataset, data_root)
     lines: list[str] = []
     wrong = 0
@@ -44,10 +45,10 @@ def verify(dataset: str, data_root: Path) -> Report:
         problems = [
             *_count_problems(counts, official.get(category)),
             *scan.problems,
-            *_file_problems(scan.samples, one_size=info is not None and info.one_size),
+            *_file_problems(scan.samples, one_size=info.one_size),
         ]
         wrong += len(problems)
-        note = "" if info is None or category in official else " (not in the catalog)"
+        note = "" if not official or category in official else " (not in the catalog)"
         lines.append(f"{category}: {_count_line(counts)}{note}")
         lines += [f"  {problem}" for problem in problems]
     absent = [category for category in official if category not in present]

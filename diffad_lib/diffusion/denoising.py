@@ -25,8 +25,15 @@ Callback = Callable[[dict[str, Tensor | int]], None]
 """Called before each step leaves t with {"x": x_t, "t": t, "pred_x0": x_0 predicted from x_t}."""
 
 
+class NoiseLevel(NamedTuple):
+    """How far an image is noised: t int64 [B] and the noise, [B,C,H,W] or [1,C,H,W]."""
+
+    t: Tensor
+    noise: Tensor
+
+
 class NormGuided(NamedTuple):
-    """What norm-guided one-step denoising computes; images [B,C,H,W], noise_loss [B]."""
+    """What norm-guided one-step denoising computes; images [B,C,H,W]."""
 
     pred_x0_norm_guided: Tensor  # the reconstruction
     pred_x0_normal: Tensor  # one step from normal_t, unguided
@@ -34,17 +41,8 @@ class NormGuided(NamedTuple):
     x_normal_t: Tensor
     x_noisier_t: Tensor
     pred_x_t_noisier: Tensor  # the guide, noised to normal_t
-    noise_loss: Tensor  # weighted MSE of eps at normal_t plus that at noisier_t, per image
-
-
-class NormGuidedTraining(NamedTuple):
-    """What a training step needs: loss [], images [B,C,H,W], normal_t int64 [B]."""
-
-    loss: Tensor
-    pred_x0_norm_guided: Tensor
-    normal_t: Tensor
-    x_normal_t: Tensor
-    x_noisier_t: Tensor
+    eps_normal: Tensor  # the noise that the model sees in x_normal_t
+    eps_noisier: Tensor  # and in x_noisier_t
 
 
 def iterative_denoise(
@@ -104,34 +102,30 @@ def norm_guided_one_step(
     schedule: Schedule,
     model: NoisePredictor,
     x_0: Tensor,
-    normal_t: Tensor,
-    noisier_t: Tensor,
-    normal_noise: Tensor,
-    noisier_noise: Tensor,
+    normal: NoiseLevel,
+    noisier: NoiseLevel,
     weight: float,
-    loss_weights: Tensor | None = None,
 ) -> NormGuided:
-    """Norm-guided one-step denoising of x_0 (DiffusionAD section 3.2; test form).
+    """Norm-guided one-step denoising of x_0 (DiffusionAD section 3.2).
 
-    x_0 is noised to normal_t and to noisier_t. The prediction from noisier_t has lost the
-    anomaly; it steers the prediction from normal_t, which has kept the detail. Both calls of
+    x_0 is noised to the times of both levels. The prediction from the noisier one has lost the
+    anomaly; it steers the prediction from the other one, which has kept the detail. Both calls of
     the model run as one batch of 2B.
     weight: strength of the guidance, 1 in the paper and the code; 0 gives pred_x0_normal.
-    loss_weights: [T], what the squared error of eps counts at each t; None: 1, as in the paper.
     """
-    x_normal_t = q_sample(schedule, x_0, normal_t, normal_noise)
-    x_noisier_t = q_sample(schedule, x_0, noisier_t, noisier_noise)
-    both_x, both_t = torch.cat([x_normal_t, x_noisier_t]), torch.cat([normal_t, noisier_t])
+    x_normal_t = q_sample(schedule, x_0, *normal)
+    x_noisier_t = q_sample(schedule, x_0, *noisier)
+    both_x, both_t = torch.cat([x_normal_t, x_noisier_t]), torch.cat([normal.t, noisier.t])
     eps_normal, eps_noisier = model(both_x, both_t).chunk(2)  # [2B,C,H,W] -> 2 x [B,C,H,W]
 
-    pred_x0_noisier = predict_x0_from_eps(schedule, x_noisier_t, noisier_t, eps_noisier)
+    pred_x0_noisier = predict_x0_from_eps(schedule, x_noisier_t, noisier.t, eps_noisier)
     pred_x0_noisier = pred_x0_noisier.clamp(-1, 1)
-    pred_x_t_noisier = q_sample(schedule, pred_x0_noisier, normal_t, eps_normal)
+    pred_x_t_noisier = q_sample(schedule, pred_x0_noisier, normal.t, eps_normal)
     guided_eps = eps_normal - weight * extract(
-        schedule.sqrt_one_minus_alphas_cumprod, normal_t, x_0.ndim
+        schedule.sqrt_one_minus_alphas_cumprod, normal.t, x_0.ndim
     ) * (pred_x_t_noisier - x_normal_t)
-    pred_x0_normal = predict_x0_from_eps(schedule, x_normal_t, normal_t, eps_normal)
-    pred_x0_guided = predict_x0_from_eps(schedule, x_normal_t, normal_t, guided_eps)
+    pred_x0_normal = predict_x0_from_eps(schedule, x_normal_t, normal.t, eps_normal)
+    pred_x0_guided = predict_x0_from_eps(schedule, x_normal_t, normal.t, guided_eps)
     return NormGuided(
         pred_x0_norm_guided=pred_x0_guided.clamp(-1, 1),
         pred_x0_normal=pred_x0_normal.clamp(-1, 1),
@@ -139,27 +133,17 @@ def norm_guided_one_step(
         x_normal_t=x_normal_t,
         x_noisier_t=x_noisier_t,
         pred_x_t_noisier=pred_x_t_noisier,
-        noise_loss=_weighted_mse(eps_normal, normal_noise, normal_t, loss_weights)
-        + _weighted_mse(eps_noisier, noisier_noise, noisier_t, loss_weights),
+        eps_normal=eps_normal,
+        eps_noisier=eps_noisier,
     )
 
 
-def norm_guided_training(
-    schedule: Schedule,
-    model: NoisePredictor,
-    x_0: Tensor,
-    is_anomalous: Tensor,
-    less_t_range: int,
-    weight: float,
-    generator: torch.Generator,
-    loss_weights: Tensor | None = None,
-) -> NormGuidedTraining:
-    """Norm-guided one-step denoising with random times and noises (training form, eq. 9).
+def random_levels(
+    schedule: Schedule, x_0: Tensor, less_t_range: int, generator: torch.Generator
+) -> tuple[NoiseLevel, NoiseLevel]:
+    """The normal and the noisier level of a training step, drawn for images x_0 [B,C,H,W].
 
-    is_anomalous: bool [B]; less_t_range: normal_t is uniform in 0 … less_t_range - 1 and
-    noisier_t in less_t_range … T - 1, per image. The loss is the mean noise loss of the normal
-    images; 0, with a gradient of 0, in a batch without one. loss_weights: see
-    `norm_guided_one_step`.
+    normal_t is uniform in 0 … less_t_range - 1 and noisier_t in less_t_range … T - 1, per image.
     """
     batch, device = len(x_0), x_0.device
     normal_t = torch.randint(less_t_range, (batch,), generator=generator, device=device)
@@ -169,16 +153,16 @@ def norm_guided_training(
     normal_noise, noisier_noise = (
         torch.randn(x_0.shape, generator=generator, device=device) for _ in range(2)
     )
-    guided = norm_guided_one_step(
-        schedule, model, x_0, normal_t, noisier_t, normal_noise, noisier_noise, weight, loss_weights
-    )
-    return NormGuidedTraining(
-        normal_image_mean(guided.noise_loss, is_anomalous),
-        guided.pred_x0_norm_guided,
-        normal_t,
-        guided.x_normal_t,
-        guided.x_noisier_t,
-    )
+    return NoiseLevel(normal_t, normal_noise), NoiseLevel(noisier_t, noisier_noise)
+
+
+def noise_error(eps: Tensor, level: NoiseLevel, weights: Tensor | None = None) -> Tensor:
+    """Mean squared error [B] of the noise eps [B,C,H,W] that a model saw at a level.
+
+    weights: [T], what the error counts at each t; None: 1, as in the paper.
+    """
+    error = (eps - level.noise).square().flatten(1).mean(dim=1)
+    return error if weights is None else extract(weights, level.t, 1) * error
 
 
 def normal_image_mean(values: Tensor, is_anomalous: Tensor) -> Tensor:
@@ -188,13 +172,6 @@ def normal_image_mean(values: Tensor, is_anomalous: Tensor) -> Tensor:
     """
     is_normal = ~is_anomalous
     return torch.where(is_normal, values, 0).sum() / is_normal.sum().clamp(min=1)
-
-
-def _weighted_mse(
-    prediction: Tensor, target: Tensor, t: Tensor, loss_weights: Tensor | None
-) -> Tensor:
-    error = (prediction - target).square().flatten(1).mean(dim=1)  # [B]
-    return error if loss_weights is None else extract(loss_weights, t, 1) * error
 
 
 def _batch_of(t: int, x: Tensor) -> Tensor:

@@ -2,40 +2,42 @@
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from diffad_lib.detector import Detector
-from diffad_lib.errors import DiffadError
-from diffad_lib.methods.draem.detector import checked_window, smoothed_maximum
+from diffad_lib.methods.method import Method
 from diffad_lib.networks.segmentation import conv_block, up_conv
+from diffad_lib.plans import MINI, Budget, TrainingSettings
+from diffad_lib.scores import Window, smoothed_maximum
+from diffad_lib.settings import DetectorSettings
+from diffad_lib.synthesis.synthesizer import SynthesisSettings
 from diffad_lib.types import Prediction, TrainingBatch
 
 
-class Autoencoder(Detector):
-    """Encoder to 1/16 of the size, a code of `bottleneck` channels, decoder; no skips.
+class AutoencoderSettings(DetectorSettings):
+    """Sizes of the autoencoder and the window of its image score.
 
     The code holds bottleneck x (image_size / 16)^2 numbers: a wide one lets anomalies through, a
-    narrow one blurs normal detail. image_size: in pixels, a multiple of 16. base_width: channels
-    at half size; they double three times. score_window: as DRAEM's.
+    narrow one blurs normal detail.
     """
 
-    def __init__(
-        self,
-        image_size: int = 256,
-        base_width: int = 64,
-        bottleneck: int = 128,
-        score_window: int = 21,
-    ) -> None:
-        super().__init__()
-        if image_size % 16:
-            raise DiffadError(f"image_size {image_size} must be a multiple of 16 here")
-        self.settings = {
-            "image_size": image_size,
-            "base_width": base_width,
-            "bottleneck": bottleneck,
-            "score_window": score_window,
-        }
-        self.score_window = checked_window(score_window)
+    image_size: int = Field(
+        256, ge=16, le=4096, multiple_of=16, description="side of the images, pixels"
+    )
+    base_width: int = Field(64, ge=1, description="channels at half size; they double three times")
+    bottleneck: int = Field(128, ge=1, description="channels of the code")
+    score_window: Window = 21
+
+
+class Autoencoder(Detector):
+    """Encoder to 1/16 of the size, a code of `bottleneck` channels, decoder; no skips."""
+
+    settings: AutoencoderSettings
+
+    def __init__(self, settings: AutoencoderSettings) -> None:
+        super().__init__(settings)
+        base_width, bottleneck = settings.base_width, settings.bottleneck
         widths = [base_width * multiplier for multiplier in (1, 2, 4, 8)]
         encoder: list[nn.Module] = []
         for inputs, outputs in zip([3, *widths[:-1]], widths, strict=True):
@@ -61,7 +63,7 @@ class Autoencoder(Detector):
         reconstruction = self(images).float().clamp(0, 1)
         anomaly_map = (images - reconstruction).abs().mean(dim=1, keepdim=True)  # [B,1,H,W]
         return Prediction(
-            smoothed_maximum(anomaly_map, self.score_window), anomaly_map, reconstruction
+            smoothed_maximum(anomaly_map, self.settings.score_window), anomaly_map, reconstruction
         )
 
     def forward(self, image: Tensor) -> Tensor:
@@ -70,3 +72,27 @@ class Autoencoder(Detector):
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         return {"reconstruction": list(self.parameters())}
+
+
+_LAPTOP = Budget(
+    detector=AutoencoderSettings(image_size=128, base_width=32, score_window=11),
+    synthesis=SynthesisSettings(anomaly_probability=0.0, lighting=0.1),
+    training=TrainingSettings(
+        steps=1500, learning_rate=1e-3, lr_schedule="cosine", precision="auto", channels_last=True
+    ),
+)
+
+METHOD = Method(
+    title="Autoencoder",
+    detector=Autoencoder,
+    settings=AutoencoderSettings,
+    budgets={
+        "mini": _LAPTOP.with_settings({**MINI, "steps": 150, "score_window": 5}),
+        "laptop": _LAPTOP,
+        "paper": Budget(
+            detector=AutoencoderSettings(),
+            synthesis=SynthesisSettings(anomaly_probability=0.0),  # it reads normal images only
+            training=TrainingSettings(epochs=700, channels_last=True),
+        ),
+    },
+)

@@ -11,8 +11,10 @@ from diffad_lib.metrics.curves import (
     roc_curve,
 )
 from diffad_lib.metrics.intervals import Metric, compute_metrics
+from diffad_lib.metrics.table import METRICS, tabled
 
 __all__ = [
+    "METRICS",
     "Metric",
     "aupro",
     "compute_metrics",
@@ -23,4 +25,5 @@ __all__ = [
     "pr_curve",
     "pro_curve",
     "roc_curve",
+    "tabled",
 ]

@@ -1,4 +1,4 @@
-"""The five metrics of a test set, with bootstrap intervals over its images.
+"""The metrics of a test set, with bootstrap intervals over its images.
 
 An interval answers: how far could the figure move if other images of the same kind had been
 photographed? So whole images are resampled with replacement, those with and those without a
@@ -12,7 +12,6 @@ makes to the metric itself is corrected by shifting the interval.
 """
 
 import math
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,18 +21,14 @@ from diffad_lib.errors import DiffadError
 from diffad_lib.metrics.curves import (
     Floats,
     Sweep,
-    auroc,
-    average_precision,
     checked_maps,
     checked_scores,
-    normalised_aupro,
     region_shares,
     sweep_pixels,
 )
+from diffad_lib.metrics.table import METRICS
 
 _QUANTILES = 1000  # thresholds taken from the normal pixels' scores, and from the defective ones'
-
-Summary = Callable[[Sweep], Floats]
 
 
 @dataclass(frozen=True)
@@ -60,7 +55,7 @@ def compute_metrics(
     bootstrap_samples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Metric]:
-    """image_auroc, image_ap, pixel_auroc, pixel_ap and aupro (up to `fpr_limit`) of a test set.
+    """Every metric of `METRICS` of a test set, by its name.
 
     image_scores [N], labels [N] in {0,1}, anomaly_maps [N,H,W], masks [N,H,W] in {0,1}. Image
     metrics are NaN without normal or without defective images, pixel metrics without normal or
@@ -80,57 +75,53 @@ def compute_metrics(
     note = f"defective images with an empty mask, whose pixels count as normal: {unmarked}"
 
     rng = np.random.default_rng(seed)
-    image_metrics = _measure(
-        scores[:, None, None],  # an image is a map of one pixel
-        defective[:, None, None],
-        {"image_auroc": auroc, "image_ap": average_precision},
+    of_images = _measure(
+        _TestSet(scores[:, None, None], defective[:, None, None], "image"),  # maps of one pixel
+        fpr_limit,
         bootstrap_samples,
         rng,
-        unit="image",
     )
-    pixel_metrics = _measure(
-        maps,
-        marks,
-        {
-            "pixel_auroc": auroc,
-            "pixel_ap": average_precision,
-            "aupro": lambda found: normalised_aupro(found, fpr_limit),
-        },
-        bootstrap_samples,
-        rng,
-        unit="pixel",
-        note=note if unmarked else "",
+    of_pixels = _measure(
+        _TestSet(maps, marks, "pixel", note if unmarked else ""), fpr_limit, bootstrap_samples, rng
     )
-    return image_metrics | pixel_metrics
+    measured = of_images | of_pixels
+    return {name: measured[name] for name in METRICS}
+
+
+@dataclass(frozen=True)
+class _TestSet:
+    """Maps and masks [N,H,W], what their pixels stand for, and a note for every metric."""
+
+    maps: NDArray
+    masks: NDArray[np.bool_]
+    unit: str
+    note: str = ""
 
 
 def _measure(
-    maps: NDArray,
-    masks: NDArray[np.bool_],
-    summaries: Mapping[str, Summary],
-    samples: int,
-    rng: np.random.Generator,
-    unit: str,
-    note: str = "",
+    test: _TestSet, fpr_limit: float, samples: int, rng: np.random.Generator
 ) -> dict[str, Metric]:
+    """The metrics of the table that count the unit of the test set."""
+    kinds = {name: kind for name, kind in METRICS.items() if kind.unit == test.unit}
+    maps, masks = test.maps, test.masks
     if masks.all() or not masks.any():
         absent = "normal" if masks.any() else "defective"
-        undefined = Metric(math.nan, note=f"undefined: the test set has no {absent} {unit}")
-        return dict.fromkeys(summaries, undefined)
+        undefined = Metric(math.nan, note=f"undefined: the test set has no {absent} {test.unit}")
+        return dict.fromkeys(kinds, undefined)
     found = sweep_pixels(maps, masks)
-    values = {name: float(summary(found)) for name, summary in summaries.items()}
+    values = {name: float(kind.value_of(found, fpr_limit)) for name, kind in kinds.items()}
     if samples == 0:
-        return {name: Metric(value, note=note) for name, value in values.items()}
+        return {name: Metric(value, note=test.note) for name, value in values.items()}
 
     of_images = _sweep_each(maps, masks, _thresholds(maps, masks))
     coarse = _weighted(of_images, np.ones(len(maps)))
     resampled = _weighted(of_images, _draw(masks.any(axis=(1, 2)), samples, rng))
     metrics = {}
-    for name, summary in summaries.items():
-        shift = values[name] - summary(coarse)
-        ends = np.percentile(summary(resampled), [2.5, 97.5]) + shift
+    for name, kind in kinds.items():
+        shift = values[name] - kind.value_of(coarse, fpr_limit)
+        ends = np.percentile(kind.value_of(resampled, fpr_limit), [2.5, 97.5]) + shift
         low, high = np.clip(ends, 0, 1)
-        metrics[name] = Metric(values[name], float(low), float(high), note)
+        metrics[name] = Metric(values[name], float(low), float(high), test.note)
     return metrics
 
 

@@ -1,7 +1,7 @@
 """Procedural mini data: textures and parts with exact ground truth, in the official layouts."""
 
-from diffad_lib.mini.categories import MINI_CATEGORIES
+from diffad_lib.mini.categories import MINI_CATEGORIES, find_category
 from diffad_lib.mini.sheet import contact_sheet
 from diffad_lib.mini.write import make_mini
 
-__all__ = ["MINI_CATEGORIES", "contact_sheet", "make_mini"]
+__all__ = ["MINI_CATEGORIES", "contact_sheet", "find_category", "make_mini"]

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from diffad_lib.datasets.catalog import Kind
+from diffad_lib.datasets.dataset import Kind
+from diffad_lib.errors import DiffadError, nearest
 from diffad_lib.mini.board import draw_board
 from diffad_lib.mini.fault import Fault
 from diffad_lib.mini.metal import draw_bracket, draw_plate, draw_tube_end
@@ -79,3 +80,12 @@ CATEGORIES = (
 MINI_CATEGORIES: dict[tuple[str, str], Kind] = {
     (category.dataset, category.name): category.kind for category in CATEGORIES
 }
+
+
+def find_category(name: str) -> Category:
+    """A category by its name; raises DiffadError that names the nearest one."""
+    for category in CATEGORIES:
+        if category.name == name:
+            return category
+    names = [category.name for category in CATEGORIES]
+    raise DiffadError(f'the mini data has no category "{name}"; {nearest(name, names)}')

@@ -4,13 +4,15 @@ Module names equal the official state dict's, so that its checkpoints load witho
 """
 
 import math
-from collections.abc import Sequence
+from typing import Self
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from diffad_lib.errors import DiffadError
+from diffad_lib.settings import DetectorSettings
 
 CHANNEL_MULTIPLIERS: dict[int, tuple[int, ...]] = {
     256: (1, 1, 2, 2, 4, 4),
@@ -19,6 +21,46 @@ CHANNEL_MULTIPLIERS: dict[int, tuple[int, ...]] = {
     32: (1, 2, 3, 4),
 }
 """Published widths of the levels, in units of base_width, by image size."""
+
+
+class UNetSettings(DetectorSettings):
+    """Sizes of the U-Net; the defaults are the published ones.
+
+    With one channel a group, as in the first level of an official network of base width 32, the
+    norm would cancel the time embedding there. So norm_groups None means at most 32 groups, and 4
+    channels a group at the first level, which is the published ratio.
+    """
+
+    base_width: int = Field(
+        128, ge=4, multiple_of=4, description="channels of the first level of the U-Net"
+    )
+    channel_multipliers: tuple[int, ...] | None = Field(
+        None, description="widths of the levels in base_width; none: as published for the size"
+    )
+    residual_blocks: int = Field(2, ge=1, description="of each level, one more on the way up")
+    attention_resolutions: tuple[int, ...] = Field(
+        (32, 16, 8), description="widths of the feature maps that get attention, pixels"
+    )
+    heads: int = Field(4, ge=1, description="attention heads")
+    norm_groups: int | None = Field(
+        None, ge=1, description="groups of each GroupNorm; none: 4 channels each, 32 groups at most"
+    )
+
+    @model_validator(mode="after")
+    def _check_unet(self) -> Self:
+        _checked_multipliers(self.image_size, self.channel_multipliers)
+        _checked_groups(self.base_width, self.norm_groups, self.heads)
+        return self
+
+    @property
+    def multipliers(self) -> tuple[int, ...]:
+        """Widths of the levels in units of base_width."""
+        return _checked_multipliers(self.image_size, self.channel_multipliers)
+
+    @property
+    def groups(self) -> int:
+        """Groups of each GroupNorm."""
+        return _checked_groups(self.base_width, self.norm_groups, self.heads)
 
 
 class TimestepEmbedding(nn.Module):
@@ -107,34 +149,12 @@ class Stage(nn.Sequential):
 
 
 class UNet(nn.Module):
-    """eps = unet(x_t, t): the noise in x_t [B,C,S,S] at t int64 [B].
+    """eps = unet(x_t, t): the noise in x_t [B,C,S,S] at t int64 [B]."""
 
-    image_size: S; its number of halvings is that of `channel_multipliers` less one.
-    base_width: channels of the first level, a multiple of 4.
-    channel_multipliers: widths of the levels in units of base_width; None: as published for S.
-    residual_blocks: per level (one more on the way up).
-    attention_resolutions: widths of the feature maps that get attention.
-    norm_groups: groups of each GroupNorm. None: at most 32, and 4 channels a group at the first
-    level, which is the published ratio. With one channel a group, as in the first level of an
-    official network of base width 32, the norm would cancel the time embedding there.
-    Raises DiffadError for sizes and widths that do not fit together.
-    """
-
-    def __init__(
-        self,
-        image_size: int = 256,
-        base_width: int = 128,
-        channel_multipliers: Sequence[int] | None = None,
-        residual_blocks: int = 2,
-        attention_resolutions: Sequence[int] = (32, 16, 8),
-        heads: int = 4,
-        norm_groups: int | None = None,
-        channels: int = 3,
-    ) -> None:
+    def __init__(self, settings: UNetSettings, channels: int = 3) -> None:
         super().__init__()
-        multipliers = _checked_multipliers(image_size, channel_multipliers)
-        groups = _checked_groups(base_width, norm_groups, heads)
-        self.norm_groups = groups
+        multipliers, groups = settings.multipliers, settings.groups
+        base_width, heads = settings.base_width, settings.heads
         time_width = 4 * base_width
         self.time_embedding = nn.Sequential(
             TimestepEmbedding(base_width),
@@ -147,10 +167,10 @@ class UNet(nn.Module):
             return ResidualBlock(inputs, outputs, time_width, groups, resample)
 
         def attention_at(size: int, width: int) -> list[nn.Module]:
-            wanted = size in attention_resolutions
+            wanted = size in settings.attention_resolutions
             return [AttentionBlock(width, heads, groups)] if wanted else []
 
-        width, size = base_width, image_size
+        width, size = base_width, settings.image_size
         self.down = nn.ModuleList([Stage(nn.Conv2d(channels, width, 3, padding=1))])
         skips = [width]
         for level, multiplier in enumerate(multipliers):
@@ -158,7 +178,7 @@ class UNet(nn.Module):
                 self.down.append(Stage(block(width, width, nn.AvgPool2d(2))))
                 skips.append(width)
                 size //= 2
-            for _ in range(residual_blocks):
+            for _ in range(settings.residual_blocks):
                 outputs = base_width * multiplier
                 self.down.append(Stage(block(width, outputs), *attention_at(size, outputs)))
                 skips.append(width := outputs)
@@ -168,10 +188,10 @@ class UNet(nn.Module):
 
         self.up = nn.ModuleList()
         for level, multiplier in reversed(list(enumerate(multipliers))):
-            for index in range(residual_blocks + 1):
+            for index in range(settings.residual_blocks + 1):
                 outputs = base_width * multiplier
                 layers = [block(width + skips.pop(), outputs), *attention_at(size, outputs)]
-                if level > 0 and index == residual_blocks:
+                if level > 0 and index == settings.residual_blocks:
                     layers.append(block(outputs, outputs, nn.Upsample(scale_factor=2)))
                     size *= 2
                 self.up.append(Stage(*layers))
@@ -201,7 +221,7 @@ def _zeroed(layer: nn.Conv1d | nn.Conv2d) -> nn.Conv1d | nn.Conv2d:
     return layer
 
 
-def _checked_multipliers(image_size: int, multipliers: Sequence[int] | None) -> tuple[int, ...]:
+def _checked_multipliers(image_size: int, multipliers: tuple[int, ...] | None) -> tuple[int, ...]:
     if multipliers is None:
         if image_size not in CHANNEL_MULTIPLIERS:
             raise DiffadError(
@@ -217,7 +237,7 @@ def _checked_multipliers(image_size: int, multipliers: Sequence[int] | None) -> 
             f"image_size {image_size} must be a multiple of {factor} for "
             f"{len(multipliers)} channel_multipliers"
         )
-    return tuple(multipliers)
+    return multipliers
 
 
 def _checked_groups(base_width: int, norm_groups: int | None, heads: int) -> int:

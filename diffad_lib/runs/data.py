@@ -4,14 +4,15 @@ from pathlib import Path
 
 import torch
 
-from diffad_lib.datasets.catalog import Kind, category_kind
+from diffad_lib.datasets.catalog import category_kind
+from diffad_lib.datasets.dataset import Kind
 from diffad_lib.datasets.images import ImageStack, load_split
 from diffad_lib.datasets.layouts import list_samples
 from diffad_lib.datasets.samples import Sample
 from diffad_lib.errors import DiffadError
 from diffad_lib.mini import MINI_CATEGORIES, make_mini
 from diffad_lib.runs.config import RunConfig
-from diffad_lib.runs.record import project_root
+from diffad_lib.runs.facts import project_root
 from diffad_lib.synthesis.textures import texture_files
 
 MINI_ROOT = project_root() / "data" / "mini"
@@ -20,8 +21,9 @@ MINI_ROOT = project_root() / "data" / "mini"
 def check_device(config: RunConfig) -> None:
     """Raises DiffadError if the machine lacks the device that the configuration names."""
     is_there = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
-    if config.device in is_there and not is_there[config.device]():
-        raise DiffadError(f"device: PyTorch finds no {config.device} here; set device=auto")
+    device = config.training.device
+    if device in is_there and not is_there[device]():
+        raise DiffadError(f"device: PyTorch finds no {device} here; set device=auto")
 
 
 def check_inputs(config: RunConfig) -> None:
@@ -33,14 +35,16 @@ def check_inputs(config: RunConfig) -> None:
     _splits(config)
     if config.textures is not None:
         texture_files(config.textures)
-    if config.foreground_folder is not None and not config.foreground_folder.is_dir():
-        raise DiffadError(f"{config.foreground_folder}: no such folder; mend foreground_folder")
+    masks = config.synthesis.foreground_folder
+    if masks is not None and not masks.is_dir():
+        raise DiffadError(f"{masks}: no such folder; mend foreground_folder")
 
 
 def load_data(config: RunConfig) -> tuple[ImageStack, ImageStack]:
     """Training images (normal only) and test images of the category, at the run's size."""
     train, test = _splits(config)
-    return load_split(train, config.image_size), load_split(test, config.image_size)
+    size = config.detector.image_size
+    return load_split(train, size), load_split(test, size)
 
 
 def data_root(config: RunConfig) -> Path:

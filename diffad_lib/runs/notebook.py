@@ -16,15 +16,12 @@ from traitlets.config import Config
 
 from diffad_lib.errors import DiffadError
 from diffad_lib.files import exclusive
+from diffad_lib.plans import Budget
 from diffad_lib.runs.config import RunConfig
 from diffad_lib.runs.data import check_inputs
-from diffad_lib.runs.record import (
-    RECORD_NAME,
-    check_same_settings,
-    project_root,
-    read_record,
-    settings,
-)
+from diffad_lib.runs.facts import project_root
+from diffad_lib.runs.folder import check_same_settings, settings_of
+from diffad_lib.runs.record import RECORD_NAME, Record, read_record
 
 RUN_NOTEBOOK = "08_train_and_evaluate.ipynb"
 _BUSY = "another process runs a notebook in it; wait for its end or choose another --runs-dir"
@@ -35,22 +32,9 @@ _KEEP_FREED_MEMORY = {
     "MALLOC_TRIM_THRESHOLD_": str(2**33),
 }
 _SOCKET_BYTES = 90  # of its folder; the whole path may have 103 on macOS, 107 on Linux
-PARAMETERS = (
-    "dataset",
-    "category",
-    "method",
-    "budget",
-    "seed",
-    "data_root",
-    "textures",
-    "runs_dir",
-    "variants",
-    "overrides",
-    "max_train_seconds",
-)
 
 
-def run(config: RunConfig, stream: TextIO | None = None) -> dict[str, Any]:
+def run(config: RunConfig, stream: TextIO | None = None) -> Record:
     """Execute notebook 08 for a configuration and return its record.
 
     `stream` gets what the notebook prints (default: standard output). A run that is complete is
@@ -89,8 +73,9 @@ def occupied(folder: Path) -> Iterator[None]:
 
 def parameters(config: RunConfig) -> dict[str, Any]:
     """The parameters cell of notebook 08 for a configuration, as literals."""
-    values = settings(config)
-    return {name: values[name] for name in PARAMETERS}
+    values, limit = settings_of(config), config.training.max_train_seconds
+    who = {key: values[key] for key in RunConfig.model_fields if key not in Budget.model_fields}
+    return who | {"max_train_seconds": limit}
 
 
 def execute(

@@ -1,86 +1,174 @@
-"""The record of a run: what ran, with what, and what came out."""
+"""The record of a run, `record.json`: what ran, with what, and what came out.
+
+It is written and read here only. Schema 2 has the configuration in sections; a record of schema 1,
+whose configuration was flat, is read as if it had them.
+"""
 
 import json
-import platform
-import resource
-import subprocess
-import sys
-from importlib.metadata import version
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from diffad_lib.errors import DiffadError
+from diffad_lib.files import write_json
+from diffad_lib.methods.method import find_method
+from diffad_lib.metrics import Metric
+from diffad_lib.plans import Budget
 from diffad_lib.runs.config import RunConfig
 
 RECORD_NAME = "record.json"
-CONFIG_NAME = "config.json"  # beside the checkpoint of a run that is not finished
-METRICS = {  # in the tables of runs: name in the record, heading
-    "image_auroc": "image AUROC",
-    "pixel_auroc": "pixel AUROC",
-    "pixel_ap": "pixel AP",
-    "aupro": "AUPRO",
-}
-_NEEDED = {  # by the tables of runs
-    "config": ("dataset", "category", "method"),
-    "metrics": tuple(METRICS),
-    "seconds": ("train", "total"),
-}
-_PACKAGES = (
-    "torch",
-    "lightning-fabric",
-    "kornia",
-    "numpy",
-    "opencv-python-headless",
-    "safetensors",
-    "papermill",
-)
+SCHEMA = 2
 
 
-def read_record(path: Path) -> dict[str, Any]:
+class _Facts(BaseModel):
+    """A part of a record. What a newer version added is kept, not refused."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+
+class Settled(_Facts):
+    """The configuration: who ran, and the sections of `RunConfig` as JSON."""
+
+    dataset: str
+    category: str
+    method: str
+    budget: str = "mini"
+    seed: int = 0
+    detector: dict[str, Any] = Field(default_factory=dict)
+    synthesis: dict[str, Any] = Field(default_factory=dict)
+    training: dict[str, Any] = Field(default_factory=dict)
+    evaluation: dict[str, Any] = Field(default_factory=dict)
+
+
+class Split(_Facts):
+    """Images of a split, and the identity of its files."""
+
+    images: int
+    fingerprint: str
+
+
+class Data(_Facts):
+    """What was read."""
+
+    train: Split
+    test: Split
+    test_defects: int
+
+
+class Seconds(_Facts):
+    """Wall time of the parts of a run, and of all of it."""
+
+    prepare: float | None = None
+    train: float
+    predict: float | None = None
+    total: float
+
+
+class Training(_Facts):
+    """How the training went; `last` is the last row of its history."""
+
+    steps: int
+    stopped_by: str
+    selected_step: int
+    resumed_from: int
+    last: dict[str, int | float | None]
+
+
+class Measured(_Facts):
+    """A metric with its 95 % interval; None where it is undefined."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    note: str = ""
+
+    @classmethod
+    def of(cls, metric: Metric) -> "Measured":
+        """NaN, which JSON lacks, becomes None."""
+        numbers = (metric.value, metric.low, metric.high)
+        value, low, high = (None if math.isnan(number) else number for number in numbers)
+        return cls(value=value, low=low, high=high, note=metric.note)
+
+
+class ImageScore(_Facts):
+    """A test image and its score."""
+
+    file: str
+    defect: str
+    label: int
+    score: float
+
+
+class Record(_Facts):
+    """One finished run."""
+
+    version: int = Field(SCHEMA, alias="schema")
+    finished: str | None = None
+    config: Settled
+    data: Data | None = None
+    git: dict[str, Any] = Field(default_factory=dict)
+    versions: dict[str, str] = Field(default_factory=dict)
+    device: dict[str, Any] = Field(default_factory=dict)
+    seconds: Seconds
+    peak_memory: dict[str, int | None] = Field(default_factory=dict)
+    training: Training | None = None
+    images_per_second: float | None = None
+    metrics: dict[str, Measured]
+    images: list[ImageScore] = Field(default_factory=list)
+
+    def metric(self, name: str) -> Measured | None:
+        """A metric by its name in METRICS; None if the record lacks it."""
+        return self.metrics.get(name)
+
+    def run_config(self) -> RunConfig:
+        """The configuration, checked; DiffadError if this version has other settings."""
+        return RunConfig(**self.config.model_dump())
+
+
+def write_record(path: Path, record: Record) -> None:
+    """Write a record, atomically."""
+    write_json(path, record.model_dump(mode="json", by_alias=True))
+
+
+def read_record(path: Path) -> Record:
     """A run's record; raises DiffadError when the file is missing or damaged."""
-    record = _read_json(path)
-    parts = {part: record.get(part) for part in _NEEDED}
-    absent = [part for part, content in parts.items() if not isinstance(content, dict)] or [
-        f"{part}.{key}" for part, keys in _NEEDED.items() for key in keys if key not in parts[part]
-    ]
-    if absent:
-        raise DiffadError(f"{path}: lacks {absent[0]}; delete it to run again")
-    return record
+    content = read_json(path)
+    if content.get("schema") == 1 and isinstance(content.get("config"), dict):
+        content = {**content, "schema": SCHEMA, "config": in_sections(content["config"])}
+    try:
+        return Record.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        problem = f"lacks {key}" if first["type"] == "missing" else f"{key}: {first['msg']}"
+        raise DiffadError(f"{path}: {problem}; delete it to run again") from None
 
 
-def settings(config: RunConfig) -> dict[str, Any]:
-    """Every effective parameter, as JSON; folders are absolute, as they tell one run's from
-    another's wherever it is started."""
-    folders = {
-        name: str(path.absolute()) if (path := getattr(config, name)) is not None else None
-        for name in ("data_root", "textures", "runs_dir")
-    }
-    return config.model_dump(mode="json") | folders
+def in_sections(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """The flat configuration of schema 1, in sections.
 
-
-def check_same_settings(config: RunConfig) -> None:
-    """Raise DiffadError that names the key if the run folder holds a run with other settings.
-
-    The folder's name tells most settings, but not where the data lie or the preset's numbers.
+    Keys of other methods, which had no effect, are left out; settings that are newer have their
+    default. A configuration in sections stays as it is.
     """
-    folder = config.run_folder
-    if (folder / RECORD_NAME).exists():
-        held = read_record(folder / RECORD_NAME)["config"]
-    elif (folder / CONFIG_NAME).exists():
-        held = _read_json(folder / CONFIG_NAME)
-    else:
-        return
-    for key, value in settings(config).items():
-        if key != "runs_dir" and held.get(key) != value:
-            raise DiffadError(
-                f"{folder}: holds a run with another {key} ({held.get(key)!r}, now {value!r}); "
-                "move it away or choose another --runs-dir"
-            )
+    if "detector" in flat or not isinstance(flat.get("method"), str):
+        return dict(flat)
+    pattern = next(iter(find_method(flat["method"]).budgets.values()))
+    who = {key: flat[key] for key in RunConfig.model_fields if key in flat}
+    sections = {
+        name: {
+            key: flat.get(key, field.get_default())
+            for key, field in type(getattr(pattern, name)).model_fields.items()
+        }
+        for name in Budget.model_fields
+    }
+    return who | sections
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object of a run folder; raises DiffadError when the file is missing or damaged."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -88,49 +176,3 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise DiffadError(f"{path}: holds no JSON object; delete it to run again")
     return content
-
-
-def project_root() -> Path:
-    """The checkout: the folder that holds diffad_lib/ and notebooks/."""
-    return Path(__file__).resolve().parents[2]
-
-
-def git_state() -> dict[str, Any]:
-    """Commit of the checkout and whether files differ from it; None where there is no git."""
-    try:
-        commit = _git("rev-parse", "HEAD")
-        dirty = bool(_git("status", "--porcelain", "--untracked-files=no"))
-    except (OSError, subprocess.CalledProcessError):
-        return {"commit": None, "dirty": None}
-    return {"commit": commit, "dirty": dirty}
-
-
-def _git(*arguments: str) -> str:
-    command = ["git", "-C", str(project_root()), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-
-def package_versions() -> dict[str, str]:
-    """Versions of Python and of the packages that decide the numbers."""
-    return {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
-
-
-def device_facts(device: torch.device) -> dict[str, Any]:
-    """Name and size of what the run was computed on."""
-    facts: dict[str, Any] = {
-        "type": device.type,
-        "platform": platform.platform(terse=True),
-        "threads": torch.get_num_threads(),
-    }
-    if device.type == "cuda":
-        properties = torch.cuda.get_device_properties(device)
-        facts |= {"name": properties.name, "memory_bytes": properties.total_memory}
-    return facts
-
-
-def peak_memory(device: torch.device) -> dict[str, int | None]:
-    """Peak resident bytes of this process, and peak bytes allocated on a CUDA device."""
-    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss: bytes on macOS, KiB on Linux
-    host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    on_device = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
-    return {"host_bytes": host, "device_bytes": on_device}

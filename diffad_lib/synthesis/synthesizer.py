@@ -1,13 +1,15 @@
 """Synthetic anomalies: a batch of normal images becomes a training batch, on the device."""
 
-from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Literal, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field, model_validator
 from torch import Tensor
 
+from diffad_lib.settings import Settings
 from diffad_lib.synthesis.augment import augment
 from diffad_lib.synthesis.foreground import random_regions
 from diffad_lib.synthesis.perlin import (
@@ -23,36 +25,51 @@ PATCHES = 8  # self-augmentation shuffles 8 x 8 patches
 MASK_TRIES = 50
 
 
-@dataclass(frozen=True)
-class SynthesisRecipe:
-    """How anomalies are made.
+class SynthesisSettings(Settings):
+    """How anomalies are made; lengths in degrees, shares in [0,1].
 
-    beta_range: β ~ U of it, the share of the normal image that shows through the anomaly.
-    anomaly_probability: share of images that get an anomaly.
-    self_augmentation_probability: share of an object's anomalies whose source is the image
-        itself, augmented and with its patches shuffled, instead of a texture.
-    random_regions: keep a texture's anomalies inside a random region, as DiffusionAD does.
-    rotation_probability, rotation_degrees: share of normal images that are rotated by
-        U(-degrees, degrees) before anything else; corners become black.
-    lighting: largest gain or loss of light, drawn for every place and channel of a normal image
-        from slow noise; 0 leaves the images as they are. Not in the papers.
+    The share β of the normal image that shows through an anomaly is U(beta_min, beta_max).
     """
 
-    beta_range: tuple[float, float] = (0.0, 0.8)
-    anomaly_probability: float = 0.5
-    self_augmentation_probability: float = 0.0
-    random_regions: bool = False
-    rotation_degrees: float = 0.0
-    rotation_probability: float = 0.0
-    lighting: float = 0.0
+    beta_min: float = Field(0.0, ge=0, le=1, description="least share that shows through")
+    beta_max: float = Field(0.8, ge=0, le=1, description="largest share that shows through")
+    anomaly_probability: float = Field(
+        0.5, ge=0, le=1, description="share of images that get an anomaly"
+    )
+    foreground: Literal["none", "auto", "rembg"] = Field(
+        "none",
+        description="where anomalies may lie: anywhere, or on the object found by GrabCut or by "
+        "IS-Net; on a texture in a random region",
+    )
+    foreground_folder: Path | None = Field(
+        None, description="precomputed foreground masks in the official DISthresh layout"
+    )
+    self_augmentation_probability: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of an object's anomalies whose source is the image itself, augmented "
+        "and with its patches shuffled, instead of a texture",
+    )
+    rotation_degrees: float = Field(
+        0.0, ge=0, le=180, description="normal images turn by up to so much; corners become black"
+    )
+    rotation_probability: float = Field(
+        0.0, ge=0, le=1, description="share of normal images that are turned"
+    )
+    lighting: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="largest gain or loss of light, drawn for every place and channel of a normal "
+        "image from slow noise; not in the papers",
+    )
 
-
-# DRAEM section 3.2 and 4 (the code rotates by ±90° with probability 0.3).
-DRAEM_RECIPE = SynthesisRecipe(rotation_degrees=45, rotation_probability=1.0)
-# DiffusionAD section 3.3; used with foreground masks.
-DIFFUSIONAD_RECIPE = SynthesisRecipe(
-    beta_range=(0.2, 0.8), self_augmentation_probability=0.5, random_regions=True
-)
+    @model_validator(mode="after")
+    def _check_betas(self) -> Self:
+        if self.beta_min > self.beta_max:
+            raise ValueError("beta_min must not exceed beta_max")
+        return self
 
 
 class Synthesizer:
@@ -65,14 +82,14 @@ class Synthesizer:
     def __init__(
         self,
         textures: NDArray[np.uint8],
-        recipe: SynthesisRecipe,
+        settings: SynthesisSettings,
         kind: Literal["texture", "object"] = "object",
     ) -> None:
         if len(textures) == 0:
             raise ValueError("at least one texture is needed")
-        self.textures, self.recipe = textures, recipe
-        self.own_share = recipe.self_augmentation_probability if kind == "object" else 0.0
-        self.random_regions = recipe.random_regions and kind == "texture"
+        self.textures, self.settings = textures, settings
+        self.own_share = settings.self_augmentation_probability if kind == "object" else 0.0
+        self.random_regions = settings.foreground != "none" and kind == "texture"
 
     def __call__(
         self, images: Tensor, foreground: Tensor | None, generator: torch.Generator
@@ -88,18 +105,19 @@ class Synthesizer:
                 f"images are {list(images.shape[1:])}, textures {list(self.textures.shape[1:])}"
             )
         images, foreground = self._rotated(images, foreground, generator)
-        if self.recipe.lighting > 0:
-            images = relight(images, self.recipe.lighting, generator)
+        if self.settings.lighting > 0:
+            images = relight(images, self.settings.lighting, generator)
         if self.random_regions:
             foreground = random_regions(len(images), *images.shape[2:], generator)
         masks = torch.zeros_like(images[:, :1])  # [B,1,H,W]
-        chosen = uniform(generator, len(images)) < self.recipe.anomaly_probability
+        chosen = uniform(generator, len(images)) < self.settings.anomaly_probability
         rows = chosen.nonzero()[:, 0]
         if len(rows) == 0:
             return TrainingBatch(images, images, masks, generator)
         masks[rows] = self._masks(images[rows], _at(foreground, rows), generator)
         sources = self._sources(images[rows], generator)
-        beta = uniform(generator, len(rows), *self.recipe.beta_range).reshape(-1, 1, 1, 1)
+        beta = uniform(generator, len(rows), self.settings.beta_min, self.settings.beta_max)
+        beta = beta.reshape(-1, 1, 1, 1)
         anomalous = images.clone()
         anomalous[rows] = torch.where(
             masks[rows] > 0, (1 - beta) * sources + beta * images[rows], images[rows]
@@ -109,11 +127,13 @@ class Synthesizer:
     def _rotated(
         self, images: Tensor, foreground: Tensor | None, generator: torch.Generator
     ) -> tuple[Tensor, Tensor | None]:
-        recipe = self.recipe
-        rows = (uniform(generator, len(images)) < recipe.rotation_probability).nonzero()[:, 0]
+        settings = self.settings
+        rows = (uniform(generator, len(images)) < settings.rotation_probability).nonzero()[:, 0]
         if len(rows) == 0:
             return images, foreground
-        degrees = uniform(generator, len(rows), -recipe.rotation_degrees, recipe.rotation_degrees)
+        degrees = uniform(
+            generator, len(rows), -settings.rotation_degrees, settings.rotation_degrees
+        )
         images = images.clone()  # the others stay as they are, to the bit
         images[rows] = rotate(images[rows], degrees)
         if foreground is not None:

@@ -5,13 +5,30 @@ Source: Zavrtanik, Kristan, Skočaj, ICCV 2021 (arXiv 2108.07610); VitjanZ/DRAEM
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from diffad_lib.detector import Detector
-from diffad_lib.errors import DiffadError
 from diffad_lib.losses import softmax_focal_loss, ssim
 from diffad_lib.networks.segmentation import Encoder, SegmentationNetwork, double_conv, up_conv
+from diffad_lib.scores import Window, smoothed_maximum
+from diffad_lib.settings import DetectorSettings
 from diffad_lib.types import Prediction, TrainingBatch
+
+
+class DraemSettings(DetectorSettings):
+    """Widths of DRAEM's two networks and the window of its image score, as published."""
+
+    image_size: int = Field(
+        256, ge=32, le=4096, multiple_of=32, description="side of the images, pixels"
+    )
+    base_width: int = Field(
+        128, ge=1, description="first-level channels of the reconstructive network"
+    )
+    segmentation_width: int = Field(
+        64, ge=1, description="first-level channels of the segmentation network"
+    )
+    score_window: Window = 21
 
 
 class ReconstructiveDecoder(nn.Module):
@@ -48,32 +65,14 @@ class ReconstructiveNetwork(nn.Module):
 
 
 class Draem(Detector):
-    """The DRAEM detector.
+    """The DRAEM detector."""
 
-    image_size: side of the images in pixels, a multiple of 32. base_width and
-    segmentation_width: first-level channels of the two networks. score_window: side in pixels,
-    odd, of the windows over which the map is averaged for the image score.
-    """
+    settings: DraemSettings
 
-    def __init__(
-        self,
-        image_size: int = 256,
-        base_width: int = 128,
-        segmentation_width: int = 64,
-        score_window: int = 21,
-    ) -> None:
-        super().__init__()
-        if image_size % 32:
-            raise DiffadError(f"image_size {image_size} must be a multiple of 32 for DRAEM")
-        self.settings = {
-            "image_size": image_size,
-            "base_width": base_width,
-            "segmentation_width": segmentation_width,
-            "score_window": score_window,
-        }
-        self.score_window = checked_window(score_window)
-        self.reconstruction = ReconstructiveNetwork(base_width)
-        self.segmentation = SegmentationNetwork(6, 2, segmentation_width)
+    def __init__(self, settings: DraemSettings) -> None:
+        super().__init__(settings)
+        self.reconstruction = ReconstructiveNetwork(settings.base_width)
+        self.segmentation = SegmentationNetwork(6, 2, settings.segmentation_width)
         self.apply(_initialise)
 
     def training_losses(self, batch: TrainingBatch) -> dict[str, Tensor]:
@@ -91,7 +90,7 @@ class Draem(Detector):
         reconstruction, logits = self(images)
         anomaly_map = logits.float().softmax(dim=1)[:, 1:]  # [B,1,H,W]
         return Prediction(
-            smoothed_maximum(anomaly_map, self.score_window),
+            smoothed_maximum(anomaly_map, self.settings.score_window),
             anomaly_map,
             reconstruction.float().clamp(0, 1),
         )
@@ -106,22 +105,6 @@ class Draem(Detector):
             "reconstruction": list(self.reconstruction.parameters()),
             "segmentation": list(self.segmentation.parameters()),
         }
-
-
-def smoothed_maximum(anomaly_map: Tensor, window: int = 21) -> Tensor:
-    """Image score [B]: the maximum of [B,1,H,W] averaged over window x window pixels.
-
-    Pixels outside the image count as 0. test_DRAEM.py takes 21 for images of 256 pixels.
-    """
-    smooth = F.avg_pool2d(anomaly_map, window, stride=1, padding=window // 2)
-    return smooth.flatten(1).amax(dim=1)
-
-
-def checked_window(score_window: int) -> int:
-    """The window itself; raises DiffadError unless it is odd, so that it has a middle."""
-    if score_window < 1 or score_window % 2 == 0:
-        raise DiffadError(f"score_window {score_window} must be odd and at least 1")
-    return score_window
 
 
 def _initialise(module: nn.Module) -> None:

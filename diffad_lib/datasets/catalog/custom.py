@@ -1,7 +1,8 @@
-"""Reader of a user's own folder: normal images, and a test set if there is one."""
+"""A user's own folder: normal images, and a test set if there is one."""
 
 from pathlib import Path
 
+from diffad_lib.datasets.dataset import Dataset
 from diffad_lib.datasets.samples import (
     GOOD,
     Scan,
@@ -10,8 +11,6 @@ from diffad_lib.datasets.samples import (
     add_unread,
     image_files,
 )
-
-CUSTOM = "custom"  # the dataset key; a category is a folder directly below --data-root
 
 
 def is_own_category(folder: Path) -> bool:
@@ -35,3 +34,18 @@ def scan_own_folder(folder: Path) -> Scan:
     add_defects(folder, has_masks=(folder / "ground_truth").is_dir(), scan=scan)
     add_unread(folder, normal, scan)
     return scan
+
+
+DATASET = Dataset(
+    key="custom",
+    title="own folders",
+    folder=".",  # a category is a folder directly below --data-root
+    licence="",
+    citation="",
+    homepage="",
+    one_size=False,
+    categories={},
+    archives=(),
+    is_category=is_own_category,
+    scan=scan_own_folder,
+)

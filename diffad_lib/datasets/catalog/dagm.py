@@ -1,8 +1,9 @@
-"""Reader of DAGM 2007: Labels.txt says which image is defective."""
+"""DAGM 2007: its facts and its reader. Labels.txt says which image is defective."""
 
 from pathlib import Path
 from typing import Literal
 
+from diffad_lib.datasets.dataset import Archive, CategoryInfo, Dataset
 from diffad_lib.datasets.samples import GOOD, Sample, Scan, add_listed, add_unlisted
 
 
@@ -45,3 +46,57 @@ def _scan_split(folder: Path, split: Literal["train", "test"], scan: Scan) -> No
             sample = Sample(folder / image, labels.parent / mask, 1, "defect", split)
             add_listed(sample, where, listed, scan)
     add_unlisted([folder, labels.parent], listed, labels, scan)
+
+
+def _is_category(folder: Path) -> bool:
+    return (folder / "Train").is_dir() or (folder / "Test").is_dir()
+
+
+# 16,100 images, 2,100 of them defective: 14,000 normal ones. The figure of 15,000 normal images,
+# which is sometimes given, is wrong.
+DATASET = Dataset(
+    key="dagm",
+    title="DAGM 2007",
+    folder="dagm",
+    licence="publicly available; no licence text found",
+    citation=(
+        "M. Wieler, T. Hahn. Weakly Supervised Learning for Industrial Optical Inspection. "
+        "Competition at the 29th Annual Symposium of the German Association for Pattern "
+        "Recognition (DAGM), 2007."
+    ),
+    homepage="https://hci.iwr.uni-heidelberg.de",
+    one_size=True,
+    categories={
+        f"Class{number}": CategoryInfo(
+            "texture", images - train_defect, images - test_defect, test_defect, train_defect
+        )
+        for number, (images, train_defect, test_defect) in enumerate(
+            [
+                (575, 79, 71),
+                (575, 66, 84),
+                (575, 66, 84),
+                (575, 82, 68),
+                (575, 70, 80),
+                (575, 83, 67),
+                *[(1150, 150, 150)] * 4,
+            ],
+            start=1,
+        )
+    },
+    archives=(
+        Archive(
+            urls=(),
+            filename="dagm-2007-competition-dataset-optical-inspection.zip",
+            extract_to="dagm",
+            sha256=None,
+            bytes=None,
+            manual=(
+                "get the archive from https://www.kaggle.com/datasets/mhskjelvareid/"
+                "dagm-2007-competition-dataset-optical-inspection (free account) or from "
+                "https://hci.iwr.uni-heidelberg.de"
+            ),
+        ),
+    ),
+    is_category=_is_category,
+    scan=scan_dagm,
+)

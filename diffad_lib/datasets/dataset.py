@@ -1,0 +1,101 @@
+"""What a dataset is: its facts, and how its folder is read."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from diffad_lib.datasets.samples import Scan, scan_tree
+
+Kind = Literal["texture", "object"]
+
+ARCHIVE_FOLDER = "archives"  # below --data-root: where archives are kept and looked for
+
+
+@dataclass(frozen=True)
+class CategoryInfo:
+    """Official image counts of one category.
+
+    kind: "texture" gets random-region foregrounds in DiffusionAD, "object" automatic ones. It
+        follows the official code, so MVTec's zipper counts as a texture.
+    train_defect: defective images in the training folder; the one-class protocol skips them.
+    """
+
+    kind: Kind
+    train_good: int
+    test_good: int
+    test_defect: int
+    train_defect: int = 0
+
+
+@dataclass(frozen=True)
+class Archive:
+    """One archive of a dataset.
+
+    urls: tried in this order; empty where the archive can only be fetched by hand.
+    filename: its name in `<data-root>/archives`, also of one that was put there by hand.
+    extract_to: folder below --data-root into which its members go.
+    sha256: hexadecimal, None where no checksum is known.
+    bytes: size of the archive, None where unknown.
+    manual: one sentence that says how to get it by hand.
+    """
+
+    urls: tuple[str, ...]
+    filename: str
+    extract_to: str
+    sha256: str | None
+    bytes: int | None
+    manual: str
+
+
+def holds_train_or_test(folder: Path) -> bool:
+    """True for a category in the layout of MVTec AD."""
+    return (folder / "train").is_dir() or (folder / "test").is_dir()
+
+
+def as_it_is(folder: Path) -> Path:
+    """The folder itself holds one folder per category, as in most datasets."""
+    return folder
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One dataset: its folder below --data-root, its terms, its categories and archives.
+
+    one_size: True where all images of a category have the same height and width. categories: the
+    official ones, none for own folders.
+    category_root: from the dataset's folder to the one that holds one folder per category; raises
+    DiffadError if the layout is not there. is_category: whether a folder in it is one. scan:
+    reads the folder of a category. The defaults read the layout of MVTec AD.
+    has_test_sets: False for images that are only a source of textures.
+    """
+
+    key: str
+    title: str
+    folder: str
+    licence: str
+    citation: str
+    homepage: str
+    one_size: bool
+    categories: Mapping[str, CategoryInfo]
+    archives: tuple[Archive, ...]
+    category_root: Callable[[Path], Path] = as_it_is
+    is_category: Callable[[Path], bool] = holds_train_or_test
+    scan: Callable[[Path], Scan] = scan_tree
+    has_test_sets: bool = True
+
+    @property
+    def totals(self) -> tuple[int, int, int]:
+        """Sums of (train_good, test_good, test_defect) over the categories."""
+        infos = self.categories.values()
+        return (
+            sum(info.train_good for info in infos),
+            sum(info.test_good for info in infos),
+            sum(info.test_defect for info in infos),
+        )
+
+
+def categories_of(kind: Kind, table: str) -> dict[str, CategoryInfo]:
+    """`"carpet 280/28/89, ..."` (train good / test good / test defect) → categories."""
+    rows = (row.split() for row in table.split(","))
+    return {name: CategoryInfo(kind, *map(int, counts.split("/"))) for name, counts in rows}

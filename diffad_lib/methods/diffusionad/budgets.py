@@ -1,0 +1,67 @@
+"""DiffusionAD's numbers at every budget, and the named departures from them.
+
+paper: Zhang et al., arXiv 2303.08730, sections 3.3 and 4. laptop, mini: chosen on held-out normal
+images with drawn defects (docs/recipes.md).
+"""
+
+from diffad_lib.methods.diffusionad.settings import DiffusionADSettings
+from diffad_lib.plans import MINI, Budget, BudgetName, HeadTraining, Variant
+from diffad_lib.synthesis.synthesizer import SynthesisSettings
+
+_PAPER = Budget(
+    detector=DiffusionADSettings(),
+    synthesis=SynthesisSettings(beta_min=0.2, foreground="auto", self_augmentation_probability=0.5),
+    training=HeadTraining(
+        epochs=3000,
+        batch_size=16,
+        learning_rate=1e-4,
+        segmentation_learning_rate=1e-5,
+        segmentation_lr_schedule="cosine-10",
+        channels_last=True,
+    ),
+)
+_LAPTOP = Budget(
+    detector=DiffusionADSettings(
+        image_size=64,
+        base_width=8,
+        segmentation_width=16,
+        channel_multipliers=(1, 2, 4, 8),
+        residual_blocks=1,
+        attention_resolutions=(8,),
+        signed_range=True,
+        prediction="x0",
+        score_pixels=3,
+    ),
+    synthesis=_PAPER.synthesis.but(lighting=0.1),
+    training=HeadTraining(
+        steps=3000,
+        batch_size=4,
+        learning_rate=2e-3,
+        segmentation_learning_rate=3e-3,
+        lr_schedule="cosine",
+        warmup_fraction=0.05,
+        precision="auto",
+        channels_last=True,
+    ),
+)
+
+BUDGETS: dict[BudgetName, Budget] = {
+    "mini": _LAPTOP.with_settings({**MINI, "steps": 500}),
+    "laptop": _LAPTOP,
+    "paper": _PAPER,
+}
+
+VARIANTS = {
+    "select-on-test": Variant(
+        "Keep the weights with the best test image + pixel AUROC, looked at every 50 epochs. "
+        "This leaks the test set: only for comparison with published figures.",
+        "HuiZhang0812/DiffusionAD train.py",
+        {"select_on_test_epochs": 50},
+        official=True,
+    ),
+    "signed-range": Variant(
+        "Feed images in [-1, 1], the range to which x̂_0 is clamped.",
+        "Ho et al. 2020; the official DiffusionAD code feeds [0, 1]",
+        {"signed_range": True},
+    ),
+}

@@ -1,0 +1,64 @@
+"""Checkpoints of VitjanZ/DRAEM: the pair NAME.pckl and NAME_seg.pckl."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from diffad_lib.files import write_torch
+from diffad_lib.methods.draem.detector import Draem, DraemSettings
+from diffad_lib.methods.method import OfficialFiles
+from diffad_lib.networks.states import (
+    StateDict,
+    first_width,
+    load_state,
+    portable_state,
+    read_pickle,
+)
+
+
+def load_draem(paths: Sequence[Path], changes: Mapping[str, Any] | None = None) -> Draem:
+    """DRAEM from its two official files; widths are read from the shapes.
+
+    changes: settings that the files do not tell, image_size and score_window.
+
+    The official networks expect BGR, because OpenCV read their images. The channels of their
+    first and last convolutions are exchanged here, so that the detector takes and gives RGB like
+    any other. Raises DiffadError that names a file which is missing, damaged or of another kind.
+    """
+    reconstructive, discriminative = paths
+    states = read_pickle(reconstructive), read_pickle(discriminative)
+    widths = {
+        "base_width": first_width(states[0], "encoder.block1.0.weight", reconstructive),
+        "segmentation_width": first_width(
+            states[1], "encoder_segment.block1.0.weight", discriminative
+        ),
+    }
+    detector = Draem(DraemSettings(**{**(changes or {}), **widths}))
+    networks = detector.reconstruction, detector.segmentation
+    for network, state, path in zip(networks, states, paths, strict=True):
+        load_state(network, state, path)
+        network.load_state_dict(_swapped(network.state_dict()))
+    return detector.eval()
+
+
+def export_draem(detector: Draem, paths: Sequence[Path]) -> None:
+    """Write the pair of files that VitjanZ/DRAEM's test_DRAEM.py loads; they expect BGR again."""
+    networks = detector.reconstruction, detector.segmentation
+    for network, path in zip(networks, paths, strict=True):
+        write_torch(path, _swapped(portable_state(network)))
+
+
+def _swapped(state: StateDict) -> StateDict:
+    """Weights with red and blue exchanged; applied twice, the same weights again."""
+    swapped = dict(state)
+    for name, value in state.items():
+        if name == "encoder.block1.0.weight":
+            swapped[name] = value.flip(1)  # [width,3,3,3]
+        elif name == "encoder_segment.block1.0.weight":
+            swapped[name] = value.unflatten(1, (2, 3)).flip(2).flatten(1, 2)  # [width,6,3,3]
+        elif name.startswith("decoder.fin_out."):
+            swapped[name] = value.flip(0)  # [3,width,3,3] and [3]
+    return swapped
+
+
+OFFICIAL = OfficialFiles(("NAME.pckl", "NAME_seg.pckl"), load_draem, export_draem)

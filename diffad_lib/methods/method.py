@@ -1,0 +1,85 @@
+"""What a method is, and finding the methods that lie beside this file."""
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from diffad_lib.detector import Detector
+from diffad_lib.errors import DiffadError, nearest
+from diffad_lib.methods import method_names
+from diffad_lib.plans import Budget, BudgetName, Variant
+from diffad_lib.settings import DetectorSettings
+
+OFFICIAL_CODE = "official-code"  # the variant that turns all of a method's official ones on
+
+
+@dataclass(frozen=True)
+class OfficialFiles:
+    """Checkpoints of the official code.
+
+    names: what its files are called, in the order in which `load` and `export` take their paths.
+    load: detector from the files; settings that the files do not tell may be changed. export: to
+    the files; raises DiffadError if the official code cannot build such a network.
+    """
+
+    names: tuple[str, ...]
+    load: Callable[[Sequence[Path], Mapping[str, Any]], Detector]
+    export: Callable[[Any, Sequence[Path]], None]
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method: its detector, that one's settings, and their values at every budget.
+
+    detector: built from its settings alone; the weights come from PyTorch's global generator.
+    """
+
+    title: str
+    detector: Callable[[Any], Detector]
+    settings: type[DetectorSettings]
+    budgets: Mapping[BudgetName, Budget]
+    variants: Mapping[str, Variant] = field(default_factory=dict)
+    official: OfficialFiles | None = None
+
+    def budget(self, name: str) -> Budget:
+        """A budget by its name; DiffadError names the nearest one."""
+        for key, budget in self.budgets.items():
+            if key == name:
+                return budget
+        raise DiffadError(f'--budget "{name}" is not known; {nearest(name, self.budgets)}')
+
+    def setting_keys(self) -> set[str]:
+        """Keys of all that can be set of a run with this method."""
+        return {key for budget in self.budgets.values() for key in budget.setting_keys()}
+
+    def departures(self, name: str) -> dict[str, Any]:
+        """Settings that a variant changes, or all the official ones; DiffadError if unknown."""
+        if name == OFFICIAL_CODE:
+            official = [variant for variant in self.variants.values() if variant.official]
+            if not official:
+                raise DiffadError(f'--variant "{name}": no official code of {self.title} exists')
+            return {key: value for v in official for key, value in v.settings.items()}
+        if name in self.variants:
+            return dict(self.variants[name].settings)
+        if any(name in find_method(other).variants for other in method_names()):
+            raise DiffadError(f'--variant "{name}" does not concern method {self.title}')
+        known = [*self.variants, OFFICIAL_CODE]
+        raise DiffadError(f'--variant "{name}" is not known; {nearest(name, known)}')
+
+
+def find_method(name: str) -> Method:
+    """The METHOD of the module or package `name` beside this file; DiffadError if unknown."""
+    if name not in method_names():
+        raise DiffadError(f'--method "{name}" is not known; {nearest(name, method_names())}')
+    method: Method = importlib.import_module(f"diffad_lib.methods.{name}").METHOD
+    return method
+
+
+def method_of(detector: Detector) -> str:
+    """The name of the method whose detector it is; DiffadError for a class of no method."""
+    for name in method_names():
+        if find_method(name).detector is type(detector):
+            return name
+    raise DiffadError(f"{type(detector).__name__} is the detector of no method in methods/")

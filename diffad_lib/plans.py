@@ -1,0 +1,172 @@
+"""How to train and to evaluate: settings of the loop, budgets, and named departures from them."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+from pydantic import Field, SerializeAsAny, model_validator
+
+from diffad_lib.errors import DiffadError, nearest
+from diffad_lib.settings import DetectorSettings, Settings
+from diffad_lib.synthesis.synthesizer import SynthesisSettings
+
+Precision = Literal["auto", "32", "bf16-mixed", "16-mixed"]
+LrSchedule = Literal["constant", "paper-steps", "code-steps", "cosine", "cosine-10"]
+BudgetName = Literal["mini", "laptop", "paper"]
+# What every mini budget changes of its laptop budget; 32-bit, so that figures repeat elsewhere.
+MINI: Mapping[str, Any] = {"image_size": 64, "precision": "32", "bootstrap_samples": 200}
+
+
+class TrainingSettings(Settings):
+    """How to train: every number that the loop needs.
+
+    Training ends after `steps` optimiser steps (or `epochs`, exactly one is set) or
+    `max_train_seconds`, whichever is first. Learning rates follow the share of the training that
+    is spent, so that a time limit still ends with the small rates.
+    """
+
+    batch_size: int = Field(8, ge=1, description="images a micro-batch")
+    accumulate: int = Field(1, ge=1, description="micro-batches an optimiser step")
+    steps: int | None = Field(None, ge=1, description="optimiser steps")
+    epochs: int | None = Field(None, ge=1, description="passes through the training images")
+    max_train_seconds: float | None = Field(None, gt=0, description="time limit of the training, s")
+    learning_rate: float = Field(1e-4, gt=0, description="of Adam, before its schedule")
+    lr_schedule: LrSchedule = Field("constant", description="how the learning rate falls")
+    warmup_fraction: float = Field(
+        0.0, ge=0, lt=1, description="share of the training in which the rate rises"
+    )
+    ema_decay: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="of a running mean of the weights, 0: off; for experiments, in no budget "
+        "(docs/recipes.md)",
+    )
+    precision: Precision = Field("32", description="auto: bf16 where the hardware computes in it")
+    channels_last: bool = Field(False, description="memory format of networks and images")
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="what computes")
+    checkpoint_seconds: float = Field(60.0, ge=0, description="between two checkpoints, s")
+    select_on_test_epochs: int | None = Field(
+        None, ge=1, description="keep the weights that are best on the test set, a leak"
+    )
+
+    @model_validator(mode="after")
+    def _check_length(self) -> Self:
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError("set exactly one of steps and epochs")
+        return self
+
+    def rate(self, network: str) -> tuple[float, LrSchedule]:
+        """Learning rate and schedule of a network, by its name in `Detector.parameter_groups`."""
+        return self.learning_rate, self.lr_schedule
+
+    def steps_an_epoch(self, image_count: int) -> int:
+        """Optimiser steps in which every training image is seen about once."""
+        return max(1, image_count // (self.batch_size * self.accumulate))
+
+    def in_steps(self, image_count: int) -> Self:
+        """The same plan with its length in steps."""
+        if self.epochs is None:
+            return self
+        return self.but(steps=self.epochs * self.steps_an_epoch(image_count), epochs=None)
+
+
+class HeadTraining(TrainingSettings):
+    """How to train a detector whose segmentation head may have a learning rate of its own."""
+
+    segmentation_learning_rate: float | None = Field(
+        None, gt=0, description="of the segmentation head; none: learning_rate"
+    )
+    segmentation_lr_schedule: LrSchedule | None = Field(
+        None, description="of the segmentation head; none: lr_schedule"
+    )
+
+    def rate(self, network: str) -> tuple[float, LrSchedule]:
+        if network != "segmentation":
+            return super().rate(network)
+        return (
+            self.segmentation_learning_rate or self.learning_rate,
+            self.segmentation_lr_schedule or self.lr_schedule,
+        )
+
+
+class EvaluationSettings(Settings):
+    """How the test set is predicted and measured."""
+
+    eval_batch_size: int = Field(16, ge=1, description="images predicted at a time")
+    fpr_limit: float = Field(0.3, gt=0, le=1, description="false-positive rate up to which AUPRO")
+    bootstrap_samples: int = Field(1000, ge=0, description="resamples for the intervals, 0: none")
+
+
+class Budget(Settings):
+    """All numbers of a run but who runs: one section each, no key in two of them."""
+
+    detector: SerializeAsAny[DetectorSettings]
+    synthesis: SynthesisSettings = SynthesisSettings()
+    training: SerializeAsAny[TrainingSettings]
+    evaluation: EvaluationSettings = EvaluationSettings()
+
+    def setting_keys(self) -> dict[str, str]:
+        """The section of every key that can be set."""
+        return {
+            key: name
+            for name in Budget.model_fields
+            for key in type(getattr(self, name)).model_fields
+        }
+
+    def with_settings(self, changes: Mapping[str, Any]) -> Self:
+        """The same with some settings changed, each in the section that has its key.
+
+        A length given one way, steps or epochs, replaces a length given the other way. Raises
+        DiffadError that names an unknown key and the nearest valid one, or a wrong value.
+        """
+        sections = self.setting_keys()
+        changed: dict[str, dict[str, Any]] = {}
+        for key, value in changes.items():
+            if key not in sections:
+                raise DiffadError(f'"{key}" is not a setting; {nearest(key, sections)}')
+            changed.setdefault(sections[key], {})[key] = value
+        lengths = {"steps", "epochs"} & changes.keys()
+        if len(lengths) == 1:
+            changed["training"] |= dict.fromkeys({"steps", "epochs"} - lengths)
+        return self.but(
+            **{name: getattr(self, name).but(**values) for name, values in changed.items()}
+        )
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A named departure from a method's budgets.
+
+    sentence: what it changes. source: where it comes from. settings: key and value.
+    official: one of the departures of the official code from the paper.
+    """
+
+    sentence: str
+    source: str
+    settings: Mapping[str, Any]
+    official: bool = False
+
+
+def lr_factor(schedule: str, step: int, progress: float, warmup_fraction: float = 0.0) -> float:
+    """Multiplier of a learning rate at an optimiser step.
+
+    step: 0-based. progress: share of the training that is spent, in [0,1].
+    paper-steps: ×0.1 at 4/7 and 6/7 (epochs 400 and 600 of 700, arXiv 2108.07610). code-steps:
+    ×0.2 at 80 % and 90 % (its published code). cosine: to zero over the training. cosine-10:
+    cosine with T_max of 10 *steps*, so it rises and falls every 20 (code of arXiv 2303.08730).
+    """
+    if progress < warmup_fraction:
+        return max(progress / warmup_fraction, 1e-3)
+    if schedule == "constant":
+        return 1.0
+    if schedule == "paper-steps":
+        return 0.1 ** sum(progress >= at for at in (4 / 7, 6 / 7))
+    if schedule == "code-steps":
+        return 0.2 ** sum(progress >= at for at in (0.8, 0.9))
+    if schedule == "cosine":
+        return 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+    if schedule == "cosine-10":
+        return 0.5 * (1 + math.cos(math.pi * step / 10))
+    raise ValueError(f"unknown learning-rate schedule {schedule!r}")

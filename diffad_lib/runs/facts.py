@@ -1,0 +1,83 @@
+"""What a run was computed with: code, packages, device, memory."""
+
+import platform
+import resource
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+_PACKAGES = (
+    "torch",
+    "lightning-fabric",
+    "kornia",
+    "numpy",
+    "opencv-python-headless",
+    "safetensors",
+    "papermill",
+)
+
+
+def project_root() -> Path:
+    """The checkout: the folder that holds diffad_lib/ and notebooks/."""
+    return Path(__file__).resolve().parents[2]
+
+
+def git_state() -> dict[str, Any]:
+    """Commit of the checkout and whether files differ from it; None where there is no git."""
+    try:
+        commit = _git("rev-parse", "HEAD")
+        dirty = bool(_git("status", "--porcelain", "--untracked-files=no"))
+    except (OSError, subprocess.CalledProcessError):
+        return {"commit": None, "dirty": None}
+    return {"commit": commit, "dirty": dirty}
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(project_root()), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide the numbers."""
+    return {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
+
+
+def device_facts(device: torch.device) -> dict[str, Any]:
+    """Name and size of what the run was computed on."""
+    facts: dict[str, Any] = {
+        "type": device.type,
+        "platform": platform.platform(terse=True),
+        "threads": torch.get_num_threads(),
+    }
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        facts |= {"name": properties.name, "memory_bytes": properties.total_memory}
+    return facts
+
+
+def peak_memory(device: torch.device) -> dict[str, int | None]:
+    """Peak resident bytes of this process, and peak bytes allocated on a CUDA device."""
+    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss: bytes on macOS, KiB on Linux
+    host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    on_device = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+    return {"host_bytes": host, "device_bytes": on_device}
+
+
+def computes_bf16(device: torch.device) -> bool:
+    """Whether the hardware computes in bf16, so that mixed precision is faster."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and any(_says(name) for name in _CPU_HAS_BF16)
+
+
+# PyTorch has no public name for these two; without them a CPU is taken for one without bf16.
+_CPU_HAS_BF16 = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+
+
+def _says(name: str) -> bool:
+    query = getattr(torch.cpu, name, None)
+    return bool(query and query())

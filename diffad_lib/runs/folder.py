@@ -1,0 +1,57 @@
+"""The folder of a run: which settings it belongs to, while it runs and afterwards."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from diffad_lib.errors import DiffadError
+from diffad_lib.files import write_json
+from diffad_lib.runs.config import RunConfig
+from diffad_lib.runs.record import RECORD_NAME, in_sections, read_json, read_record
+
+CONFIG_NAME = "config.json"  # beside the checkpoint of a run that is not finished
+
+
+def settings_of(config: RunConfig) -> dict[str, Any]:
+    """Every effective setting, as JSON; folders are absolute, as they tell one run's from
+    another's wherever it is started."""
+    folders = {
+        name: str(path.absolute()) if (path := getattr(config, name)) is not None else None
+        for name in ("data_root", "textures", "runs_dir")
+    }
+    return config.model_dump(mode="json") | folders
+
+
+def claim_folder(config: RunConfig) -> None:
+    """Write the settings into the run folder; DiffadError if it holds a run with others."""
+    check_same_settings(config)
+    write_json(config.run_folder / CONFIG_NAME, settings_of(config))
+
+
+def check_same_settings(config: RunConfig) -> None:
+    """Raise DiffadError that names the key if the run folder holds a run with other settings.
+
+    The folder's name tells most settings, but not where the data lie or the budget's numbers.
+    """
+    folder = config.run_folder
+    if (folder / RECORD_NAME).exists():
+        held = read_record(folder / RECORD_NAME).config.model_dump()
+    elif (folder / CONFIG_NAME).exists():
+        held = in_sections(read_json(folder / CONFIG_NAME))
+    else:
+        return
+    known = dict(_flat(held))
+    for key, value in _flat(settings_of(config)):
+        if key != "runs_dir" and known.get(key) != value:
+            raise DiffadError(
+                f"{folder}: holds a run with another {key} ({known.get(key)!r}, now {value!r}); "
+                "move it away or choose another --runs-dir"
+            )
+
+
+def _flat(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Key and value of all that can be set; no key stands in two sections."""
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value)
+        else:
+            yield key, value

@@ -1,0 +1,69 @@
+"""The strict base of everything that can be set, and what every detector's settings have."""
+
+from pathlib import Path
+from typing import Any, Self, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from diffad_lib.errors import DiffadError, nearest
+from diffad_lib.files import is_utf8
+
+
+class Settings(BaseModel):
+    """Frozen values with a range and a sentence at each field.
+
+    Raises DiffadError, in one line, for an unknown key (it names the nearest one), a wrong type
+    and a value out of its range.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
+    )
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise DiffadError(self._told(error.errors()[0])) from None
+
+    def but(self, **changes: Any) -> Self:
+        """The same settings with some changed, checked again."""
+        return type(self)(**(dict(self) | changes))
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _check_value(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuses what Pydantic would take: true as 1, and text that no JSON file can hold."""
+        annotation = cls.model_fields[info.field_name or ""].annotation
+        if isinstance(value, bool):
+            if annotation is not bool:
+                raise PydanticCustomError("truth_value", "Input should not be true or false")
+        elif isinstance(value, int) and _is_text(annotation):
+            return str(value)  # `--set precision=32` and a folder called 2024 are text
+        if isinstance(value, str | Path) and not is_utf8(value):
+            raise PydanticCustomError("not_utf8", "Input should be UTF-8; rename the folder")
+        return value
+
+    @classmethod
+    def _told(cls, error: ErrorDetails) -> str:
+        """One line on a problem that Pydantic found."""
+        key = ".".join(str(part) for part in error["loc"])
+        if error["type"] == "extra_forbidden":
+            return f'"{key}" is not a setting; {nearest(key, cls.model_fields)}'
+        if error["type"] == "missing":
+            return f"{key} is missing; set it"
+        if not key:
+            return error["msg"].removeprefix("Value error, ")
+        return f"{key}: {error['msg']} (got {error['input']!r})"
+
+
+class DetectorSettings(Settings):
+    """What the settings of every detector have; a method adds its own."""
+
+    image_size: int = Field(256, ge=16, le=4096, description="side of the images, pixels")
+
+
+def _is_text(annotation: Any) -> bool:
+    kinds = set(get_args(annotation)) or {annotation}
+    return all(kind in (str, Path, type(None)) or isinstance(kind, str) for kind in kinds)
