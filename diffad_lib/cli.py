@@ -50,7 +50,7 @@ def run(
     ] = None,
     textures: Annotated[
         Path | None,
-        typer.Option(help="Folder of texture images, such as DTD. (default: built-in textures)"),
+        typer.Option(help="Folder of texture images. (default: built-in textures)"),
     ] = None,
     runs_dir: Annotated[Path, typer.Option(help="Where run folders go.")] = Path("runs"),
     variant: Annotated[

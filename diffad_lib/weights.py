@@ -18,10 +18,10 @@ _RETIRED = {"noise_draws": 1}  # settings of earlier versions, with the value th
 
 def save_detector(detector: Detector, folder: Path) -> None:
     """Write detector.safetensors (weights) and detector.json (method, settings) atomically."""
+    told = {"method": method_of(detector), "settings": detector.settings.model_dump(mode="json")}
     state = portable_state(detector)
     write_atomically(folder / WEIGHTS_NAME, lambda temporary: temporary.write_bytes(save(state)))
-    settings = detector.settings.model_dump(mode="json")
-    write_json(folder / DETECTOR_NAME, {"method": method_of(detector), "settings": settings})
+    write_json(folder / DETECTOR_NAME, told)
 
 
 def load_detector(folder: Path) -> Detector:

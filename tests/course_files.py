@@ -6,10 +6,13 @@ import nbformat
 import pytest
 from nbformat import NotebookNode
 
+from diffad_lib.course.chapters import read_cards
+from diffad_lib.runs.notebook import RUN_NOTEBOOK
+
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
-COURSE = [path for path in NOTEBOOKS if path.name[:2] <= "07"]
+COURSE = [path for path in read_cards(ROOT) if path.name != RUN_NOTEBOOK]
 SOLUTIONS = sorted((FOLDER / "solutions").glob("*.ipynb"))
 NOT_COMPARED = {"nbval-ignore-output", "nbval-skip", "raises-exception"}
 

@@ -2,14 +2,15 @@ import pytest
 import torch
 
 from diffad_lib.errors import DiffadError
-from diffad_lib.methods.autoencoder import Autoencoder
-from diffad_lib.methods.draem.detector import smoothed_maximum
+from diffad_lib.methods.autoencoder import Autoencoder, AutoencoderSettings
+from diffad_lib.scores import smoothed_maximum
 from diffad_lib.types import TrainingBatch
 
 
 def small_autoencoder(bottleneck=4):
     torch.manual_seed(0)
-    return Autoencoder(image_size=32, base_width=8, bottleneck=bottleneck)
+    settings = AutoencoderSettings(image_size=32, base_width=8, bottleneck=bottleneck)
+    return Autoencoder(settings)
 
 
 def stripes():
@@ -61,7 +62,9 @@ def test_training_lowers_the_error_and_a_wider_code_lowers_it_further():
 @pytest.mark.parametrize("window", [21, 5])
 def test_map_is_the_mean_absolute_residual_and_scores_follow_it(window):
     images = stripes()
-    detector = Autoencoder(images.shape[-1], 8, score_window=window).eval()
+    size = images.shape[-1]
+    settings = AutoencoderSettings(image_size=size, base_width=8, score_window=window)
+    detector = Autoencoder(settings).eval()
     with torch.inference_mode():
         prediction = detector.predict(images)
     residual = (images - prediction.reconstruction).abs().mean(dim=1, keepdim=True)
@@ -79,5 +82,5 @@ def test_parameter_groups_hold_every_parameter_once():
 
 
 def test_image_size_must_suit_four_halvings():
-    with pytest.raises(DiffadError, match="image_size 40"):
-        Autoencoder(image_size=40)
+    with pytest.raises(DiffadError, match=r"image_size: .*multiple of 16 \(got 40\)"):
+        AutoencoderSettings(image_size=40)

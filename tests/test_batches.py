@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from diffad_lib.batches import SyntheticBatches
-from diffad_lib.synthesis.synthesizer import SynthesisRecipe, Synthesizer
+from diffad_lib.synthesis.synthesizer import SynthesisSettings, Synthesizer
 
 COUNT, SIZE = 10, 32
 
@@ -16,7 +16,7 @@ def batches(seed: int = 0, batch_size: int = 4, foregrounds: np.ndarray | None =
     values = np.arange(COUNT, dtype=np.uint8)[:, None, None, None] * 20
     images = np.broadcast_to(values, (COUNT, 3, SIZE, SIZE))
     textures = rng.integers(0, 256, (5, 3, SIZE, SIZE), dtype=np.uint8)
-    synthesizer = Synthesizer(textures, SynthesisRecipe(), kind="object")
+    synthesizer = Synthesizer(textures, SynthesisSettings(), kind="object")
     names = [f"{number}.png" for number in range(COUNT)]
     device = torch.device("cpu")
     return SyntheticBatches(images, names, synthesizer, batch_size, seed, device, foregrounds)

@@ -1,6 +1,6 @@
 import pytest
 
-from diffad_lib.datasets.catalog import CATALOG, category_info, category_kind, dataset_info
+from diffad_lib.datasets.catalog import CATALOG, category_info, category_kind, find_dataset
 from diffad_lib.errors import DiffadError
 
 
@@ -57,13 +57,17 @@ def test_kind_of_an_unlisted_category_is_object_unless_told():
 
 def test_unknown_names_are_errors_that_name_the_nearest():
     with pytest.raises(DiffadError, match=r'"mvtek".*"mvtec"'):
-        dataset_info("mvtek")
+        find_dataset("mvtek")
     with pytest.raises(DiffadError, match=r'"botle".*mvtec.*"bottle"'):
         category_info("mvtec", "botle")
 
 
 def test_every_dataset_says_how_to_get_it_and_under_which_terms():
+    own = CATALOG["custom"]
+    assert own.key == "custom" and not own.categories and not own.archives
     for key, info in CATALOG.items():
+        if info is own:
+            continue
         assert info.key == info.folder == key
         assert info.licence and info.citation and info.homepage.startswith("https://")
         for archive in info.archives:

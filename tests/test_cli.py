@@ -17,7 +17,8 @@ from diffad_lib import cli
 from diffad_lib.runs import notebook
 from diffad_lib.runs.config import build_config, parse_overrides
 from diffad_lib.runs.experiment import prepare
-from diffad_lib.runs.record import settings
+from diffad_lib.runs.folder import settings_of
+from diffad_lib.runs.record import Record
 
 
 @pytest.fixture
@@ -262,14 +263,13 @@ def test_a_run_killed_between_record_and_notebook_is_not_complete(root: Path) ->
     config.run_folder.mkdir(parents=True)
     partial = config.run_folder / ".notebook.ipynb.partial.ipynb"
     partial.write_text("{")
-    metrics = {name: {} for name in ("image_auroc", "pixel_auroc", "pixel_ap", "aupro")}
     seconds = {"train": 1.0, "total": 2.0}
-    record = {"config": settings(config), "metrics": metrics, "seconds": seconds}
+    record = {"schema": 2, "config": settings_of(config), "metrics": {}, "seconds": seconds}
     (config.run_folder / "record.json").write_text(json.dumps(record))
     with pytest.raises(AssertionError, match="a kernel was started"):
         notebook.run(config)
     partial.unlink()
-    assert notebook.run(config) == record
+    assert notebook.run(config) == Record.model_validate(record)
 
 
 def test_an_unknown_option_is_a_usage_error(diffad: Cli) -> None:

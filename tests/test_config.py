@@ -6,44 +6,71 @@ from pathlib import Path
 import pytest
 
 from diffad_lib.errors import DiffadError
-from diffad_lib.runs.config import build_config, parse_overrides
-from diffad_lib.runs.presets import PRESETS, VARIANTS
+from diffad_lib.methods.method import find_method, method_names
+from diffad_lib.plans import Budget
+from diffad_lib.runs.config import RunConfig, build_config, parse_overrides
 
-METHODS = ("autoencoder", "draem", "diffusionad")
+BUDGETS = ("mini", "laptop", "paper")
+VARIANTS = [(m, name) for m in method_names() for name in find_method(m).variants]
 
 
-@pytest.mark.parametrize("budget", PRESETS)
-@pytest.mark.parametrize("method", METHODS)
-def test_every_preset_is_a_valid_configuration(budget: str, method: str) -> None:
+@pytest.mark.parametrize("budget", BUDGETS)
+@pytest.mark.parametrize("method", method_names())
+def test_every_budget_is_a_valid_configuration(budget: str, method: str) -> None:
     config = build_config("mvtec", "bottle", method, budget)
-    assert (config.steps is None) != (config.epochs is None)
-    assert config.image_size == {"paper": 256}.get(budget, config.image_size)
+    assert (config.training.steps is None) != (config.training.epochs is None)
+    size = config.detector.image_size
+    assert size == {"paper": 256}.get(budget, size)
 
 
 def test_paper_budget_has_the_published_numbers() -> None:
     draem = build_config("mvtec", "bottle", "draem", "paper")
-    assert (draem.epochs, draem.batch_size, draem.learning_rate) == (700, 8, 1e-4)
-    assert (draem.base_width, draem.segmentation_width) == (128, 64)
-    assert (draem.beta_min, draem.beta_max, draem.rotation_degrees) == (0.0, 0.8, 45)
+    plan, sizes, synthesis = draem.training, draem.detector, draem.synthesis
+    assert (plan.epochs, plan.batch_size, plan.learning_rate) == (700, 8, 1e-4)
+    assert (sizes.base_width, sizes.segmentation_width, sizes.score_window) == (128, 64, 21)
+    assert (synthesis.beta_min, synthesis.beta_max, synthesis.rotation_degrees) == (0.0, 0.8, 45)
     diffusionad = build_config("mvtec", "bottle", "diffusionad", "paper")
-    assert (diffusionad.epochs, diffusionad.batch_size) == (3000, 16)
-    assert (diffusionad.learning_rate, diffusionad.segmentation_learning_rate) == (1e-4, 1e-5)
-    assert (diffusionad.beta_min, diffusionad.less_t_range) == (0.2, 300)
-    assert (diffusionad.test_normal_t, diffusionad.test_noisier_t) == (200, 400)
+    plan, times = diffusionad.training, diffusionad.detector
+    assert (plan.epochs, plan.batch_size) == (3000, 16)
+    assert plan.rate("denoising") == (1e-4, "constant")
+    assert plan.rate("segmentation") == (1e-5, "cosine-10")
+    assert (diffusionad.synthesis.beta_min, times.less_t_range) == (0.2, 300)
+    assert (times.test_normal_t, times.test_noisier_t) == (200, 400)
 
 
-@pytest.mark.parametrize("name", VARIANTS)
-def test_every_variant_changes_a_valid_setting(name: str) -> None:
-    for method in VARIANTS[name].settings:
-        plain = build_config("mvtec", "bottle", method, "paper")
-        varied = build_config("mvtec", "bottle", method, "paper", variants=[name])
-        assert plain.model_dump(exclude={"variants"}) != varied.model_dump(exclude={"variants"})
+@pytest.mark.parametrize(("method", "name"), VARIANTS)
+def test_every_variant_changes_a_valid_setting(method: str, name: str) -> None:
+    plain = build_config("mvtec", "bottle", method, "paper")
+    varied = build_config("mvtec", "bottle", method, "paper", variants=[name])
+    assert plain.model_dump(exclude={"variants"}) != varied.model_dump(exclude={"variants"})
+
+
+@pytest.mark.parametrize("method", method_names())
+def test_no_key_stands_in_two_sections_and_every_setting_has_a_sentence(method: str) -> None:
+    config = build_config("mvtec", "bottle", method)
+    who = set(RunConfig.model_fields) - set(Budget.model_fields)
+    sections = [type(getattr(config, name)).model_fields for name in Budget.model_fields]
+    keys = [key for section in (who, *sections) for key in section]
+    assert len(keys) == len(set(keys))
+    fields = [field for section in sections for field in section.values()]
+    assert [field for field in fields if not field.description] == []
+
+
+@pytest.mark.parametrize("method", method_names())
+def test_a_configuration_comes_back_from_json(method: str) -> None:
+    config = build_config("mvtec", "bottle", method, overrides={"steps": 3}, data_root=Path("d"))
+    assert RunConfig(**config.model_dump(mode="json")) == config
 
 
 def test_official_code_turns_all_of_a_methods_official_departures_on() -> None:
     config = build_config("mvtec", "bottle", "draem", "paper", variants=["official-code"])
-    assert (config.rotation_degrees, config.rotation_probability) == (90, 0.3)
-    assert config.lr_schedule == "code-steps"
+    synthesis = config.synthesis
+    assert (synthesis.rotation_degrees, synthesis.rotation_probability) == (90, 0.3)
+    assert config.training.lr_schedule == "code-steps"
+    selecting = build_config("mvtec", "bottle", "diffusionad", variants=["official-code"])
+    assert selecting.training.select_on_test_epochs == 50
+    with pytest.raises(DiffadError, match="no official code of Autoencoder"):
+        build_config("mvtec", "bottle", "autoencoder", variants=["official-code"])
 
 
 def test_overrides_win_over_variants_and_presets() -> None:
@@ -55,14 +82,15 @@ def test_overrides_win_over_variants_and_presets() -> None:
         variants=["code-rotation"],
         overrides={"rotation_degrees": 10},
     )
-    assert (config.rotation_degrees, config.rotation_probability) == (10, 0.3)
+    synthesis = config.synthesis
+    assert (synthesis.rotation_degrees, synthesis.rotation_probability) == (10, 0.3)
 
 
 def test_a_length_in_steps_replaces_the_presets_epochs_and_back() -> None:
     by_steps = build_config("mvtec", "bottle", "draem", "paper", overrides={"steps": 5})
-    assert (by_steps.steps, by_steps.epochs) == (5, None)
+    assert (by_steps.training.steps, by_steps.training.epochs) == (5, None)
     by_epochs = build_config("mvtec", "bottle", "draem", "mini", overrides={"epochs": 5})
-    assert (by_epochs.steps, by_epochs.epochs) == (None, 5)
+    assert (by_epochs.training.steps, by_epochs.training.epochs) == (None, 5)
 
 
 def test_run_folder_tells_dataset_category_method_budget_variant_override_and_seed() -> None:
@@ -102,11 +130,13 @@ def test_a_long_run_folder_is_cut_to_what_a_file_system_takes_and_stays_its_own(
         ({"overrides": {"steps": "many"}}, "steps: "),
         ({"overrides": {"steps": 0}}, "steps: "),
         ({"overrides": {"seed": 1}}, "use --seed"),
-        ({"overrides": {"bottleneck": 8}}, "no effect on method draem"),
+        ({"overrides": {"bottleneck": 8}}, "no setting of method draem, only of autoencoder"),
         ({"overrides": {"beta_min": 0.9}}, "beta_min must not exceed beta_max"),
         ({"overrides": {"steps": 3, "epochs": 3}}, "exactly one of steps and epochs"),
         ({"variants": ["oficial-code"]}, 'did you mean "official-code"?'),
-        ({"variants": ["signed-range"]}, "does not concern method draem"),
+        ({"variants": ["signed-range"]}, "does not concern method DRAEM"),
+        ({"dataset": "dtd"}, "--dataset"),
+        ({"colour": 1}, '"colour" is not a setting'),
         ({"seed": -1}, "seed: "),
         ({"max_train_seconds": 0}, "max_train_seconds: "),
         ({"max_train_seconds": math.inf}, "max_train_seconds: "),
@@ -132,12 +162,23 @@ def test_overrides_are_read_as_json_and_text_is_kept() -> None:
     assert parse_overrides([*pairs, "channel_multipliers=[1, 2]", "epochs=null"]) == {
         "steps": 5,
         "channels_last": True,
-        "precision": "32",
+        "precision": 32,
         "foreground": "auto",
         "beta_min": 1e-3,
         "channel_multipliers": [1, 2],
         "epochs": None,
     }
+
+
+def test_a_whole_number_is_text_where_a_setting_is_text() -> None:
+    config = build_config(
+        "mvtec",
+        "bottle",
+        "draem",
+        overrides=parse_overrides(["precision=32", "foreground_folder=7"]),
+    )
+    assert config.training.precision == "32"
+    assert config.synthesis.foreground_folder == Path("7")
 
 
 def test_recorded_overrides_parse_back_to_the_same_configuration() -> None:

@@ -5,15 +5,18 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from course_files import COURSE
+from course_files import COURSE, ROOT
 from diffad_lib.course import headless as course
+from diffad_lib.course.chapters import read_cards
 from diffad_lib.course.headless import Job, chapter_job, run_jobs
 from diffad_lib.errors import DiffadError
+from diffad_lib.runs.record import Record
 
 pytestmark = pytest.mark.slow
 
@@ -26,15 +29,25 @@ SOURCES = {
     ],
     "03_good": ["print('<b>still run</b>')"],
 }
-RECORD = {
-    "config": {"dataset": "mvtec", "category": "weave", "method": "draem"},
-    "seconds": {"train": 1.0, "total": 2.0},
-    "metrics": {
-        name: {"value": 0.75, "low": 0.7, "high": 0.8}
-        for name in ("image_auroc", "pixel_auroc", "pixel_ap")
-    }
-    | {"aupro": {"value": None, "low": None, "high": None}},
+CARD = {
+    "objectives": ["a", "b", "c"],
+    "objectives_ko": ["a", "b", "c"],
+    "minutes": 1,
+    "exercises": [],
+    "writes": [],
+    "other_parameters": {"seed": 1},
 }
+RECORD = Record.model_validate(
+    {
+        "config": {"dataset": "mvtec", "category": "weave", "method": "draem"},
+        "seconds": {"train": 1.0, "total": 2.0},
+        "metrics": {
+            name: {"value": 0.75, "low": 0.7, "high": 0.8}
+            for name in ("image_auroc", "pixel_auroc", "pixel_ap")
+        }
+        | {"aupro": {"value": None, "low": None, "high": None}},
+    }
+)
 
 
 @pytest.fixture
@@ -45,7 +58,7 @@ def checkout(tmp_path, monkeypatch):
             cells=[new_markdown_cell("[on](03_good.ipynb)"), *map(new_code_cell, sources)],
             metadata={
                 "kernelspec": {"name": "python3", "display_name": "Python 3"},
-                "diffad": {"title": f"A & {stem}"},
+                "diffad": CARD | {"title": f"A & {stem}"},
             },
         )
         path = tmp_path / "notebooks" / f"{stem}.ipynb"
@@ -53,7 +66,7 @@ def checkout(tmp_path, monkeypatch):
         nbformat.write(notebook, path)
     monkeypatch.setattr(course, "project_root", lambda: tmp_path)
     monkeypatch.setattr(course, "make_mini", lambda root: None)
-    monkeypatch.setattr(course, "CATEGORIES", (("mvtec", "weave"),))
+    monkeypatch.setattr(course, "CATEGORIES", ("weave",))
     monkeypatch.setattr(course, "METHODS", ("draem",))
     monkeypatch.setattr(course, "run", lambda config, stream: RECORD)
     return tmp_path
@@ -84,16 +97,20 @@ def test_the_course_runs_every_notebook_and_reports_those_that_fail(checkout, ca
     assert "\x1b" not in page
 
 
+def job(notebook: Path, folder: Path) -> Job:
+    return chapter_job(notebook, read_cards(notebook.parents[1])[notebook], folder)
+
+
 def test_a_notebook_that_is_mended_leaves_no_failure_behind(checkout):
     notebook = checkout / "notebooks" / "01_wrong.ipynb"
     folder = checkout / "out"
     folder.mkdir()
-    (outcome,) = run_jobs([chapter_job(notebook, folder)], [])
+    (outcome,) = run_jobs([job(notebook, folder)], [])
     assert "undefined_name" in outcome.error and outcome.details
     mended = nbformat.read(notebook, as_version=4)
     mended.cells[2].source = "undefined_name = 1"
     nbformat.write(mended, notebook)
-    (outcome,) = run_jobs([chapter_job(notebook, folder)], [])
+    (outcome,) = run_jobs([job(notebook, folder)], [])
     assert not outcome.error and not outcome.details
     assert {path.name for path in folder.iterdir()} == {"01_wrong.ipynb", "01_wrong.html"}
 
@@ -103,7 +120,7 @@ def test_a_home_folder_that_cannot_be_written_is_no_obstacle(checkout, monkeypat
     home.touch()
     monkeypatch.setenv("HOME", str(home))
     notebook = checkout / "notebooks" / "00_good.ipynb"
-    (outcome,) = run_jobs([chapter_job(notebook, checkout)], [])
+    (outcome,) = run_jobs([job(notebook, checkout)], [])
     assert not outcome.error
     assert str(home) not in capfd.readouterr().err
 
@@ -129,8 +146,11 @@ def test_an_interrupt_ends_the_kernels_and_starts_no_other(checkout):
     program = (
         "import signal, sys; from pathlib import Path\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # ignored under nohup
+        "from diffad_lib.course.chapters import read_cards\n"
         "from diffad_lib.course.headless import chapter_job, run_jobs\n"
-        "run_jobs([chapter_job(Path(p), Path(sys.argv[1])) for p in sys.argv[2:]], [])"
+        "root, wanted = Path(sys.argv[1]), sys.argv[2:]\n"
+        "cards = {p: c for p, c in read_cards(root).items() if str(p) in wanted}\n"
+        "run_jobs([chapter_job(p, c, root) for p, c in cards.items()], [])"
     )
     notebooks = [str(checkout / "notebooks" / f"{stem}.ipynb") for stem in ("00_good", "03_good")]
     command = [sys.executable, "-c", program, str(checkout), *notebooks]
@@ -145,5 +165,5 @@ def test_an_interrupt_ends_the_kernels_and_starts_no_other(checkout):
 
 
 def test_every_chapter_has_a_job(tmp_path):
-    titles = [chapter_job(path, tmp_path).title for path in COURSE]
+    titles = [chapter_job(path, read_cards(ROOT)[path], tmp_path).title for path in COURSE]
     assert titles == sorted(titles) and all(" · " in title for title in titles)

@@ -4,16 +4,18 @@ import pytest
 import torch
 
 from diffad_lib.diffusion.denoising import (
+    NoiseLevel,
     ddim_denoise,
     iterative_denoise,
     norm_guided_one_step,
     norm_guided_training,
     normal_image_mean,
     one_step_denoise,
+    random_levels,
 )
 from diffad_lib.diffusion.process import gaussian_noise, q_sample
 from diffad_lib.diffusion.schedule import Schedule, extract, linear_betas
-from diffad_lib.methods.official import load_diffusionad
+from diffad_lib.methods.diffusionad.official import load_diffusionad
 from reference import (
     DIFFUSIONAD_CHECKPOINT,
     assert_matches,
@@ -129,21 +131,24 @@ def test_impossible_starts_and_steps_are_refused(start, steps):
         ddim_denoise(SCHEDULE, gaussian_world, torch.zeros(1, 1, 4, 4), start, steps)
 
 
+def official_guided(io, normal_t, noisier_t, is_anomalous):
+    """Loss and result on the official input, with the official weights."""
+    detector = load_diffusionad([DIFFUSIONAD_CHECKPOINT])
+    levels = (
+        NoiseLevel(normal_t, io["in.noise_normal"]),
+        NoiseLevel(noisier_t, io["in.noise_noisier"]),
+    )
+    with torch.inference_mode():
+        return norm_guided_training(
+            SCHEDULE, detector.denoising, io["in.x0"], is_anomalous, levels, weight=1.0
+        )
+
+
 @needs_reference
 def test_test_form_equals_the_official_one():
-    detector = load_diffusionad(DIFFUSIONAD_CHECKPOINT)
     io = reference_tensors("diffusionad_small_io.safetensors")
-    with torch.inference_mode():
-        guided = norm_guided_one_step(
-            SCHEDULE,
-            detector.denoising,
-            io["in.x0"],
-            torch.full((2,), 200),
-            torch.full((2,), 400),
-            io["in.noise_normal"],
-            io["in.noise_noisier"],
-            weight=1.0,
-        )
+    times = torch.full((2,), 200), torch.full((2,), 400)
+    loss, guided = official_guided(io, *times, torch.zeros(2, dtype=torch.bool))
     normal, noisier = SCHEDULE.sqrt_alphas_cumprod[[200, 400]].tolist()
     assert_matches(guided.x_normal_t, io["eval.x_t_normal"])
     assert_matches(guided.x_noisier_t, io["eval.x_t_noisier"])
@@ -151,35 +156,23 @@ def test_test_form_equals_the_official_one():
     assert_matches(guided.pred_x0_noisier, io["eval.pred_x0_noisier"], divided_by=noisier)
     assert_matches(guided.pred_x_t_noisier, io["eval.pred_x_t_noisier"], divided_by=noisier)
     assert_matches(guided.pred_x0_norm_guided, io["eval.pred_x0_norm_guided"], divided_by=noisier)
-    assert_matches(guided.noise_loss.mean().reshape(1), io["eval.loss"])
+    assert_matches(loss.reshape(1), io["eval.loss"])
 
 
 @needs_reference
 def test_training_form_equals_the_official_one():
-    detector = load_diffusionad(DIFFUSIONAD_CHECKPOINT)
     io = reference_tensors("diffusionad_small_io.safetensors")
-    with torch.inference_mode():
-        guided = norm_guided_one_step(
-            SCHEDULE,
-            detector.denoising,
-            io["in.x0"],
-            io["train.normal_t"],
-            io["train.noisier_t"],
-            io["in.noise_normal"],
-            io["in.noise_noisier"],
-            weight=1.0,
-        )
+    times, labels = (io["train.normal_t"], io["train.noisier_t"]), io["train.anomaly_label"]
+    loss, guided = official_guided(io, *times, labels == 1)
     signal = SCHEDULE.sqrt_alphas_cumprod[io["train.noisier_t"]]
     assert_matches(guided.pred_x0_norm_guided, io["train.pred_x0_norm_guided"], divided_by=signal)
-    loss = normal_image_mean(guided.noise_loss, io["train.anomaly_label"] == 1)
     assert_matches(loss.reshape(1), io["train.loss"])
 
 
 def guided_with(model, x_0, weight):
     t = torch.tensor([100, 250])
-    return norm_guided_one_step(
-        SCHEDULE, model, x_0, t, t + 400, noise_like(x_0, 1), noise_like(x_0, 2), weight
-    )
+    normal, noisier = NoiseLevel(t, noise_like(x_0, 1)), NoiseLevel(t + 400, noise_like(x_0, 2))
+    return norm_guided_one_step(SCHEDULE, model, x_0, normal, noisier, weight)
 
 
 def test_guidance_of_weight_zero_changes_nothing():
@@ -206,16 +199,14 @@ def test_both_noise_levels_run_as_one_batch():
 
 
 def train_on(x_0, is_anomalous, model=gaussian_world, seed=0, less_t_range=300):
-    return norm_guided_training(
-        SCHEDULE, model, x_0, is_anomalous, less_t_range, 1.0, generator(seed)
-    )
+    levels = random_levels(SCHEDULE, x_0, less_t_range, generator(seed))
+    return norm_guided_training(SCHEDULE, model, x_0, is_anomalous, levels, 1.0)
 
 
 def test_training_times_cover_their_two_ranges():
     model = CountingModel()
-    step = train_on(torch.zeros(20_000, 1, 1, 1), torch.zeros(20_000, dtype=torch.bool), model)
+    train_on(torch.zeros(20_000, 1, 1, 1), torch.zeros(20_000, dtype=torch.bool), model)
     normal_t, noisier_t = model.times[0].chunk(2)
-    assert torch.equal(step.normal_t, normal_t)
     assert (normal_t.min(), normal_t.max()) == (0, 299)
     assert (noisier_t.min(), noisier_t.max()) == (300, 999)
     assert normal_t.float().mean().item() == pytest.approx(149.5, rel=0.02)
@@ -225,22 +216,21 @@ def test_training_times_cover_their_two_ranges():
 def test_training_loss_is_the_noise_error_of_the_normal_images():
     x_0, is_anomalous = torch.zeros(4, 1, 8, 8), torch.tensor([True, False, False, True])
     model = CountingModel(lambda x, t: torch.zeros_like(x))
-    step = train_on(x_0, is_anomalous, model)
+    loss, _ = train_on(x_0, is_anomalous, model)
     # With x_0 = 0, x_t is the noise scaled; with a prediction of 0, the error is the noise.
     x_t, t = model.batches[0], model.times[0]
     noise = x_t / extract(SCHEDULE.sqrt_one_minus_alphas_cumprod, t, 4)
     normal, noisier = noise.square().mean(dim=(1, 2, 3)).chunk(2)
-    torch.testing.assert_close(step.loss, (normal + noisier)[[1, 2]].mean())
+    torch.testing.assert_close(loss, (normal + noisier)[[1, 2]].mean())
     assert not torch.equal(noise[:4], noise[4:])
 
 
 def test_loss_weights_scale_the_error_of_each_time():
     def loss(weights):
         x_0, normal = torch.rand(1, 1, 8, 8, generator=generator()), torch.tensor([False])
-        step = norm_guided_training(
-            SCHEDULE, gaussian_world, x_0, normal, 300, 1.0, generator(), weights
-        )
-        return step.loss.item()
+        levels = random_levels(SCHEDULE, x_0, 300, generator())
+        loss, _ = norm_guided_training(SCHEDULE, gaussian_world, x_0, normal, levels, 1.0, weights)
+        return loss.item()
 
     small_t = (torch.arange(1000) < 300).double()
     assert loss(None) == loss(torch.ones(1000))
@@ -249,13 +239,13 @@ def test_loss_weights_scale_the_error_of_each_time():
 
 def test_a_batch_of_anomalies_alone_has_loss_zero_and_a_finite_gradient():
     weight = torch.ones(1, requires_grad=True)
-    step = train_on(
+    loss, guided = train_on(
         torch.rand(3, 1, 8, 8, generator=generator()),
         torch.ones(3, dtype=torch.bool),
         lambda x, t: weight * gaussian_world(x, t),
     )
-    assert step.loss.item() == 0
-    (step.loss + step.pred_x0_norm_guided.mean()).backward()
+    assert loss.item() == 0
+    (loss + guided.pred_x0_norm_guided.mean()).backward()
     assert torch.isfinite(weight.grad).all()
 
 
@@ -267,6 +257,6 @@ def test_one_broken_anomalous_image_does_not_spoil_the_loss():
 def test_training_follows_its_generator_alone():
     x_0, labels = torch.rand(2, 1, 8, 8, generator=generator()), torch.zeros(2, dtype=torch.bool)
     first, again, other = (train_on(x_0, labels, seed=seed) for seed in (1, 1, 2))
-    assert torch.equal(first.loss, again.loss)
-    assert torch.equal(first.x_noisier_t, again.x_noisier_t)
-    assert not torch.equal(first.loss, other.loss)
+    assert torch.equal(first[0], again[0])
+    assert torch.equal(first[1].x_noisier_t, again[1].x_noisier_t)
+    assert not torch.equal(first[0], other[0])

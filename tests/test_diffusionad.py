@@ -3,8 +3,9 @@ import torch
 
 from diffad_lib.diffusion.process import q_sample
 from diffad_lib.errors import DiffadError
-from diffad_lib.methods.diffusionad.detector import DiffusionAD, highest_mean
-from diffad_lib.methods.official import load_diffusionad
+from diffad_lib.methods.diffusionad import DiffusionAD, DiffusionADSettings
+from diffad_lib.methods.diffusionad.official import load_diffusionad
+from diffad_lib.scores import highest_mean
 from diffad_lib.types import TrainingBatch
 from reference import (
     DIFFUSIONAD_CHECKPOINT,
@@ -17,17 +18,15 @@ from reference import (
 def small_diffusionad(**settings):
     """A network whose zero-initialised layers are not zero, so that it does something."""
     torch.manual_seed(0)
-    detector = DiffusionAD(
-        **{
-            "image_size": 32,
-            "base_width": 8,
-            "segmentation_width": 4,
-            "channel_multipliers": (1, 2),
-            "residual_blocks": 1,
-            "attention_resolutions": (),
-        }
-        | settings
-    )
+    sizes = {
+        "image_size": 32,
+        "base_width": 8,
+        "segmentation_width": 4,
+        "channel_multipliers": (1, 2),
+        "residual_blocks": 1,
+        "attention_resolutions": (),
+    }
+    detector = DiffusionAD(DiffusionADSettings(**sizes | settings))
     torch.nn.init.normal_(detector.denoising.out[-1].weight, std=0.1)
     return detector.eval()
 
@@ -45,7 +44,7 @@ def training_batch(anomalous=(True, False, True, False), seed=0):
 
 @needs_reference
 def test_map_and_score_equal_the_official_ones():
-    detector = load_diffusionad(DIFFUSIONAD_CHECKPOINT)
+    detector = load_diffusionad([DIFFUSIONAD_CHECKPOINT])
     io = reference_tensors("diffusionad_small_io.safetensors")
     with torch.inference_mode():
         guided = detector.reconstruct(io["in.x0"], io["in.noise_normal"], io["in.noise_noisier"])
@@ -129,16 +128,6 @@ def test_another_generator_draws_other_noise():
     fixed = detector.predict(images()).image_score
     other = detector.predict(images(), torch.Generator().manual_seed(7)).image_score
     assert not torch.equal(fixed, other)
-
-
-@torch.inference_mode()
-def test_several_draws_are_averaged():
-    generator = torch.Generator().manual_seed(3)
-    single = small_diffusionad()
-    maps = [single.predict(images(), generator).anomaly_map for _ in range(3)]
-    averaged = small_diffusionad(noise_draws=3).predict(images(), torch.Generator().manual_seed(3))
-    torch.testing.assert_close(averaged.anomaly_map, torch.stack(maps).mean(0))
-    assert torch.equal(averaged.image_score, highest_mean(averaged.anomaly_map))
 
 
 @torch.inference_mode()
@@ -233,14 +222,13 @@ def test_channels_last_and_bfloat16_give_nearly_the_same_losses():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"image_size": 48}, "image_size 48"),
+        ({"image_size": 48}, r"image_size: .*multiple of 32"),
         ({"less_t_range": 1000}, "less_t_range 1000"),
-        ({"less_t_range": 0}, "less_t_range 0"),
-        ({"test_noisier_t": -1}, "test_noisier_t -1"),
+        ({"less_t_range": 0}, "less_t_range: "),
+        ({"test_noisier_t": -1}, "test_noisier_t: "),
         ({"test_normal_t": 50, "timesteps": 50, "less_t_range": 10}, "test_normal_t 50"),
         ({"beta_schedule": "square"}, "beta_schedule"),
-        ({"noise_draws": 0}, "noise_draws 0"),
-        ({"prediction": "v"}, 'prediction "v"'),
+        ({"prediction": "v"}, "prediction: "),
         ({"score_pixels": 1025}, "score_pixels 1025"),
         ({"channel_multipliers": ()}, "channel_multipliers"),
     ],

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 import layout_factory
-from diffad_lib.datasets.catalog import CATALOG, CategoryInfo, DatasetInfo
+from diffad_lib.datasets.catalog import CATALOG
+from diffad_lib.datasets.dataset import CategoryInfo, Dataset
 from diffad_lib.datasets.download import download
 from diffad_lib.datasets.verify import verify
 from diffad_lib.errors import DiffadError
@@ -138,7 +139,7 @@ def test_dtd_lies_in_a_folder_of_its_own_and_a_declared_gzip_encoding_is_kept(se
     assert_same_files(tmp_path / "root" / "dtd", tmp_path / "source" / "dtd")
 
 
-def place(root: Path, info: DatasetInfo, data: bytes, folder: str = "archives") -> Path:
+def place(root: Path, info: Dataset, data: bytes, folder: str = "archives") -> Path:
     path = root / folder / info.archives[0].filename
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
@@ -354,7 +355,7 @@ def test_a_corrupted_download_never_gets_the_final_name(server, tmp_path):
     assert (tmp_path / "root" / "mvtec" / "bottle").is_dir()
 
 
-def unpack_only(tmp_path: Path, data: bytes, key: str = "mvtec") -> DatasetInfo:
+def unpack_only(tmp_path: Path, data: bytes, key: str = "mvtec") -> Dataset:
     """An entry without checksum whose archive has been placed: only unpacking can object."""
     info = dataset(key, None)
     place(tmp_path / "root", info, data)

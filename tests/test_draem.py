@@ -3,7 +3,8 @@ import torch
 import torch.nn.functional as F
 
 from diffad_lib.errors import DiffadError
-from diffad_lib.methods.draem.detector import Draem, ReconstructiveNetwork, smoothed_maximum
+from diffad_lib.methods.draem.detector import Draem, DraemSettings, ReconstructiveNetwork
+from diffad_lib.scores import smoothed_maximum
 from diffad_lib.types import TrainingBatch
 from reference import (
     DRAEM_CHECKPOINTS,
@@ -15,9 +16,10 @@ from reference import (
 )
 
 
-def small_draem(seed=0):
+def small_draem(seed=0, **settings):
     torch.manual_seed(seed)
-    return Draem(image_size=32, base_width=8, segmentation_width=4)
+    sizes = {"image_size": 32, "base_width": 8, "segmentation_width": 4}
+    return Draem(DraemSettings(**sizes | settings))
 
 
 def batch(seed=0):
@@ -39,7 +41,7 @@ def test_full_size_state_dict_equals_the_official_one():
 @needs_reference
 def test_outputs_and_losses_equal_the_official_ones():
     io = reference_tensors("draem_small_io.safetensors")
-    detector = Draem(image_size=64, base_width=16, segmentation_width=8).eval()
+    detector = small_draem(image_size=64, base_width=16, segmentation_width=8).eval()
     # Unlike load_draem, this keeps the official order of the colours, as in the reference.
     networks = (detector.reconstruction, detector.segmentation)
     for network, path in zip(networks, DRAEM_CHECKPOINTS, strict=True):
@@ -128,13 +130,13 @@ def test_score_is_the_highest_average_over_a_window(window: int):
 
 
 def test_a_detector_scores_with_its_own_window():
-    narrow = Draem(32, 8, 4, score_window=3).eval()
+    narrow = small_draem(score_window=3).eval()
     with torch.inference_mode():
         prediction = narrow.predict(batch().image)
     expected = smoothed_maximum(prediction.anomaly_map, 3)
     assert torch.equal(prediction.image_score, expected)
-    with pytest.raises(DiffadError, match="score_window 4 must be odd"):
-        Draem(score_window=4)
+    with pytest.raises(DiffadError, match=r"score_window: .*must be odd.*\(got 4\)"):
+        DraemSettings(score_window=4)
 
 
 def test_channels_last_and_bfloat16_give_nearly_the_same_losses():
@@ -149,5 +151,5 @@ def test_channels_last_and_bfloat16_give_nearly_the_same_losses():
 
 
 def test_image_size_must_suit_five_halvings():
-    with pytest.raises(DiffadError, match="image_size 48"):
-        Draem(image_size=48)
+    with pytest.raises(DiffadError, match=r"image_size: .*multiple of 32 \(got 48\)"):
+        DraemSettings(image_size=48)

@@ -7,7 +7,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from diffad_lib.evaluation import predict_all, predict_batch
-from diffad_lib.methods import build_detector
+from diffad_lib.methods.method import find_method
 from diffad_lib.types import Prediction
 from toy import ToyDetector, toy_detector
 
@@ -52,7 +52,8 @@ def test_scores_do_not_depend_on_the_batch_size(batch_size: int) -> None:
 def test_diffusionads_scores_repeat_and_do_not_depend_on_the_batch_size() -> None:
     torch.manual_seed(0)
     settings = {"image_size": 32, "base_width": 8, "segmentation_width": 4, "residual_blocks": 1}
-    detector = build_detector("diffusionad", settings | {"channel_multipliers": (1, 2)})
+    method = find_method("diffusionad")
+    detector = method.detector(method.settings(**settings, channel_multipliers=(1, 2)))
     whole = predict_all(detector, IMAGES, FABRIC, batch_size=5)
     again = predict_all(detector, IMAGES, FABRIC, batch_size=5)
     single = predict_all(detector, IMAGES, FABRIC, batch_size=1)

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from diffad_lib.course.explorers import (
+    Diffusion,
     Explorer,
     guidance_explorer,
     synthesis_explorer,
@@ -14,7 +15,7 @@ from diffad_lib.course.explorers import (
 )
 from diffad_lib.course.explorers.pictures import coloured, rgb
 from diffad_lib.course.explorers.reconstruction import remembering
-from diffad_lib.diffusion.denoising import ddim_denoise, norm_guided_one_step
+from diffad_lib.diffusion.denoising import NoiseLevel, ddim_denoise, norm_guided_one_step
 from diffad_lib.diffusion.process import predict_eps_from_x0, q_sample
 from diffad_lib.diffusion.schedule import Schedule, linear_betas
 from diffad_lib.errors import DiffadError
@@ -107,7 +108,7 @@ def test_an_image_that_is_none_is_refused(image, told):
 
 def test_trajectories_are_walked_once_and_in_order():
     network = Counted()
-    explorer = trajectory_explorer(GREY, TWENTY, network, starts=(9, 15), ddim_steps=2)
+    explorer = trajectory_explorer(GREY, Diffusion(TWENTY, network), starts=(9, 15), ddim_steps=2)
     captions = [explorer.render(percent, 9, "ancestral").caption for percent in (0, 50, 100)]
     places = [caption.split(":")[0].split(" made, ")[1] for caption in captions]
     assert places == ["x is at t = 9", "x is at t = 4", "x is at the end"]
@@ -118,7 +119,9 @@ def test_trajectories_are_walked_once_and_in_order():
 
 
 def test_a_ddim_trajectory_shows_the_states_of_the_sampler():
-    explorer = trajectory_explorer(GREY, TWENTY, Counted(), starts=(9,), ddim_steps=2, seed=5)
+    explorer = trajectory_explorer(
+        GREY, Diffusion(TWENTY, Counted()), starts=(9,), ddim_steps=2, seed=5
+    )
     x_t = q_sample(TWENTY, GREY[None], torch.tensor([9]), seeded_noise(5))
     steps = []
     end = ddim_denoise(TWENTY, Counted(), x_t, 9, 2, steps.append)
@@ -142,18 +145,22 @@ def test_the_errors_of_a_trajectory_are_split_by_the_mask():
     def knows(x_t, t):
         return predict_eps_from_x0(TWENTY, x_t, t, repaired[None])
 
-    view = trajectory_explorer(GREY, TWENTY, knows, (9,), 2, mask).render(50, 9, "DDIM-2")
+    view = trajectory_explorer(GREY, Diffusion(TWENTY, knows), (9,), 2, mask).render(
+        50, 9, "DDIM-2"
+    )
     numbers = "0.000 (normal), 0.250 (defect)"
     assert view.caption.endswith(f"mean |x₀ − x̂₀| {numbers}; in one step {numbers}")
 
 
 def test_guidance_shows_what_the_library_computes():
     image = torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(1))
-    explorer = guidance_explorer(image, TWENTY, Counted(), (3, 5), (8, 15), (0.0, 1.0), seed=7)
+    explorer = guidance_explorer(
+        image, Diffusion(TWENTY, Counted()), (3, 5), (8, 15), (0.0, 1.0), seed=7
+    )
     view = explorer.render(t_s=5, t_b=15, w=1.0)
     guided = norm_guided_one_step(
-        TWENTY, Counted(), image[None], torch.tensor([5]), torch.tensor([15]),
-        seeded_noise(7), seeded_noise(8), 1.0,
+        TWENTY, Counted(), image[None], NoiseLevel(torch.tensor([5]), seeded_noise(7)),
+        NoiseLevel(torch.tensor([15]), seeded_noise(8)), 1.0,
     )  # fmt: skip
     assert np.array_equal(view.tiles["norm-guided x̂₀"], rgb(guided.pred_x0_norm_guided[0]))
     assert np.array_equal(view.tiles["one step from t_s"], rgb(guided.pred_x0_normal[0]))
@@ -179,12 +186,12 @@ def test_a_remembered_prediction_belongs_to_its_image_and_its_time():
 
 def test_guidance_asks_the_network_once_for_every_time():
     network = Counted()
-    guidance_explorer(GREY, TWENTY, network, (3, 5), (8, 15), (0.0, 1.0, 2.0)).html()
+    guidance_explorer(GREY, Diffusion(TWENTY, network), (3, 5), (8, 15), (0.0, 1.0, 2.0)).html()
     assert network.images == 4
 
 
 def test_guidance_starts_at_the_choice_of_the_paper():
-    explorer = guidance_explorer(GREY, Schedule.from_betas(linear_betas()), Counted())
+    explorer = guidance_explorer(GREY, Diffusion(Schedule.from_betas(linear_betas()), Counted()))
     assert [p.values[p.start] for p in explorer.parameters] == [200, 400, 1.0]
 
 
@@ -334,8 +341,8 @@ def noisy_explorers() -> list[Explorer]:
 
     return [
         timestep_explorer(image, schedule, network),
-        trajectory_explorer(image, schedule, network, mask=mask),
-        guidance_explorer(image, schedule, network, mask=mask),
+        trajectory_explorer(image, Diffusion(schedule, network), mask=mask),
+        guidance_explorer(image, Diffusion(schedule, network), mask=mask),
         synthesis_explorer(image, builtin_textures(64, 1), mask),
         threshold_explorer(image, torch.rand(64, 64, generator=rng), mask),
     ]

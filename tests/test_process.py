@@ -13,7 +13,7 @@ from diffad_lib.diffusion.process import (
     snr,
 )
 from diffad_lib.diffusion.schedule import Schedule, linear_betas
-from diffad_lib.methods.official import load_diffusionad
+from diffad_lib.methods.diffusionad.official import load_diffusionad
 from reference import (
     DIFFUSIONAD_CHECKPOINT,
     assert_matches,
@@ -30,7 +30,7 @@ def images(batch=2, seed=0):
 
 @needs_reference
 def test_p_mean_variance_equals_the_official_one():
-    detector = load_diffusionad(DIFFUSIONAD_CHECKPOINT)
+    detector = load_diffusionad([DIFFUSIONAD_CHECKPOINT])
     io = reference_tensors("diffusionad_small_io.safetensors")
     with torch.inference_mode():
         step = p_mean_variance(detector.schedule, detector.denoising, io["in.x_t"], io["in.t"])

@@ -25,16 +25,16 @@ from diffad_lib.datasets.images import fingerprint, load_split
 from diffad_lib.datasets.layouts import list_samples
 from diffad_lib.errors import DiffadError
 from diffad_lib.evaluation import predict_all
-from diffad_lib.methods.official import load_detector
+from diffad_lib.metrics import METRICS
 from diffad_lib.runs.config import RunConfig, build_config
 from diffad_lib.runs.notebook import run
-from diffad_lib.runs.record import read_record
+from diffad_lib.runs.record import Split, read_record
+from diffad_lib.weights import load_detector
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("run")]
 
 METHODS = ("autoencoder", "draem", "diffusionad")
 FILES = {"notebook.ipynb", "record.json", "detector.safetensors", "detector.json"}
-METRICS = {"image_auroc", "image_ap", "pixel_auroc", "pixel_ap", "aupro"}
 # The autoencoder trains long enough to be killed in between.
 TINY = {
     "autoencoder": {"steps": 200},
@@ -164,38 +164,38 @@ def test_the_record_holds_settings_data_machine_times_and_results(
     root: Path, finished: RunConfig
 ) -> None:
     record = read_record(finished.run_folder / "record.json")
-    assert record["config"] == finished.model_dump(mode="json")
+    assert record.run_config() == finished
     samples = list_samples("mvtec", "bottle", root / "data")
     for split, count in (("train", 3), ("test", 6)):
         chosen = [sample for sample in samples if sample.split == split]
-        expected = {"images": count, "fingerprint": fingerprint(chosen)}
-        assert record["data"][split] == expected
-    assert record["data"]["test_defects"] == 4
-    assert set(record["git"]) == {"commit", "dirty"}
-    assert record["versions"]["torch"] == torch.__version__
-    assert record["device"]["type"] == "cpu" and record["device"]["threads"] == 1
-    seconds = record["seconds"]
-    assert 0 < seconds["train"] < seconds["total"]
-    assert seconds["prepare"] > 0 and seconds["predict"] > 0
-    assert record["peak_memory"]["host_bytes"] > 10**8
-    assert record["training"]["steps"] == finished.steps
-    assert record["training"]["stopped_by"] == "steps"
-    assert set(record["metrics"]) == METRICS
-    for metric in record["metrics"].values():
-        assert 0 <= metric["low"] <= metric["value"] <= metric["high"] <= 1 or metric["note"]
+        expected = Split(images=count, fingerprint=fingerprint(chosen))
+        assert getattr(record.data, split) == expected
+    assert record.data.test_defects == 4
+    assert set(record.git) == {"commit", "dirty"}
+    assert record.versions["torch"] == torch.__version__
+    assert record.device["type"] == "cpu" and record.device["threads"] == 1
+    seconds = record.seconds
+    assert 0 < seconds.train < seconds.total
+    assert seconds.prepare > 0 and seconds.predict > 0
+    assert record.peak_memory["host_bytes"] > 10**8
+    assert record.training.steps == finished.training.steps
+    assert record.training.stopped_by == "steps"
+    assert set(record.metrics) == set(METRICS)
+    for metric in record.metrics.values():
+        assert 0 <= metric.low <= metric.value <= metric.high <= 1 or metric.note
 
 
 def test_saved_weights_predict_the_recorded_scores_again(root: Path, finished: RunConfig) -> None:
     samples = list_samples("mvtec", "bottle", root / "data")
     test = [sample for sample in samples if sample.split == "test"]
-    stack = load_split(test, finished.image_size, root / "cache")
+    stack = load_split(test, finished.detector.image_size, root / "cache")
     detector = load_detector(finished.run_folder)
     fabric = Fabric(accelerator="cpu", devices=1)
     predictions = predict_all(detector, stack.images, fabric, seed=finished.seed)
-    images = read_record(finished.run_folder / "record.json")["images"]
-    assert [image["file"] for image in images] == [sample.image.name for sample in test]
-    assert [image["label"] for image in images] == [0, 0, 1, 1, 1, 1]
-    recorded = [image["score"] for image in images]
+    images = read_record(finished.run_folder / "record.json").images
+    assert [image.file for image in images] == [sample.image.name for sample in test]
+    assert [image.label for image in images] == [0, 0, 1, 1, 1, 1]
+    recorded = [image.score for image in images]
     np.testing.assert_allclose(predictions.image_scores, recorded, rtol=1e-4, atol=1e-6)
 
 
@@ -254,11 +254,11 @@ def test_a_killed_run_goes_on_to_the_same_weights_and_a_killed_kernel_is_told(
     assert again.returncode == 0, again.stderr
     whole = all_finished["autoencoder"]
     record = read_record(config.run_folder / "record.json")
-    assert 0 < record["training"]["resumed_from"] < 200
+    assert 0 < record.training.resumed_from < 200
     weights = "detector.safetensors"
     assert (config.run_folder / weights).read_bytes() == (whole.run_folder / weights).read_bytes()
     expected = read_record(whole.run_folder / "record.json")
-    assert record["images"] == expected["images"] and record["metrics"] == expected["metrics"]
+    assert record.images == expected.images and record.metrics == expected.metrics
     assert {path.name for path in config.run_folder.iterdir()} == FILES
 
 
@@ -299,7 +299,7 @@ def test_an_own_folder_without_masks_has_image_metrics_and_null_pixel_metrics(ro
     assert done.returncode == 0, done.stderr
     assert "undefined" in done.stdout
     record = read_record(next((root / "runs-own").rglob("record.json")))
-    assert record["metrics"]["image_auroc"]["value"] is not None
+    assert record.metric("image_auroc").value is not None
     for name in ("pixel_auroc", "pixel_ap", "aupro"):
-        assert record["metrics"][name]["value"] is None
-        assert "no defective pixel" in record["metrics"][name]["note"]
+        assert record.metric(name).value is None
+        assert "no defective pixel" in record.metric(name).note

@@ -26,22 +26,22 @@ TOLERANCES = {"image_auroc": 2e-3, "pixel_auroc": 1e-4, "aupro": 1e-4}
 def test_the_weights_give_the_recorded_metrics(name):
     loaded = load_shipped(name)
     config, (_, test) = loaded.config, load_data(loaded.config)
-    assert test.fingerprint == loaded.record["data"]["test"]["fingerprint"]
+    assert test.fingerprint == loaded.record.data.test.fingerprint
     predictions = predict_all(
         loaded.detector,
         test.images,
         Fabric(accelerator="cpu", devices=1),
-        config.eval_batch_size,
+        config.evaluation.eval_batch_size,
         config.seed,
     )
     maps, masks = predictions.anomaly_maps, test.masks[:, 0]
     measured = {
         "image_auroc": image_auroc(predictions.image_scores, labels(test)),
         "pixel_auroc": pixel_auroc(maps, masks),
-        "aupro": aupro(maps, masks, config.fpr_limit),
+        "aupro": aupro(maps, masks, config.evaluation.fpr_limit),
     }
     for key, tolerance in TOLERANCES.items():
-        recorded = loaded.record["metrics"][key]["value"]
+        recorded = loaded.record.metric(key).value
         assert measured[key] == pytest.approx(recorded, abs=tolerance), key
 
 
@@ -52,8 +52,8 @@ def test_the_configuration_is_the_one_that_the_tool_states(name):
     # The settings, however they were asked for: presets have changed since some were trained.
     asked = {"overrides": loaded.config.overrides}
     assert loaded.config == configuration(name).model_copy(update=asked)
-    assert loaded.record["training"]["steps"] == loaded.config.steps
-    assert loaded.record["training"]["selected_step"] == loaded.config.steps
+    assert loaded.record.training.steps == loaded.config.training.steps
+    assert loaded.record.training.selected_step == loaded.config.training.steps
 
 
 def test_the_detector_is_ready_to_predict_and_the_record_cannot_be_exchanged():

@@ -7,12 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from diffad_lib.methods.method import find_method
 from diffad_lib.synthesis import synthesizer as module
 from diffad_lib.synthesis.synthesizer import (
-    DIFFUSIONAD_RECIPE,
-    DRAEM_RECIPE,
     MASK_TRIES,
-    SynthesisRecipe,
+    SynthesisSettings,
     Synthesizer,
     relight,
     shuffle_patches,
@@ -20,7 +19,10 @@ from diffad_lib.synthesis.synthesizer import (
 from diffad_lib.types import TrainingBatch
 
 SIZE = 48  # at 32 pixels the finest grid has lattice points only, where noise is 0
-PLAIN = SynthesisRecipe()  # DRAEM's without rotation
+PLAIN = SynthesisSettings()  # DRAEM's without rotation
+DRAEM, DIFFUSIONAD = (
+    find_method(name).budgets["paper"].synthesis for name in ("draem", "diffusionad")
+)
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -65,16 +67,14 @@ def test_pixels_outside_the_mask_are_unchanged_and_inside_they_change() -> None:
 
 def test_input_is_not_written_to() -> None:
     images, before = noise_images(16), noise_images(16)
-    Synthesizer(bank(), DRAEM_RECIPE)(images, None, generator())
+    Synthesizer(bank(), DRAEM)(images, None, generator())
     assert torch.equal(images, before)
 
 
-@pytest.mark.parametrize(
-    ("recipe", "low", "high"), [(DRAEM_RECIPE, 0.0, 0.8), (DIFFUSIONAD_RECIPE, 0.2, 0.8)]
-)
+@pytest.mark.parametrize(("recipe", "low", "high"), [(DRAEM, 0.0, 0.8), (DIFFUSIONAD, 0.2, 0.8)])
 def test_blend_keeps_a_share_beta_of_the_image(no_augmentation, recipe, low, high) -> None:
     # Rotated corners are black, and so no source of β.
-    recipe = SynthesisRecipe(beta_range=recipe.beta_range)
+    recipe = SynthesisSettings(beta_min=recipe.beta_min, beta_max=recipe.beta_max)
     images = torch.full((4000, 3, SIZE, SIZE), 0.25)
     batch = Synthesizer(white(), recipe)(images, None, generator())
     blended = batch.image[batch.mask.expand_as(images) == 1]
@@ -90,8 +90,11 @@ def test_blend_keeps_a_share_beta_of_the_image(no_augmentation, recipe, low, hig
 
 
 def test_recipes_have_the_published_values() -> None:
-    assert SynthesisRecipe((0.0, 0.8), 0.5, 0.0, False, 45, 1.0) == DRAEM_RECIPE
-    assert SynthesisRecipe((0.2, 0.8), 0.5, 0.5, True, 0, 0) == DIFFUSIONAD_RECIPE
+    shares = {"beta_max": 0.8, "anomaly_probability": 0.5}
+    turned = {"rotation_degrees": 45, "rotation_probability": 1.0}
+    assert SynthesisSettings(beta_min=0.0, **shares, **turned) == DRAEM
+    own = {"foreground": "auto", "self_augmentation_probability": 0.5}
+    assert SynthesisSettings(beta_min=0.2, **shares, **own) == DIFFUSIONAD
 
 
 def test_share_of_normal_images_matches_the_official_code() -> None:
@@ -104,7 +107,7 @@ def test_share_of_normal_images_matches_the_official_code() -> None:
 
 @pytest.mark.parametrize("probability", [0.0, 1.0])
 def test_probabilities_of_zero_and_one_are_kept(probability: float) -> None:
-    recipe = SynthesisRecipe(anomaly_probability=probability)
+    recipe = SynthesisSettings(anomaly_probability=probability)
     batch = Synthesizer(bank(), recipe)(
         noise_images(32), torch.ones(32, 1, SIZE, SIZE), generator()
     )
@@ -115,7 +118,7 @@ def test_probabilities_of_zero_and_one_are_kept(probability: float) -> None:
 def test_anomalies_stay_on_the_foreground_and_are_redrawn_until_they_meet_it() -> None:
     foreground = torch.zeros(400, 1, SIZE, SIZE)
     foreground[:, :, 15:27, 21:33] = 1
-    recipe = SynthesisRecipe(anomaly_probability=1)
+    recipe = SynthesisSettings(anomaly_probability=1)
     batch = Synthesizer(bank(), recipe)(noise_images(400), foreground, generator())
     assert not (batch.mask * (1 - foreground)).any()
     assert batch.is_anomalous.float().mean() > 0.97  # about a third without redrawing
@@ -132,7 +135,7 @@ def test_only_empty_masks_are_redrawn_at_most_50_times_on_their_grid(monkeypatch
     monkeypatch.setattr(module, "perlin_masks", note)
     foreground = torch.ones(20, 1, SIZE, SIZE)
     foreground[3] = foreground[7] = 0
-    recipe = SynthesisRecipe(anomaly_probability=1)
+    recipe = SynthesisSettings(anomaly_probability=1)
     batch = Synthesizer(bank(), recipe)(noise_images(20), foreground, generator())
     assert MASK_TRIES == len(asked) == 50
     assert len(asked[0]) == 20
@@ -146,7 +149,7 @@ def test_without_a_foreground_nothing_is_redrawn(monkeypatch) -> None:
     monkeypatch.setattr(
         module, "perlin_masks", lambda scales, *_: torch.zeros(len(scales), 1, SIZE, SIZE)
     )
-    batch = Synthesizer(bank(), SynthesisRecipe(anomaly_probability=1))(
+    batch = Synthesizer(bank(), SynthesisSettings(anomaly_probability=1))(
         noise_images(4), None, generator()
     )
     assert not batch.is_anomalous.any() and torch.equal(batch.image, batch.normal)
@@ -155,7 +158,7 @@ def test_without_a_foreground_nothing_is_redrawn(monkeypatch) -> None:
 @pytest.mark.parametrize(("kind", "share"), [("object", 0.5), ("texture", 0.0)])
 def test_half_of_an_objects_anomalies_show_the_object_itself(no_augmentation, kind, share) -> None:
     images = torch.full((3000, 3, SIZE, SIZE), 0.25)
-    batch = Synthesizer(white(), DIFFUSIONAD_RECIPE, kind)(images, None, generator())
+    batch = Synthesizer(white(), DIFFUSIONAD, kind)(images, None, generator())
     anomalous = batch.is_anomalous
     own = (batch.image == batch.normal)[anomalous].flatten(1).all(dim=1)  # all patches are equal
     assert abs(own.float().mean().item() - share) <= 4 * math.sqrt(share * (1 - share) / len(own))
@@ -168,7 +171,7 @@ def test_own_source_is_augmented_and_then_shuffled(monkeypatch) -> None:
     monkeypatch.setattr(
         module, "shuffle_patches", lambda *given: calls.append("shuffle") or shuffle(*given)
     )
-    recipe = SynthesisRecipe(anomaly_probability=1, self_augmentation_probability=1)
+    recipe = SynthesisSettings(anomaly_probability=1, self_augmentation_probability=1)
     images = noise_images(8)
     batch = Synthesizer(white(), recipe)(images, torch.ones(8, 1, SIZE, SIZE), generator())
     assert calls == ["augment", "shuffle"]
@@ -179,7 +182,7 @@ def test_own_source_is_augmented_and_then_shuffled(monkeypatch) -> None:
 
 def test_own_anomaly_shows_the_shuffled_image(no_augmentation, monkeypatch) -> None:
     monkeypatch.setattr(module, "shuffle_patches", lambda images, _: torch.zeros_like(images))
-    recipe = SynthesisRecipe((0, 0), anomaly_probability=1, self_augmentation_probability=1)
+    recipe = SynthesisSettings(beta_max=0, anomaly_probability=1, self_augmentation_probability=1)
     batch = Synthesizer(white(), recipe)(torch.ones(16, 3, SIZE, SIZE), None, generator())
     assert batch.mask.any()
     assert torch.equal(batch.image, (1 - batch.mask).expand_as(batch.image))
@@ -210,16 +213,16 @@ def test_only_textures_get_random_regions(monkeypatch) -> None:
     left[..., : SIZE // 2] = 1
     monkeypatch.setattr(module, "random_regions", lambda count, *_: left.expand(count, -1, -1, -1))
     for kind, recipe, kept in [
-        ("texture", DIFFUSIONAD_RECIPE, True),
-        ("object", DIFFUSIONAD_RECIPE, False),
-        ("texture", DRAEM_RECIPE, False),
+        ("texture", DIFFUSIONAD, True),
+        ("object", DIFFUSIONAD, False),
+        ("texture", DRAEM, False),
     ]:
         batch = Synthesizer(bank(), recipe, kind)(noise_images(64), None, generator())
         assert bool((batch.mask[..., SIZE // 2 :] == 0).all()) == kept, (kind, recipe)
 
 
 def test_stated_share_of_images_is_rotated_with_its_foreground() -> None:
-    recipe = SynthesisRecipe(rotation_degrees=90, rotation_probability=0.3, anomaly_probability=1)
+    recipe = SynthesisSettings(rotation_degrees=90, rotation_probability=0.3, anomaly_probability=1)
     images = torch.zeros(1000, 3, SIZE, SIZE)
     images[:, :, 6:18, 18:30] = 1  # above the centre
     batch = Synthesizer(bank(), recipe)(images, images[:, :1], generator())
@@ -231,7 +234,7 @@ def test_stated_share_of_images_is_rotated_with_its_foreground() -> None:
 def test_rotation_angles_fill_the_stated_range(monkeypatch) -> None:
     asked = []
     monkeypatch.setattr(module, "rotate", lambda images, degrees: asked.append(degrees) or images)
-    Synthesizer(bank(), DRAEM_RECIPE)(noise_images(2000), None, generator())
+    Synthesizer(bank(), DRAEM)(noise_images(2000), None, generator())
     assert -45 <= asked[0].min() < -44 and 44 < asked[0].max() < 45
 
 
@@ -248,19 +251,19 @@ def test_light_changes_slowly_and_within_the_stated_range() -> None:
 
 def test_light_falls_on_image_and_target_alike_and_only_where_asked_for() -> None:
     images = noise_images(32)
-    recipe = SynthesisRecipe(anomaly_probability=0.0, lighting=0.2)
+    recipe = SynthesisSettings(anomaly_probability=0.0, lighting=0.2)
     batch = Synthesizer(bank(), recipe)(images, None, generator())
     assert torch.equal(batch.image, batch.normal)
     assert ((batch.normal - images).abs() <= 0.2 * images + 1e-6).all()
     assert (batch.normal != images).flatten(1).any(dim=1).all()
-    plain = Synthesizer(bank(), SynthesisRecipe(anomaly_probability=0.0))
+    plain = Synthesizer(bank(), SynthesisSettings(anomaly_probability=0.0))
     assert torch.equal(plain(images, None, generator()).normal, images)
 
 
 @pytest.mark.parametrize("kind", ["object", "texture"])
 def test_batch_depends_on_the_seed_alone(kind: str) -> None:
     images, foreground = noise_images(12), torch.ones(12, 1, SIZE, SIZE)
-    synthesize = Synthesizer(bank(), DIFFUSIONAD_RECIPE, kind)
+    synthesize = Synthesizer(bank(), DIFFUSIONAD, kind)
     torch.manual_seed(1)
     first = synthesize(images, foreground, generator(4))
     state = torch.get_rng_state()
@@ -284,7 +287,7 @@ def test_batch_carries_the_generator_for_the_losses() -> None:
 def test_all_textures_are_used(no_augmentation) -> None:
     textures = (np.arange(8, dtype=np.uint8) * 30)[:, None, None, None]
     textures = np.broadcast_to(textures, (8, 3, SIZE, SIZE))
-    recipe = SynthesisRecipe(beta_range=(0, 0), anomaly_probability=1)
+    recipe = SynthesisSettings(beta_max=0, anomaly_probability=1)
     images, whole = torch.ones(400, 3, SIZE, SIZE), torch.ones(400, 1, SIZE, SIZE)
     batch = Synthesizer(textures, recipe)(images, whole, generator())
     shown = (batch.image[batch.mask.expand_as(images) == 1] * 255).round()

@@ -6,32 +6,28 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from lightning_fabric import Fabric
 
-from diffad_lib.checkpoint import CHECKPOINT_NAME, TrainingPlan
+from diffad_lib.checkpoint import CHECKPOINT_NAME
 from diffad_lib.errors import DiffadError
-from diffad_lib.training import TrainingResult, lr_factor, train
-from toy import ToyBatches, ToyDetector, toy_detector
+from diffad_lib.plans import TrainingSettings, lr_factor
+from diffad_lib.selection import KeepBest
+from diffad_lib.training import Trainer, TrainingResult
+from toy import ToyBatches, ToyDetector, ToyTraining, toy_detector
 
-PLAN = TrainingPlan(
-    steps=40,
-    learning_rates={"main": 1e-2, "head": 1e-3},
-    lr_schedules={"main": "cosine", "head": "constant"},
-    checkpoint_seconds=0.0,
-)
+PLAN = ToyTraining(steps=40, learning_rate=1e-2, lr_schedule="cosine", checkpoint_seconds=0.0)
 
 
-def run(plan: TrainingPlan = PLAN, folder: Path | None = None, **arguments) -> TrainingResult:
+def run(plan: TrainingSettings = PLAN, folder: Path | None = None, **arguments) -> TrainingResult:
     fabric = Fabric(accelerator="cpu", devices=1)
     arguments.setdefault("report", lambda line: None)
     arguments.setdefault("batches", ToyBatches())
     arguments.setdefault("detector", toy_detector())
-    return train(plan=plan, fabric=fabric, folder=folder, **arguments)
+    return Trainer(plan=plan, fabric=fabric, folder=folder, **arguments).train()
 
 
 def weights(detector: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -82,7 +78,7 @@ def test_every_parameter_group_has_its_own_rate_and_schedule() -> None:
 def test_an_interrupted_and_resumed_training_ends_with_the_same_weights(
     tmp_path: Path, ema_decay: float, accumulate: int
 ) -> None:
-    plan = replace(PLAN, ema_decay=ema_decay, accumulate=accumulate)
+    plan = PLAN.but(ema_decay=ema_decay, accumulate=accumulate)
     whole = run(plan)
     with pytest.raises(KeyboardInterrupt):
         run(plan, tmp_path, batches=StopAfter(25 * accumulate))
@@ -126,14 +122,12 @@ def test_a_finished_training_is_not_repeated(tmp_path: Path) -> None:
 
 
 def test_accumulation_equals_one_step_on_the_mean_gradient() -> None:
-    plan = replace(
-        PLAN, steps=1, accumulate=2, lr_schedules={"main": "constant"} | {"head": "constant"}
-    )
+    plan = PLAN.but(steps=1, accumulate=2, lr_schedule="constant")
     detector = toy_detector().train()
     batches = ToyBatches()
     optimizer = torch.optim.Adam(
         [
-            {"params": parameters, "lr": plan.learning_rates[name]}
+            {"params": parameters, "lr": plan.rate(name)[0]}
             for name, parameters in detector.parameter_groups().items()
         ]
     )
@@ -153,9 +147,9 @@ def test_ema_weights_are_the_running_mean_of_the_steps() -> None:
             return super().training_losses(batch)
 
     torch.manual_seed(0)
-    plan = replace(PLAN, steps=3, ema_decay=decay)
+    plan = PLAN.but(steps=3, ema_decay=decay)
     result = run(plan, detector=Spy())
-    last = run(replace(plan, ema_decay=0.0)).detector
+    last = run(plan.but(ema_decay=0.0)).detector
     steps = [*(s["second.weight"] for s in snapshots[1:]), last.second.weight]
     expected = steps[0]
     for value in steps[1:]:
@@ -164,7 +158,7 @@ def test_ema_weights_are_the_running_mean_of_the_steps() -> None:
 
 
 def test_a_time_limit_ends_the_training_with_a_small_learning_rate() -> None:
-    plan = replace(PLAN, steps=10**6, max_seconds=1.0)
+    plan = PLAN.but(steps=10**6, max_train_seconds=1.0)
     result = run(plan)
     assert result.stopped_by == "time"
     assert 1.0 <= result.seconds < 2.0
@@ -184,7 +178,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_
 def test_a_checkpoint_of_another_plan_is_refused(tmp_path: Path) -> None:
     run(folder=tmp_path)
     with pytest.raises(DiffadError, match="other settings"):
-        run(replace(PLAN, steps=50), tmp_path)
+        run(PLAN.but(steps=50), tmp_path)
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
@@ -236,7 +230,7 @@ def test_selection_returns_the_weights_with_the_highest_value() -> None:
         seen.append(weights(detector))
         return [1.0, 3.0, 2.0, 0.0][len(seen) - 1]
 
-    result = run(select_every=10, select=select)
+    result = run(callbacks=[KeepBest(select, every=10)])
     assert result.selected_step == 20
     for name, value in result.detector.state_dict().items():
         assert torch.equal(value, seen[1][name])
@@ -289,7 +283,7 @@ def test_warmup_rises_linearly() -> None:
 
 def test_a_long_history_is_thinned_and_keeps_its_last_row(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("diffad_lib.training._HISTORY_ROWS", 4)
-    steps = [row["step"] for row in run(replace(PLAN, steps=100)).history]
+    steps = [row["step"] for row in run(PLAN.but(steps=100)).history]
     assert len(steps) <= 4
     assert steps[-1] == 100
     assert steps == sorted(steps)

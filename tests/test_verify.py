@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 import layout_factory as factory
-from diffad_lib.datasets.catalog import CATALOG, CategoryInfo
+from diffad_lib.datasets.catalog import CATALOG
+from diffad_lib.datasets.dataset import CategoryInfo
 from diffad_lib.datasets.verify import verify
 from diffad_lib.errors import DiffadError
 

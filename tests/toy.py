@@ -4,14 +4,23 @@ import torch
 from torch import Tensor, nn
 
 from diffad_lib.detector import Detector
+from diffad_lib.plans import LrSchedule, TrainingSettings
+from diffad_lib.settings import DetectorSettings
 from diffad_lib.types import Prediction, TrainingBatch
+
+
+class ToyTraining(TrainingSettings):
+    """A rate and a schedule of its own for the head."""
+
+    def rate(self, network: str) -> tuple[float, LrSchedule]:
+        return (1e-3, "constant") if network == "head" else super().rate(network)
 
 
 class ToyDetector(Detector):
     """Two convolutions and a batch norm: weights, buffers and two parameter groups."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(DetectorSettings())
         self.first = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU())
         self.second = nn.Conv2d(4, 3, 3, padding=1)
 

@@ -156,11 +156,31 @@ def random_levels(
     return NoiseLevel(normal_t, normal_noise), NoiseLevel(noisier_t, noisier_noise)
 
 
-def noise_error(eps: Tensor, level: NoiseLevel, weights: Tensor | None = None) -> Tensor:
-    """Mean squared error [B] of the noise eps [B,C,H,W] that a model saw at a level.
+def norm_guided_training(
+    schedule: Schedule,
+    model: NoisePredictor,
+    x_0: Tensor,
+    is_anomalous: Tensor,
+    levels: tuple[NoiseLevel, NoiseLevel],
+    weight: float,
+    loss_weights: Tensor | None = None,
+) -> tuple[Tensor, NormGuided]:
+    """Loss [] of the noise (training form, eq. 9), and what norm guidance made of x_0.
 
-    weights: [T], what the error counts at each t; None: 1, as in the paper.
+    is_anomalous: bool [B]; levels: the normal and the noisier one, see `random_levels`. The loss
+    is the error of the noise at both levels, averaged over the normal images; 0, with a gradient
+    of 0, in a batch without one. loss_weights: [T], what the error counts at each t; None: 1, as
+    in the paper.
     """
+    normal, noisier = levels
+    guided = norm_guided_one_step(schedule, model, x_0, normal, noisier, weight)
+    errors = _noise_error(guided.eps_normal, normal, loss_weights)
+    errors = errors + _noise_error(guided.eps_noisier, noisier, loss_weights)
+    return normal_image_mean(errors, is_anomalous), guided
+
+
+def _noise_error(eps: Tensor, level: NoiseLevel, weights: Tensor | None) -> Tensor:
+    """Weighted mean squared error [B] of the noise eps [B,C,H,W] that a model saw at a level."""
     error = (eps - level.noise).square().flatten(1).mean(dim=1)
     return error if weights is None else extract(weights, level.t, 1) * error
 

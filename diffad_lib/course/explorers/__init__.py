@@ -2,6 +2,7 @@
 
 from diffad_lib.course.explorers.explorer import Explorer
 from diffad_lib.course.explorers.guidance import guidance_explorer
+from diffad_lib.course.explorers.reconstruction import Diffusion
 from diffad_lib.course.explorers.synthesis import synthesis_explorer
 from diffad_lib.course.explorers.threshold import threshold_explorer
 from diffad_lib.course.explorers.timesteps import timestep_explorer
@@ -9,6 +10,7 @@ from diffad_lib.course.explorers.trajectory import trajectory_explorer
 from diffad_lib.course.explorers.view import Parameter, View
 
 __all__ = [
+    "Diffusion",
     "Explorer",
     "Parameter",
     "View",

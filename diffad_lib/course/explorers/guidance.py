@@ -7,43 +7,47 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from diffad_lib.course.explorers.explorer import Explorer
-from diffad_lib.course.explorers.pictures import Range, checked_image, checked_mask, coloured, rgb
-from diffad_lib.course.explorers.reconstruction import error_text, noise_like, remembering, residual
+from diffad_lib.course.explorers.pictures import checked_image, checked_mask, coloured, rgb
+from diffad_lib.course.explorers.reconstruction import (
+    Diffusion,
+    error_text,
+    noise_like,
+    remembering,
+    residual,
+)
 from diffad_lib.course.explorers.view import Parameter, View
-from diffad_lib.diffusion.denoising import norm_guided_one_step
-from diffad_lib.diffusion.process import NoisePredictor
-from diffad_lib.diffusion.schedule import Schedule
+from diffad_lib.diffusion.denoising import NoiseLevel, norm_guided_one_step
 
 _RESIDUAL_RANGE = (0.0, 0.5)
 
 
 def guidance_explorer(
     image: Tensor,
-    schedule: Schedule,
-    denoise: NoisePredictor,
+    diffusion: Diffusion,
     small_times: Sequence[int] = (50, 100, 200, 299),
     large_times: Sequence[int] = (300, 400, 600, 800),
     weights: Sequence[float] = (0.0, 0.5, 1.0, 2.0),
     mask: ArrayLike | None = None,
-    value_range: Range = (0, 1),
     seed: int = 0,
 ) -> Explorer:
     """Reconstructions in one step from t_s, from t_b and norm-guided, and the residual.
 
-    image: x_0, float [3,H,W] in value_range, which is the network's. small_times, large_times,
+    image: x_0, float [3,H,W] in the network's range. small_times, large_times,
     weights: values of t_s, t_b and w; the slider starts at the paper's 200, 400 and 1 if these
     are among them. mask: of the defect, [H,W] or [1,H,W]; it splits the errors.
     """
+    schedule, denoise, value_range = diffusion
     x_0 = checked_image(image, value_range)[None]  # [1,3,H,W]
     defect = checked_mask(mask, x_0)
-    normal_noise, noisier_noise = noise_like(x_0, seed), noise_like(x_0, seed + 1)
+    noises = noise_like(x_0, seed), noise_like(x_0, seed + 1)
     model = remembering(denoise)
 
     def render(t_s: int, t_b: int, w: float) -> View:
-        normal_t, noisier_t = (torch.full((1,), t, device=x_0.device) for t in (t_s, t_b))
-        guided = norm_guided_one_step(
-            schedule, model, x_0, normal_t, noisier_t, normal_noise, noisier_noise, w
+        normal, noisier = (
+            NoiseLevel(torch.full((1,), t, device=x_0.device), noise)
+            for t, noise in zip((t_s, t_b), noises, strict=True)
         )
+        guided = norm_guided_one_step(schedule, model, x_0, normal, noisier, w)
         residuals = residual(x_0, guided.pred_x0_norm_guided, value_range)
         images = {
             "input x₀": x_0,

@@ -1,5 +1,7 @@
 """What the explorers of reconstructions share: their noise, their network, their errors."""
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -7,6 +9,15 @@ from torch import Tensor
 
 from diffad_lib.course.explorers.pictures import Range
 from diffad_lib.diffusion.process import NoisePredictor
+from diffad_lib.diffusion.schedule import Schedule
+
+
+class Diffusion(NamedTuple):
+    """A schedule, its network, and the range of the images that the network is fed."""
+
+    schedule: Schedule
+    denoise: NoisePredictor
+    value_range: Range = (0, 1)
 
 
 def noise_like(x_0: Tensor, seed: int) -> Tensor:

@@ -49,15 +49,7 @@ def synthesis_explorer(
             f"textures are {textures.dtype} {list(textures.shape)}; "
             f"give uint8 [M,3,{image.shape[1]},{image.shape[2]}]"
         )
-    sources = {f"texture {n}": texture for n, texture in enumerate(textures, start=1)}
-    sources[OWN_PATCHES] = None
-
-    def source_of(name: str) -> Tensor:
-        generator = torch.Generator().manual_seed(seed)
-        texture = sources[name]
-        if texture is None:
-            return shuffle_patches(augment(normal, generator), generator)
-        return augment(torch.from_numpy(texture.copy())[None] / 255, generator)
+    sources = _sources(normal, textures, seed)
 
     def render(
         scale: tuple[int, int], threshold: float, beta: float, source: str, foreground: str = _OFF
@@ -68,15 +60,9 @@ def synthesis_explorer(
         mask = noise > threshold
         if foreground == _ON:
             mask = mask & torch.from_numpy(inside)
-        anomaly = source_of(source)
+        anomaly = sources[source]
         anomalous = torch.where(mask, (1 - beta) * anomaly + beta * normal, normal)
-        caption = (
-            f"{scale[0]} × {scale[1]} cells, noise > {threshold:g}: "
-            f"the mask covers {mask.float().mean():.1%} of the image"
-        )
-        if inside is not None:
-            stray = int((mask.numpy() & ~inside).sum())
-            caption += f", {stray} of its {int(mask.sum())} pixels beside the object"
+        caption = _caption(scale, threshold, mask, inside)
         caption += f"; β = {beta:g}: {beta:.0%} of the image shows through; source: {source}"
         tiles = {
             "normal image": rgb(normal[0]),
@@ -96,3 +82,30 @@ def synthesis_explorer(
     if inside is not None:
         parameters.append(Parameter("foreground", "keep on the object", (_ON, _OFF), choice=True))
     return Explorer("Anomaly synthesis", render, tuple(parameters))
+
+
+def _sources(normal: Tensor, textures: NDArray[np.uint8], seed: int) -> dict[str, Tensor]:
+    """What an anomaly can show, [1,3,H,W] by name: augmented textures, the shuffled image."""
+
+    def generator() -> torch.Generator:
+        return torch.Generator().manual_seed(seed)
+
+    sources = {
+        f"texture {number}": augment(torch.from_numpy(texture.copy())[None] / 255, generator())
+        for number, texture in enumerate(textures, start=1)
+    }
+    own = generator()
+    return sources | {OWN_PATCHES: shuffle_patches(augment(normal, own), own)}
+
+
+def _caption(
+    scale: tuple[int, int], threshold: float, mask: Tensor, inside: NDArray[np.bool_] | None
+) -> str:
+    text = (
+        f"{scale[0]} × {scale[1]} cells, noise > {threshold:g}: "
+        f"the mask covers {mask.float().mean():.1%} of the image"
+    )
+    if inside is not None:
+        stray = int((mask.numpy() & ~inside).sum())
+        text += f", {stray} of its {int(mask.sum())} pixels beside the object"
+    return text

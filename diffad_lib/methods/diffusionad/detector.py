@@ -11,9 +11,8 @@ from diffad_lib.detector import Detector
 from diffad_lib.diffusion.denoising import (
     NoiseLevel,
     NormGuided,
-    noise_error,
     norm_guided_one_step,
-    normal_image_mean,
+    norm_guided_training,
     random_levels,
 )
 from diffad_lib.diffusion.process import predict_eps_from_x0
@@ -51,16 +50,18 @@ class DiffusionAD(Detector):
         if batch.generator is None:
             raise ValueError("DiffusionAD draws times and noises: set TrainingBatch.generator")
         x_0, settings = self._to_diffusion(batch.image), self.settings
-        normal, noisier = random_levels(self.schedule, x_0, settings.less_t_range, batch.generator)
-        guided = norm_guided_one_step(
-            self.schedule, self.predict_noise, x_0, normal, noisier, settings.guidance_weight
-        )
-        errors = noise_error(guided.eps_normal, normal, self.loss_weights) + noise_error(
-            guided.eps_noisier, noisier, self.loss_weights
+        noise_loss, guided = norm_guided_training(
+            self.schedule,
+            self.predict_noise,
+            x_0,
+            batch.is_anomalous,
+            random_levels(self.schedule, x_0, settings.less_t_range, batch.generator),
+            settings.guidance_weight,
+            self.loss_weights,
         )
         logits = self.segment(batch.image, self._from_diffusion(guided.pred_x0_norm_guided))
         terms = {
-            "noise": normal_image_mean(errors, batch.is_anomalous),
+            "noise": noise_loss,
             "focal": sigmoid_focal_loss(logits, batch.mask),
             "smooth_l1": F.smooth_l1_loss(logits.sigmoid(), batch.mask),
         }

@@ -1,0 +1,58 @@
+"""`diffad convert`: official files in, our format out, and back."""
+
+import sys
+
+import pytest
+import torch
+
+from diffad_lib import cli
+from diffad_lib.convert import export_files, import_files
+from diffad_lib.errors import DiffadError
+from diffad_lib.weights import load_detector, save_detector
+from small import assert_same_weights, small_detector
+
+OFFICIAL = {"residual_blocks": 2, "attention_resolutions": (32, 16, 8), "norm_groups": 32}
+FILES = {
+    "draem": (("a.pckl", "a_seg.pckl"), {}, {"image_size": 32}),
+    "diffusionad": (("params-last.pt",), OFFICIAL | {"base_width": 32}, {"score_pixels": 7}),
+}
+
+
+@pytest.mark.parametrize("method", FILES)
+def test_exported_files_come_back_as_the_same_detector(tmp_path, method):
+    names, settings, changes = FILES[method]
+    detector = small_detector(method, **settings)
+    save_detector(detector, tmp_path / "ours")
+    files = [tmp_path / name for name in names]
+    export_files(tmp_path / "ours", files)
+    import_files(method, files, tmp_path / "back", changes)
+    back = load_detector(tmp_path / "back")
+    assert_same_weights(detector, back)
+    assert back.settings == detector.settings.but(**changes)
+
+
+def test_the_command_imports_and_exports(tmp_path, monkeypatch, capsys):
+    save_detector(small_detector("draem"), tmp_path / "ours")
+    files = [str(tmp_path / name) for name in ("a.pckl", "a_seg.pckl")]
+    to = ("--to", str(tmp_path / "back"), "--method", "draem", "--set", "image_size=32")
+    for arguments in (["export", str(tmp_path / "ours"), *files], ["import", *files, *to]):
+        monkeypatch.setattr(sys, "argv", ["diffad", "convert", *arguments])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        assert stop.value.code == 0
+    assert str(tmp_path / "back") in capsys.readouterr().out
+    assert load_detector(tmp_path / "back").settings.image_size == 32
+
+
+def test_wrong_requests_are_one_line(tmp_path):
+    save_detector(small_detector("autoencoder"), tmp_path / "plain")
+    with pytest.raises(DiffadError, match="there is no official code"):
+        export_files(tmp_path / "plain", [tmp_path / "x"])
+    with pytest.raises(DiffadError, match=r"NAME\.pckl and NAME_seg\.pckl, in this order; 1 given"):
+        import_files("draem", [tmp_path / "x"], tmp_path / "to")
+    torch.save({}, tmp_path / "x")
+    with pytest.raises(DiffadError, match="x: not a DiffusionAD checkpoint"):
+        import_files("diffusionad", [tmp_path / "x"], tmp_path / "to")
+    with pytest.raises(DiffadError, match='"patchcore" is not known'):
+        import_files("patchcore", [tmp_path / "x"], tmp_path / "to")
+    assert not (tmp_path / "to").exists()

@@ -1,0 +1,31 @@
+"""The table of finished runs."""
+
+import io
+
+from rich.console import Console
+
+from diffad_lib.metrics import tabled
+from diffad_lib.runs.record import Record
+from diffad_lib.runs.tables import cells, metrics_table
+
+
+def record(**metrics: dict) -> Record:
+    return Record.model_validate(
+        {
+            "config": {"dataset": "custom", "category": "x" * 200, "method": "draem"},
+            "metrics": metrics,
+            "seconds": {"train": 1.0, "total": 2.0},
+        }
+    )
+
+
+def test_a_long_category_leaves_room_for_the_metrics() -> None:
+    measured = {key: {"value": 0.75, "low": 0.7, "high": 0.8} for key in tabled()}
+    text = io.StringIO()
+    Console(file=text, width=80).print(metrics_table([record(**measured)]))
+    assert text.getvalue().count("0.750") == len(tabled()) == 4
+
+
+def test_a_metric_that_is_missing_or_undefined_is_told_apart() -> None:
+    row = cells(record(image_auroc={"value": None}, aupro={"value": 0.5}))
+    assert row[2:-1] == ["undefined", "–", "–", "0.500"]
