@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
-from pydantic import Field, SerializeAsAny, model_validator
+from pydantic import SerializeAsAny, model_validator
 
 from diffad_lib.errors import DiffadError, nearest
-from diffad_lib.settings import DetectorSettings, Settings
+from diffad_lib.settings import DetectorSettings, Settings, setting
 from diffad_lib.synthesis.synthesizer import SynthesisSettings
 
 Precision = Literal["auto", "32", "bf16-mixed", "16-mixed"]
@@ -26,29 +26,22 @@ class TrainingSettings(Settings):
     is spent, so that a time limit still ends with the small rates.
     """
 
-    batch_size: int = Field(8, ge=1, description="images a micro-batch")
-    accumulate: int = Field(1, ge=1, description="micro-batches an optimiser step")
-    steps: int | None = Field(None, ge=1, description="optimiser steps")
-    epochs: int | None = Field(None, ge=1, description="passes through the training images")
-    max_train_seconds: float | None = Field(None, gt=0, description="time limit of the training, s")
-    learning_rate: float = Field(1e-4, gt=0, description="of Adam, before its schedule")
-    lr_schedule: LrSchedule = Field("constant", description="how the learning rate falls")
-    warmup_fraction: float = Field(
-        0.0, ge=0, lt=1, description="share of the training in which the rate rises"
-    )
-    ema_decay: float = Field(
-        0.0,
-        ge=0,
-        lt=1,
-        description="of a running mean of the weights, 0: off; for experiments, in no budget "
-        "(docs/recipes.md)",
-    )
-    precision: Precision = Field("32", description="auto: bf16 where the hardware computes in it")
-    channels_last: bool = Field(False, description="memory format of networks and images")
-    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="what computes")
-    checkpoint_seconds: float = Field(60.0, ge=0, description="between two checkpoints, s")
-    select_on_test_epochs: int | None = Field(
-        None, ge=1, description="keep the weights that are best on the test set, a leak"
+    batch_size: int = setting(8, "images a micro-batch", ge=1)
+    accumulate: int = setting(1, "micro-batches an optimiser step", ge=1)
+    steps: int | None = setting(None, "optimiser steps", ge=1)
+    epochs: int | None = setting(None, "passes through the training images", ge=1)
+    max_train_seconds: float | None = setting(None, "time limit of the training, s", gt=0)
+    learning_rate: float = setting(1e-4, "of Adam, before its schedule", gt=0)
+    lr_schedule: LrSchedule = setting("constant", "how the learning rate falls")
+    warmup_fraction: float = setting(0.0, "share in which the rate rises", ge=0, lt=1)
+    # For experiments; in no budget, as it did not help (docs/recipes.md).
+    ema_decay: float = setting(0.0, "of a running mean of the weights, 0: off", ge=0, lt=1)
+    precision: Precision = setting("32", "auto: bf16 where the hardware computes in it")
+    channels_last: bool = setting(False, "memory format of networks and images")
+    device: Literal["auto", "cpu", "cuda", "mps"] = setting("auto", "what computes")
+    checkpoint_seconds: float = setting(60.0, "between two checkpoints, s", ge=0)
+    select_on_test_epochs: int | None = setting(
+        None, "keep the weights that are best on the test set, a leak", ge=1
     )
 
     @model_validator(mode="after")
@@ -75,12 +68,8 @@ class TrainingSettings(Settings):
 class HeadTraining(TrainingSettings):
     """How to train a detector whose segmentation head may have a learning rate of its own."""
 
-    segmentation_learning_rate: float | None = Field(
-        None, gt=0, description="of the segmentation head; none: learning_rate"
-    )
-    segmentation_lr_schedule: LrSchedule | None = Field(
-        None, description="of the segmentation head; none: lr_schedule"
-    )
+    segmentation_learning_rate: float | None = setting(None, "none: learning_rate", gt=0)
+    segmentation_lr_schedule: LrSchedule | None = setting(None, "none: lr_schedule")
 
     def rate(self, network: str) -> tuple[float, LrSchedule]:
         if network != "segmentation":
@@ -94,9 +83,9 @@ class HeadTraining(TrainingSettings):
 class EvaluationSettings(Settings):
     """How the test set is predicted and measured."""
 
-    eval_batch_size: int = Field(16, ge=1, description="images predicted at a time")
-    fpr_limit: float = Field(0.3, gt=0, le=1, description="false-positive rate up to which AUPRO")
-    bootstrap_samples: int = Field(1000, ge=0, description="resamples for the intervals, 0: none")
+    eval_batch_size: int = setting(16, "images predicted at a time", ge=1)
+    fpr_limit: float = setting(0.3, "false-positive rate up to which AUPRO is taken", gt=0, le=1)
+    bootstrap_samples: int = setting(1000, "resamples for the intervals, 0: none", ge=0)
 
 
 class Budget(Settings):

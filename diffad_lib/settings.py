@@ -58,10 +58,15 @@ class Settings(BaseModel):
         return f"{key}: {error['msg']} (got {error['input']!r})"
 
 
+def setting(default: Any, sentence: str, **limits: Any) -> Any:
+    """A field of Settings: its default (... where there is none), what it means, its range."""
+    return Field(default, description=sentence, **limits)
+
+
 class DetectorSettings(Settings):
     """What the settings of every detector have; a method adds its own."""
 
-    image_size: int = Field(256, ge=16, le=4096, description="side of the images, pixels")
+    image_size: int = setting(256, "side of the images, pixels", ge=16, le=4096)
 
 
 def _is_text(annotation: Any) -> bool:

@@ -20,11 +20,11 @@ from diffad_lib.diffusion.process import predict_eps_from_x0, q_sample
 from diffad_lib.diffusion.schedule import Schedule, linear_betas
 from diffad_lib.errors import DiffadError
 from diffad_lib.metrics import aupro
+from diffad_lib.mini.texture_bank import builtin_textures
 from diffad_lib.plots import SKY, VERMILION, YELLOW
 from diffad_lib.synthesis.augment import augment
 from diffad_lib.synthesis.perlin import perlin_masks
 from diffad_lib.synthesis.synthesizer import shuffle_patches
-from diffad_lib.synthesis.textures import builtin_textures
 
 HALVES = Schedule.from_betas(torch.tensor([0.5, 0.5, 0.5]))  # ᾱ = 1/2, 1/4, 1/8
 TWENTY = Schedule.from_betas(torch.full((20,), 0.05))

@@ -2,7 +2,6 @@
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor, nn
 
 from diffad_lib.detector import Detector
@@ -10,7 +9,7 @@ from diffad_lib.methods.method import Method
 from diffad_lib.networks.segmentation import conv_block, up_conv
 from diffad_lib.plans import MINI, Budget, TrainingSettings
 from diffad_lib.scores import Window, smoothed_maximum
-from diffad_lib.settings import DetectorSettings
+from diffad_lib.settings import DetectorSettings, setting
 from diffad_lib.synthesis.synthesizer import SynthesisSettings
 from diffad_lib.types import Prediction, TrainingBatch
 
@@ -22,11 +21,9 @@ class AutoencoderSettings(DetectorSettings):
     narrow one blurs normal detail.
     """
 
-    image_size: int = Field(
-        256, ge=16, le=4096, multiple_of=16, description="side of the images, pixels"
-    )
-    base_width: int = Field(64, ge=1, description="channels at half size; they double three times")
-    bottleneck: int = Field(128, ge=1, description="channels of the code")
+    image_size: int = setting(256, "side of the images, pixels", ge=16, le=4096, multiple_of=16)
+    base_width: int = setting(64, "channels at half size; they double three times", ge=1)
+    bottleneck: int = setting(128, "channels of the code", ge=1)
     score_window: Window = 21
 
 

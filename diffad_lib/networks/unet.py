@@ -8,11 +8,11 @@ from typing import Self
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field, model_validator
+from pydantic import model_validator
 from torch import Tensor, nn
 
 from diffad_lib.errors import DiffadError
-from diffad_lib.settings import DetectorSettings
+from diffad_lib.settings import DetectorSettings, setting
 
 CHANNEL_MULTIPLIERS: dict[int, tuple[int, ...]] = {
     256: (1, 1, 2, 2, 4, 4),
@@ -31,20 +31,16 @@ class UNetSettings(DetectorSettings):
     channels a group at the first level, which is the published ratio.
     """
 
-    base_width: int = Field(
-        128, ge=4, multiple_of=4, description="channels of the first level of the U-Net"
+    base_width: int = setting(128, "channels of the first level", ge=4, multiple_of=4)
+    channel_multipliers: tuple[int, ...] | None = setting(
+        None, "widths of the levels in base_width; none: as published for the size"
     )
-    channel_multipliers: tuple[int, ...] | None = Field(
-        None, description="widths of the levels in base_width; none: as published for the size"
+    residual_blocks: int = setting(2, "of each level, one more on the way up", ge=1)
+    attention_resolutions: tuple[int, ...] = setting(
+        (32, 16, 8), "widths of the feature maps that get attention, pixels"
     )
-    residual_blocks: int = Field(2, ge=1, description="of each level, one more on the way up")
-    attention_resolutions: tuple[int, ...] = Field(
-        (32, 16, 8), description="widths of the feature maps that get attention, pixels"
-    )
-    heads: int = Field(4, ge=1, description="attention heads")
-    norm_groups: int | None = Field(
-        None, ge=1, description="groups of each GroupNorm; none: 4 channels each, 32 groups at most"
-    )
+    heads: int = setting(4, "attention heads", ge=1)
+    norm_groups: int | None = setting(None, "groups of each GroupNorm", ge=1)
 
     @model_validator(mode="after")
     def _check_unet(self) -> Self:

@@ -7,13 +7,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from diffad_lib.datasets.catalog import run_datasets
 from diffad_lib.errors import DiffadError, nearest
 from diffad_lib.methods import method_names
 from diffad_lib.methods.method import Method, find_method
 from diffad_lib.plans import Budget, BudgetName
+from diffad_lib.settings import setting
 
 _NAME_BYTES = 200  # of a folder; file systems take 255
 
@@ -21,22 +22,16 @@ _NAME_BYTES = 200  # of a folder; file systems take 255
 class RunConfig(Budget):
     """Everything that decides what a run computes: who runs, and a budget of four sections."""
 
-    dataset: str = Field(description="key of a dataset with test sets")
-    category: str = Field(description="a folder of the dataset")
-    method: str = Field(description="a module of methods/")
-    budget: BudgetName = Field("mini", description="which of the method's budgets")
-    seed: int = Field(
-        0, ge=0, lt=2**63, description="of weights, batches, synthesis and test noise"
-    )
-    data_root: Path | None = Field(
-        None, description="folder that holds the datasets; none: the mini data"
-    )
-    textures: Path | None = Field(
-        None, description="folder of texture images; none: the built-in bank"
-    )
-    runs_dir: Path = Field(Path("runs"), description="where run folders go")
-    variants: tuple[str, ...] = Field((), description="named departures from the budget")
-    overrides: tuple[str, ...] = Field((), description="`key=value` departures from the budget")
+    dataset: str = setting(..., "key of a dataset with test sets")
+    category: str = setting(..., "a folder of the dataset")
+    method: str = setting(..., "a module of methods/")
+    budget: BudgetName = setting("mini", "which of the method's budgets")
+    seed: int = setting(0, "of weights, batches, synthesis and test noise", ge=0, lt=2**63)
+    data_root: Path | None = setting(None, "folder that holds the datasets; none: the mini data")
+    textures: Path | None = setting(None, "folder of texture images; none: the built-in bank")
+    runs_dir: Path = setting(Path("runs"), "where run folders go")
+    variants: tuple[str, ...] = setting((), "named departures from the budget")
+    overrides: tuple[str, ...] = setting((), "`key=value` departures from the budget")
 
     @model_validator(mode="before")
     @classmethod

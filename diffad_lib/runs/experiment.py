@@ -18,6 +18,7 @@ from diffad_lib.evaluation import Predictions, predict_all
 from diffad_lib.files import remove_leftovers
 from diffad_lib.methods.method import find_method
 from diffad_lib.metrics import Metric, compute_metrics, image_auroc, pixel_auroc
+from diffad_lib.mini.texture_bank import builtin_textures
 from diffad_lib.plans import TrainingSettings
 from diffad_lib.runs.config import RunConfig
 from diffad_lib.runs.data import check_device, data_kind, load_data
@@ -44,7 +45,7 @@ from diffad_lib.runs.record import (
 from diffad_lib.selection import KeepBest
 from diffad_lib.synthesis.foreground import automatic_masks, isnet_masks, load_mask_folder
 from diffad_lib.synthesis.synthesizer import Synthesizer
-from diffad_lib.synthesis.textures import builtin_textures, load_texture_folder
+from diffad_lib.synthesis.textures import load_texture_folder
 from diffad_lib.training import Trainer, TrainingResult
 from diffad_lib.weights import save_detector
 

@@ -6,10 +6,10 @@ from typing import Literal, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import model_validator
 from torch import Tensor
 
-from diffad_lib.settings import Settings
+from diffad_lib.settings import Settings, setting
 from diffad_lib.synthesis.augment import augment
 from diffad_lib.synthesis.foreground import random_regions
 from diffad_lib.synthesis.perlin import (
@@ -31,39 +31,20 @@ class SynthesisSettings(Settings):
     The share β of the normal image that shows through an anomaly is U(beta_min, beta_max).
     """
 
-    beta_min: float = Field(0.0, ge=0, le=1, description="least share that shows through")
-    beta_max: float = Field(0.8, ge=0, le=1, description="largest share that shows through")
-    anomaly_probability: float = Field(
-        0.5, ge=0, le=1, description="share of images that get an anomaly"
+    beta_min: float = setting(0.0, "least share that shows through", ge=0, le=1)
+    beta_max: float = setting(0.8, "largest share that shows through", ge=0, le=1)
+    anomaly_probability: float = setting(0.5, "share that gets an anomaly", ge=0, le=1)
+    # auto and rembg: on the object, found by GrabCut or IS-Net; on a texture in a random region.
+    foreground: Literal["none", "auto", "rembg"] = setting("none", "where anomalies may lie")
+    foreground_folder: Path | None = setting(None, "masks made before, in the DISthresh layout")
+    # Their source is the image itself, augmented and with its patches shuffled.
+    self_augmentation_probability: float = setting(
+        0.0, "share of an object's anomalies that show the object itself", ge=0, le=1
     )
-    foreground: Literal["none", "auto", "rembg"] = Field(
-        "none",
-        description="where anomalies may lie: anywhere, or on the object found by GrabCut or by "
-        "IS-Net; on a texture in a random region",
-    )
-    foreground_folder: Path | None = Field(
-        None, description="precomputed foreground masks in the official DISthresh layout"
-    )
-    self_augmentation_probability: float = Field(
-        0.0,
-        ge=0,
-        le=1,
-        description="share of an object's anomalies whose source is the image itself, augmented "
-        "and with its patches shuffled, instead of a texture",
-    )
-    rotation_degrees: float = Field(
-        0.0, ge=0, le=180, description="normal images turn by up to so much; corners become black"
-    )
-    rotation_probability: float = Field(
-        0.0, ge=0, le=1, description="share of normal images that are turned"
-    )
-    lighting: float = Field(
-        0.0,
-        ge=0,
-        le=1,
-        description="largest gain or loss of light, drawn for every place and channel of a normal "
-        "image from slow noise; not in the papers",
-    )
+    rotation_degrees: float = setting(0.0, "normal images turn by up to so much", ge=0, le=180)
+    rotation_probability: float = setting(0.0, "share of images that are turned", ge=0, le=1)
+    # Slow noise, for every place and channel of a normal image. Not in the papers.
+    lighting: float = setting(0.0, "largest gain or loss of light", ge=0, le=1)
 
     @model_validator(mode="after")
     def _check_betas(self) -> Self:

@@ -2,40 +2,28 @@
 
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from diffad_lib.networks.unet import UNetSettings
+from diffad_lib.settings import setting
 
 
 class DiffusionADSettings(UNetSettings):
     """Networks, times and score of DiffusionAD (arXiv 2303.08730 section 4; its args1.json)."""
 
-    image_size: int = Field(
-        256, ge=32, le=4096, multiple_of=32, description="side of the images, pixels"
-    )
-    segmentation_width: int = Field(
-        64, ge=1, description="first-level channels of the segmentation network"
-    )
-    timesteps: int = Field(1000, ge=21, description="T, the number of noising steps")
-    beta_schedule: Literal["linear", "cosine"] = Field("linear", description="of the noise")
-    less_t_range: int = Field(
-        300, ge=1, description="in training, normal_t is below it and noisier_t not"
-    )
-    test_normal_t: int = Field(200, ge=0, description="normal_t of the test, 0-based")
-    test_noisier_t: int = Field(400, ge=0, description="noisier_t of the test, 0-based")
-    guidance_weight: float = Field(1.0, description="strength of the norm guidance")
-    signed_range: bool = Field(
-        False,
-        description="feed the diffusion [-1,1], to which x_0 is clamped; the official code: [0,1]",
-    )
-    prediction: Literal["eps", "x0"] = Field(
-        "eps",
-        description="what the denoising network puts out, noise or image; for the image the noise "
-        "loss has min-SNR weights",
-    )
-    score_pixels: int = Field(
-        50, ge=1, description="highest pixels that the image score averages, 50 at 256 px"
-    )
+    image_size: int = setting(256, "side of the images, pixels", ge=32, le=4096, multiple_of=32)
+    segmentation_width: int = setting(64, "channels of the first level of the head", ge=1)
+    timesteps: int = setting(1000, "T, the number of noising steps", ge=21)
+    beta_schedule: Literal["linear", "cosine"] = setting("linear", "of the noise")
+    less_t_range: int = setting(300, "in training, normal_t is below, noisier_t not", ge=1)
+    test_normal_t: int = setting(200, "normal_t of the test, 0-based", ge=0)
+    test_noisier_t: int = setting(400, "noisier_t of the test, 0-based", ge=0)
+    guidance_weight: float = setting(1.0, "strength of the norm guidance")
+    # x_0 is clamped to [-1,1]; the official code feeds [0,1].
+    signed_range: bool = setting(False, "feed the diffusion images in [-1,1]")
+    # For the image, the noise loss has min-SNR weights.
+    prediction: Literal["eps", "x0"] = setting("eps", "what the U-Net puts out, noise or image")
+    score_pixels: int = setting(50, "highest pixels that the image score averages", ge=1)
 
     @model_validator(mode="after")
     def _check_times_and_pixels(self) -> Self:

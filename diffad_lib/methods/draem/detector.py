@@ -5,29 +5,22 @@ Source: Zavrtanik, Kristan, Skočaj, ICCV 2021 (arXiv 2108.07610); VitjanZ/DRAEM
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor, nn
 
 from diffad_lib.detector import Detector
 from diffad_lib.losses import softmax_focal_loss, ssim
 from diffad_lib.networks.segmentation import Encoder, SegmentationNetwork, double_conv, up_conv
 from diffad_lib.scores import Window, smoothed_maximum
-from diffad_lib.settings import DetectorSettings
+from diffad_lib.settings import DetectorSettings, setting
 from diffad_lib.types import Prediction, TrainingBatch
 
 
 class DraemSettings(DetectorSettings):
     """Widths of DRAEM's two networks and the window of its image score, as published."""
 
-    image_size: int = Field(
-        256, ge=32, le=4096, multiple_of=32, description="side of the images, pixels"
-    )
-    base_width: int = Field(
-        128, ge=1, description="first-level channels of the reconstructive network"
-    )
-    segmentation_width: int = Field(
-        64, ge=1, description="first-level channels of the segmentation network"
-    )
+    image_size: int = setting(256, "side of the images, pixels", ge=32, le=4096, multiple_of=32)
+    base_width: int = setting(128, "channels of the first level, reconstruction", ge=1)
+    segmentation_width: int = setting(64, "channels of the first level of the head", ge=1)
     score_window: Window = 21
 
 
