@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 from rich.console import Console
@@ -11,6 +11,7 @@ from rich.console import Console
 from diffad_lib.datasets.catalog import CATALOG, run_datasets
 from diffad_lib.errors import DiffadError
 from diffad_lib.methods import method_names
+from diffad_lib.settings import BudgetName
 
 
 def _or(names: Iterable[str]) -> str:
@@ -31,62 +32,88 @@ app.add_typer(convert_app, name="convert")
 
 _DATASETS = _or(key for key, dataset in CATALOG.items() if dataset.archives)
 DataRoot = Annotated[Path, typer.Option(help="Folder that holds one folder a dataset.")]
+DatasetName = Annotated[str, typer.Option("--dataset", help=_or(run_datasets()))]
+Category = Annotated[str, typer.Option(help="A folder of the dataset.")]
 MethodName = Annotated[str, typer.Option("--method", help=_or(method_names()))]
+BudgetOption = Annotated[str, typer.Option("--budget", help=_or(get_args(BudgetName)))]
+Seed = Annotated[int, typer.Option(help="Seed of every random number.")]
+RunData = Annotated[
+    Path | None,
+    typer.Option(help="Folder that holds one folder a dataset (default: the mini data)"),
+]
+Textures = Annotated[
+    Path | None, typer.Option(help="Folder of texture images. (default: built-in textures)")
+]
+RunsDir = Annotated[Path, typer.Option(help="Where run folders go.")]
+Variants = Annotated[
+    list[str] | None, typer.Option("--variant", help="A named departure; repeatable.")
+]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="key=value of any setting; repeatable.")
 ]
+Limit = Annotated[float | None, typer.Option(help="Stop training after this many seconds.")]
 
 
 @app.command()
 def run(
-    dataset: Annotated[str, typer.Option(help=_or(run_datasets()))],
-    category: Annotated[str, typer.Option(help="For example bottle.")],
+    dataset: DatasetName,
+    category: Category,
     method: MethodName,
-    budget: Annotated[str, typer.Option(help="mini, laptop or paper.")] = "mini",
-    seed: Annotated[int, typer.Option(help="Seed of every random number.")] = 0,
-    data_root: Annotated[
-        Path | None,
-        typer.Option(help="Folder that holds one folder a dataset. (default: the mini data)"),
-    ] = None,
-    textures: Annotated[
-        Path | None,
-        typer.Option(help="Folder of texture images. (default: built-in textures)"),
-    ] = None,
-    runs_dir: Annotated[Path, typer.Option(help="Where run folders go.")] = Path("runs"),
-    variant: Annotated[
-        list[str] | None, typer.Option(help="A named departure; repeatable.")
-    ] = None,
+    budget: BudgetOption = "mini",
+    seed: Seed = 0,
+    data_root: RunData = None,
+    textures: Textures = None,
+    runs_dir: RunsDir = Path("runs"),
+    variant: Variants = None,
     set_: Settings = None,
-    max_train_seconds: Annotated[
-        float | None, typer.Option(help="Stop training after this many seconds.")
-    ] = None,
+    max_train_seconds: Limit = None,
 ) -> None:
     """Train and evaluate one method on one category, through notebook 08."""
     from diffad_lib.runs.config import build_config, parse_overrides
     from diffad_lib.runs.notebook import run as run_notebook
     from diffad_lib.runs.tables import metrics_table
 
+    overrides = parse_overrides(set_ or ())
     config = build_config(
-        dataset,
-        category,
-        method,
-        budget,
-        variants=variant or (),
-        overrides=parse_overrides(set_ or ()),
-        seed=seed,
-        data_root=data_root,
-        textures=textures,
-        runs_dir=runs_dir,
+        dataset, category, method, budget, variant or (), overrides,
+        seed=seed, data_root=data_root, textures=textures, runs_dir=runs_dir,
         max_train_seconds=max_train_seconds,
-    )
+    )  # fmt: skip
     record = run_notebook(config)
     Console().print(metrics_table([record]))
     print(f"run folder: {config.run_folder}")
 
 
+@app.command("held-out")
+def held_out(
+    dataset: DatasetName,
+    category: Category,
+    method: MethodName,
+    budget: BudgetOption = "laptop",
+    seed: Seed = 0,
+    data_root: RunData = None,
+    textures: Textures = None,
+    runs_dir: RunsDir = Path("runs"),
+    variant: Variants = None,
+    set_: Settings = None,
+) -> None:
+    """Measure a recipe on defects drawn on held-out normal images; no test set takes part."""
+    from diffad_lib.runs.config import build_config, parse_overrides
+    from diffad_lib.runs.held_out import held_out_path, hold_out
+    from diffad_lib.runs.tables import held_out_table
+
+    overrides = parse_overrides(set_ or ())
+    config = build_config(
+        dataset, category, method, budget, variant or (), overrides,
+        seed=seed, data_root=data_root, textures=textures, runs_dir=runs_dir,
+    )  # fmt: skip
+    Console().print(held_out_table(hold_out(config).metrics))
+    print(f"record: {held_out_path(config)}")
+
+
 @app.command()
 def course(
-    runs_dir: Annotated[Path, typer.Option(help="Where run folders go.")] = Path("runs"),
+    runs_dir: RunsDir = Path("runs"),
 ) -> None:
     """Run every notebook on the mini data, and leave a page with results and pictures."""
     from diffad_lib.course.headless import run_course

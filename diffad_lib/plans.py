@@ -13,7 +13,6 @@ from diffad_lib.synthesis.synthesizer import SynthesisSettings
 
 Precision = Literal["auto", "32", "bf16-mixed", "16-mixed"]
 LrSchedule = Literal["constant", "paper-steps", "code-steps", "cosine", "cosine-10"]
-BudgetName = Literal["mini", "laptop", "paper"]
 # What every mini budget changes of its laptop budget; 32-bit, so that figures repeat elsewhere.
 MINI: Mapping[str, Any] = {"image_size": 64, "precision": "32", "bootstrap_samples": 200}
 

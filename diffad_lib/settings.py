@@ -1,13 +1,15 @@
 """The strict base of everything that can be set, and what every detector's settings have."""
 
 from pathlib import Path
-from typing import Any, Self, get_args
+from typing import Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from diffad_lib.errors import DiffadError, nearest
 from diffad_lib.files import is_utf8
+
+BudgetName = Literal["mini", "laptop", "paper"]
 
 
 class Settings(BaseModel):

@@ -9,8 +9,8 @@ from typing import Any
 from diffad_lib.detector import Detector
 from diffad_lib.errors import DiffadError, nearest
 from diffad_lib.methods import method_names
-from diffad_lib.plans import Budget, BudgetName, Variant
-from diffad_lib.settings import DetectorSettings
+from diffad_lib.plans import Budget, Variant
+from diffad_lib.settings import BudgetName, DetectorSettings
 
 OFFICIAL_CODE = "official-code"  # the variant that turns all of a method's official ones on
 

@@ -13,8 +13,8 @@ from diffad_lib.datasets.catalog import run_datasets
 from diffad_lib.errors import DiffadError, nearest
 from diffad_lib.methods import method_names
 from diffad_lib.methods.method import Method, find_method
-from diffad_lib.plans import Budget, BudgetName
-from diffad_lib.settings import setting
+from diffad_lib.plans import Budget
+from diffad_lib.settings import BudgetName, setting
 
 _NAME_BYTES = 200  # of a folder; file systems take 255
 

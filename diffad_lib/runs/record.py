@@ -23,13 +23,13 @@ RECORD_NAME = "record.json"
 SCHEMA = 2
 
 
-class _Facts(BaseModel):
+class Facts(BaseModel):
     """A part of a record. What a newer version added is kept, not refused."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
 
-class Settled(_Facts):
+class Settled(Facts):
     """The configuration: who ran, and the sections of `RunConfig` as JSON."""
 
     dataset: str
@@ -43,14 +43,14 @@ class Settled(_Facts):
     evaluation: dict[str, Any] = Field(default_factory=dict)
 
 
-class Split(_Facts):
+class Split(Facts):
     """Images of a split, and the identity of its files."""
 
     images: int
     fingerprint: str
 
 
-class Data(_Facts):
+class Data(Facts):
     """What was read."""
 
     train: Split
@@ -58,7 +58,7 @@ class Data(_Facts):
     test_defects: int
 
 
-class Seconds(_Facts):
+class Seconds(Facts):
     """Wall time of the parts of a run, and of all of it."""
 
     prepare: float | None = None
@@ -67,7 +67,7 @@ class Seconds(_Facts):
     total: float
 
 
-class Training(_Facts):
+class Training(Facts):
     """How the training went; `last` is the last row of its history."""
 
     steps: int
@@ -77,7 +77,7 @@ class Training(_Facts):
     last: dict[str, int | float | None]
 
 
-class Measured(_Facts):
+class Measured(Facts):
     """A metric with its 95 % interval; None where it is undefined."""
 
     value: float | None
@@ -93,7 +93,7 @@ class Measured(_Facts):
         return cls(value=value, low=low, high=high, note=metric.note)
 
 
-class ImageScore(_Facts):
+class ImageScore(Facts):
     """A test image and its score."""
 
     file: str
@@ -102,7 +102,7 @@ class ImageScore(_Facts):
     score: float
 
 
-class Record(_Facts):
+class Record(Facts):
     """One finished run."""
 
     version: int = Field(SCHEMA, alias="schema")

@@ -1,6 +1,6 @@
 """Finished runs as a table on the terminal."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from rich import box
 from rich.table import Table
@@ -51,3 +51,13 @@ def _with_interval(metric: Measured | None) -> str:
     if metric.low is not None:
         text += f"\n{metric.low:.2f}–{metric.high:.2f}"
     return text
+
+
+def held_out_table(measured: Mapping[str, Mapping[str, Measured]]) -> Table:
+    """One row a condition of `hold_out`: the metrics that tables show."""
+    table = Table(title="On defects drawn on held-out normal images", box=box.SIMPLE_HEAD)
+    for heading in ("condition", *tabled().values()):
+        table.add_column(heading)
+    for condition, metrics in measured.items():
+        table.add_row(condition, *(_with_interval(metrics.get(name)) for name in tabled()))
+    return table

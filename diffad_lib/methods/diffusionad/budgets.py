@@ -5,7 +5,8 @@ images with drawn defects (docs/recipes.md).
 """
 
 from diffad_lib.methods.diffusionad.settings import DiffusionADSettings
-from diffad_lib.plans import MINI, Budget, BudgetName, HeadTraining, Variant
+from diffad_lib.plans import MINI, Budget, HeadTraining, Variant
+from diffad_lib.settings import BudgetName
 from diffad_lib.synthesis.synthesizer import SynthesisSettings
 
 _PAPER = Budget(

@@ -5,7 +5,8 @@ normal images with drawn defects (docs/recipes.md).
 """
 
 from diffad_lib.methods.draem.detector import DraemSettings
-from diffad_lib.plans import MINI, Budget, BudgetName, HeadTraining, Variant
+from diffad_lib.plans import MINI, Budget, HeadTraining, Variant
+from diffad_lib.settings import BudgetName
 from diffad_lib.synthesis.synthesizer import SynthesisSettings
 
 _PAPER = Budget(

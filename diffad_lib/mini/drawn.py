@@ -1,34 +1,15 @@
-"""Compare recipes without a test set: defects drawn on held-out normal images.
+"""Defects drawn on any image, which share nothing with the training synthesizer.
 
-    python tools/held_out.py mvtec/bottle draem --data-root DATA --textures DTD --set steps=500
-
-Trains on five sixths of the normal training images, on one thread. The rest is copied until
-there are at least 210, and every second copy gets a drawn defect, which shares nothing with the
-training synthesizer. Prints the figures on these images as they are, under uneven light, and with
-large defects.
-docs/recipes.md holds what was measured with it.
+Recipes are compared on them, so that no test set takes part (`runs/held_out.py`).
 """
 
-import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from diffad_lib.batches import SyntheticBatches
-from diffad_lib.evaluation import predict_all
-from diffad_lib.metrics import aupro, image_auroc, pixel_ap, pixel_auroc
-from diffad_lib.runs.config import build_config, parse_overrides
-from diffad_lib.runs.data import data_kind
-from diffad_lib.runs.experiment import Experiment, prepare
-from diffad_lib.synthesis.foreground import automatic_masks
-from diffad_lib.training import train
-
-COPIES = 210
 Image = NDArray[np.floating]  # [3,H,W] in [0,1]
 Share = NDArray[np.floating]  # [H,W] in [0,1]: how far the defect covers the image
 Drawn = tuple[Image, Share]  # what lies there, and where
@@ -198,86 +179,3 @@ def uneven_light(images: NDArray[np.uint8], rng: np.random.Generator) -> NDArray
         gain = 1 + 0.025 * light + 0.012 * np.stack(tint) + rng.normal(0, 0.015)
         lit[index] = np.rint(image * gain).clip(0, 255)
     return lit
-
-
-def split(experiment: Experiment) -> tuple[SyntheticBatches, NDArray, NDArray]:
-    """Batches of five sixths of the training images; the rest and its foregrounds, copied.
-
-    Defects are drawn on the same places whether a recipe uses foregrounds or not.
-    """
-    batches = experiment.batches
-    images = np.asarray(batches.images)
-    held = np.arange(len(images)) % 6 == 5
-    known = batches.foregrounds
-    kept = SyntheticBatches(
-        images[~held],
-        [name for name, out in zip(batches.names, held, strict=True) if not out],
-        batches.synthesizer,
-        batches.batch_size,
-        batches.seed,
-        batches.device,
-        None if known is None else known[~held],
-    )
-    copies = max(1, -(-COPIES // int(held.sum())))
-    if data_kind(experiment.config) == "object":
-        foregrounds = automatic_masks(images[held])
-    else:
-        foregrounds = np.ones_like(images[held][:, :1])
-    return kept, np.repeat(images[held], copies, 0), np.repeat(foregrounds, copies, 0)
-
-
-def report(experiment: Experiment, images: NDArray, masks: NDArray, kinds: list[str]) -> str:
-    """One line of figures, and the image AUROC of every kind of defect."""
-    predictions = predict_all(experiment.detector, images, experiment.fabric)
-    scores, maps = predictions.image_scores, predictions.anomaly_maps
-    found = np.array(kinds)
-    label = (found != "good").astype(int)
-    by_kind = {
-        kind.__name__: image_auroc(scores[chosen], label[chosen])
-        for kind in KINDS
-        for chosen in [(found == kind.__name__) | (found == "good")]
-        if kind.__name__ in kinds
-    }
-    figures = {
-        "image AUROC": image_auroc(scores, label),
-        "pixel AUROC": pixel_auroc(maps, masks),
-        "pixel AP": pixel_ap(maps, masks),
-        "AUPRO": aupro(maps, masks),
-    }
-    return ", ".join(f"{name} {value:.3f}" for name, value in (figures | by_kind).items())
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("category", help="dataset/category")
-    parser.add_argument("method")
-    parser.add_argument("--data-root", type=Path, required=True)
-    parser.add_argument("--textures", type=Path)
-    parser.add_argument("--budget", default="laptop")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--set", action="append", default=[], metavar="key=value")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    config = build_config(
-        *options.category.split("/"),
-        options.method,
-        options.budget,
-        overrides=parse_overrides(options.set),
-        data_root=options.data_root,
-        textures=options.textures,
-        seed=options.seed,
-    )
-    experiment = prepare(config)
-    batches, normal, foregrounds = split(experiment)
-    train(experiment.detector, batches, experiment.plan, experiment.fabric)
-    images, masks, kinds = draw_defects(normal, foregrounds, np.random.default_rng(5))
-    print("as they are:  ", report(experiment, images, masks, kinds))
-    lit = uneven_light(images, np.random.default_rng(7))
-    print("uneven light: ", report(experiment, lit, masks, kinds))
-    rng = np.random.default_rng(9)
-    large = draw_defects(normal, foregrounds, rng, LARGE_KINDS, LARGE_RADII)
-    print("large defects:", report(experiment, *large))
-
-
-if __name__ == "__main__":
-    main()
