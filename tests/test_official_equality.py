@@ -16,13 +16,15 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from diffad_lib.diffusion.denoising import NormGuided, norm_guided_one_step
+from diffad_lib.diffusion.denoising import NoiseLevel, NormGuided, norm_guided_one_step
 from diffad_lib.diffusion.process import ReverseStep, p_mean_variance
 from diffad_lib.diffusion.schedule import Schedule, cosine_betas, linear_betas
 from diffad_lib.losses import sigmoid_focal_loss, softmax_focal_loss, ssim
-from diffad_lib.methods.diffusionad.detector import DiffusionAD, highest_mean
-from diffad_lib.methods.draem.detector import Draem
+from diffad_lib.methods.diffusionad import DiffusionAD, DiffusionADSettings
+from diffad_lib.methods.draem import Draem, DraemSettings
+from diffad_lib.methods.method import find_method
 from diffad_lib.metrics import aupro, image_ap, image_auroc, pixel_ap, pixel_auroc
+from diffad_lib.scores import highest_mean
 from diffad_lib.types import TrainingBatch
 from official_recipe import fill, images, noise, numbers
 
@@ -43,7 +45,7 @@ def schedule(name: str = "linear") -> Schedule:
 
 @cache
 def draem() -> Draem:
-    detector = Draem(image_size=32, base_width=4, segmentation_width=4)
+    detector = Draem(DraemSettings(image_size=32, base_width=4, segmentation_width=4))
     fill(detector.reconstruction, "draem.reconstruction")
     fill(detector.segmentation, "draem.segmentation")
     return detector
@@ -56,7 +58,8 @@ def draem_batch() -> TrainingBatch:
 
 @cache
 def diffusionad() -> DiffusionAD:
-    detector = DiffusionAD(image_size=32, base_width=32, segmentation_width=4, norm_groups=32)
+    sizes = {"image_size": 32, "base_width": 32, "segmentation_width": 4, "norm_groups": 32}
+    detector = DiffusionAD(DiffusionADSettings(**sizes))
     fill(detector.denoising, "diffusionad.unet")
     fill(detector.segmentation, "diffusionad.segmentation")
     return detector
@@ -68,8 +71,9 @@ def guided_at_test_times(detector: DiffusionAD, x_0: Tensor) -> NormGuided:
 
 
 def guided_at(detector: DiffusionAD, x_0: Tensor, times: tuple[Tensor, Tensor]) -> NormGuided:
+    normal, noisier = map(NoiseLevel, times, both_noises())
     return norm_guided_one_step(
-        schedule(), detector.predict_noise, x_0, *times, *both_noises(), weight=1.0
+        schedule(), detector.predict_noise, x_0, normal, noisier, weight=1.0
     )
 
 
@@ -111,7 +115,8 @@ def metrics(case: dict[str, np.ndarray]) -> dict[str, float]:
 
 def full_size_networks(method: str) -> dict[str, nn.Module]:
     with torch.device("meta"):
-        detector = {"draem": Draem, "diffusionad": DiffusionAD}[method]()
+        found = find_method(method)
+        detector = found.detector(found.settings())
     return dict(detector.named_children())
 
 
@@ -230,7 +235,11 @@ def test_norm_guided_denoising_and_segmentation_are_the_official_ones():
     assert_equal(guided.pred_x0_noisier, expected["eval.pred_x0_noisier"], noisier)
     assert_equal(guided.pred_x_t_noisier, expected["eval.pred_x_t_noisier"], noisier)
     assert_equal(guided.pred_x0_norm_guided, expected["eval.pred_x0_norm_guided"], noisier)
-    assert_equal(guided.noise_loss.mean(), expected["eval.loss"])
+    errors = [
+        (eps - true).square().mean()
+        for eps, true in zip((guided.eps_normal, guided.eps_noisier), both_noises(), strict=True)
+    ]
+    assert_equal(sum(errors), expected["eval.loss"])
     assert_equal(the_map, expected["eval.anomaly_map"])
     assert_equal(image_score(the_map), expected["eval.image_score"])
 
