@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: course test lab checkpoints lint clean
+.PHONY: course test quick lab checkpoints lint clean
 
 course: $(READY)  ## run every notebook, and all three methods on the mini data
 	@$(BIN)/diffad course
@@ -11,14 +11,17 @@ course: $(READY)  ## run every notebook, and all three methods on the mini data
 test: $(READY)  ## all tests
 	@$(BIN)/python -m pytest --numprocesses auto --dist loadgroup
 
+quick: $(READY)  ## the tests that take a minute: no notebook, no kernel, no browser
+	@$(BIN)/python -m pytest --numprocesses auto --dist loadgroup -m "not slow" -q
+
 lab: $(READY)  ## JupyterLab on the first notebook
 	@$(BIN)/jupyter lab --ServerApp.root_dir=. $(firstword $(sort $(wildcard notebooks/*.ipynb)))
 
 checkpoints: $(READY)  ## train the small detectors in notebooks/checkpoints again (up to an hour)
 	@$(BIN)/python tools/checkpoints.py
 
-lint: $(READY)
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+lint: $(READY)  ## ruff and the type checker
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 $(READY): requirements.lock pyproject.toml
 	@echo "Setting up .venv from requirements.lock (once; a few minutes, torch is large)"

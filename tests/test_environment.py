@@ -17,7 +17,8 @@ CONDA_NAMES = {"pytorch-cpu": "torch"}
 
 def declared() -> dict[str, Requirement]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    lines = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    extras = project["optional-dependencies"]
+    lines = [*project["dependencies"], *extras["course"], *extras["dev"]]
     return {canonicalize_name(r.name): r for r in map(Requirement, lines)}
 
 

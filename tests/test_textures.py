@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from diffad_lib.errors import DiffadError
-from diffad_lib.synthesis.textures import builtin_textures, load_texture_folder, texture_files
+from diffad_lib.mini.texture_bank import builtin_textures
+from diffad_lib.synthesis.textures import load_texture_folder, texture_files
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

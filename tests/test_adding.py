@@ -1,0 +1,136 @@
+"""What is added is found: a method, a dataset, a metric and a setting, each in one place.
+
+They are put into a copy of the package, which then runs from the command line.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import layout_factory as factory
+from course_files import ROOT
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("run")]
+
+ADDED = Path(__file__).parent / "added"
+ENTRY = '    "aupro": MetricKind('
+METRIC = '''
+def mean_rate(found: Sweep) -> Floats:
+    """Mean true-positive rate [...] of a sweep [...,T]."""
+    return (found.true_positives / found.true_positives[..., -1:]).mean(axis=-1)
+
+
+METRICS: dict'''
+
+
+BLOCKER = """
+import importlib.abc, sys
+class Blocker(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {names}:
+            raise ImportError(name + " is an extra, which a headless run does without")
+sys.meta_path.insert(0, Blocker())
+"""
+EXTRAS = {"jupyterlab", "ipywidgets", "seaborn", "nbconvert", "latex2mathml", "jupytext", "nbval"}
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the library and of notebook 08, with four things added and without extras."""
+    root = tmp_path_factory.mktemp("checkout")
+    blocker = BLOCKER.replace("{names}", repr(EXTRAS))
+    (root / "sitecustomize.py").write_text(blocker, encoding="utf-8")
+    shutil.copytree(ROOT / "diffad_lib", root / "diffad_lib")
+    (root / "notebooks").mkdir()
+    shutil.copy(ROOT / "notebooks" / "08_train_and_evaluate.ipynb", root / "notebooks")
+    shutil.copy(ADDED / "method_toy.py", root / "diffad_lib" / "methods" / "toy.py")
+    catalog = root / "diffad_lib" / "datasets" / "catalog"
+    shutil.copy(ADDED / "dataset_toyset.py", catalog / "toyset.py")
+    table = root / "diffad_lib" / "metrics" / "table.py"
+    text = table.read_text(encoding="utf-8")
+    assert text.count("\nMETRICS: dict") == text.count(ENTRY) == 1
+    entry = f'    "mean_rate": MetricKind("mean rate", "pixel", mean_rate),\n{ENTRY}'
+    text = text.replace("\nMETRICS: dict", METRIC).replace(ENTRY, entry)
+    table.write_text(text, encoding="utf-8")
+    factory.make_mvtec(root / "data", "disc", folder="toyset")
+    return root
+
+
+def python(root: Path, *arguments: str) -> str:
+    environment = os.environ | {
+        "PYTHONPATH": str(root),
+        "OMP_NUM_THREADS": "1",
+        "DIFFAD_CACHE": str(root / "cache"),
+    }
+    command = [sys.executable, *arguments]
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def diffad(root: Path, *arguments: str) -> str:
+    return python(root, "-c", "from diffad_lib.cli import main; main()", *arguments)
+
+
+@pytest.fixture(scope="module")
+def run(checkout: Path) -> tuple[str, dict]:
+    """What `diffad run` printed, and its record."""
+    who = ("--dataset", "toyset", "--category", "disc", "--method", "toy")
+    pairs = ("--set", "gain=2.5", "--set", "bootstrap_samples=20")
+    printed = diffad(checkout, "run", *who, *pairs, "--data-root", str(checkout / "data"))
+    (path,) = (checkout / "runs").rglob("record.json")
+    return printed, json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_a_method_without_a_reconstruction_runs_as_any_other(run: tuple[str, dict]) -> None:
+    _, record = run
+    assert record["config"]["method"] == "toy" and record["training"]["steps"] == 3
+    assert len(record["images"]) == 6
+    assert min(image["score"] for image in record["images"]) > 0  # calibrated after training
+
+
+def test_a_setting_is_one_field(run: tuple[str, dict]) -> None:
+    _, record = run
+    assert record["config"]["detector"] == {"image_size": 32, "gain": 2.5}
+    assert "gain=2.5" in record["config"]["overrides"]
+
+
+def test_a_dataset_is_one_file(checkout: Path, run: tuple[str, dict]) -> None:
+    assert run[1]["config"]["dataset"] == "toyset"
+    data_root = ("--data-root", str(checkout / "data"))
+    assert "disc: 3 train good, 2 test good, 4 test defect" in diffad(
+        checkout, "data", "verify", "toyset", *data_root
+    )
+
+
+def test_a_metric_is_one_function_and_one_entry(run: tuple[str, dict]) -> None:
+    printed, record = run
+    assert 0 <= record["metrics"]["mean_rate"]["value"] <= 1
+    assert re.search(r"mean\s", printed)
+
+
+def test_a_record_of_before_still_opens_and_lacks_the_new_metric(checkout: Path) -> None:
+    folder = ROOT / "notebooks" / "checkpoints" / "draem_bracket"
+    program = (
+        "import sys; from pathlib import Path\n"
+        "from diffad_lib.runs.record import read_record; from diffad_lib.runs.tables import cells\n"
+        "record = read_record(Path(sys.argv[1])); assert record.metric('mean_rate') is None\n"
+        "assert '–' in cells(record); print(record.metric('aupro').value)"
+    )
+    assert float(python(checkout, "-c", program, str(folder / "record.json"))) > 0.9
+
+
+def test_extras_are_blocked_in_these_tests(checkout: Path) -> None:
+    program = "import diffad_lib\ntry: import nbconvert\nexcept ImportError as e: print(e)"
+    assert "is an extra" in python(checkout, "-c", program)
+
+
+def test_help_texts_name_what_is_added(checkout: Path) -> None:
+    told = diffad(checkout, "run", "--help")
+    assert "toy" in told and "toyset" in told
