@@ -19,7 +19,7 @@ from diffad_lib.mini.surface import SIZE
 PACKAGE = Path(official.__file__).parent
 KEYS = sorted(MINI_CATEGORIES)
 
-pytestmark = pytest.mark.xdist_group("mini")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("mini")]
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,6 @@ def complete(tmp_path_factory) -> tuple[Path, float]:
     return root, time.process_time() - started
 
 
-@pytest.mark.slow
 def test_the_complete_set_is_made_in_half_a_minute(complete):
     assert complete[1] < 30
 

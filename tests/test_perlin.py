@@ -110,6 +110,7 @@ def test_scales_are_the_six_powers_of_two_equally_often_on_both_axes() -> None:
     assert chi_square < 66.6  # 0.1 % quantile for 35 degrees of freedom
 
 
+@pytest.mark.slow
 def test_mask_area_share_matches_the_official_code(masks: np.ndarray) -> None:
     shares = masks.mean(axis=(1, 2))
     # Standard errors of both samples together; 4 of them are crossed once in 15,000 tests.
@@ -120,12 +121,14 @@ def test_mask_area_share_matches_the_official_code(masks: np.ndarray) -> None:
         assert abs(below - level) < 4 * math.sqrt(level * (1 - level)) * unit, level
 
 
+@pytest.mark.slow
 def test_share_of_empty_masks_matches_the_official_code(masks: np.ndarray) -> None:
     empty = 1 - masks.any(axis=(1, 2)).mean()
     unit = math.sqrt(1 / len(masks) + 1 / OFFICIAL_COUNT)
     assert abs(empty - OFFICIAL_EMPTY) < 4 * math.sqrt(0.054 * 0.946) * unit
 
 
+@pytest.mark.slow
 def test_number_of_regions_matches_the_official_code(masks: np.ndarray) -> None:
     regions = [
         cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)[0] - 1 for mask in masks
@@ -134,6 +137,7 @@ def test_number_of_regions_matches_the_official_code(masks: np.ndarray) -> None:
     assert abs(np.mean(regions) - OFFICIAL_REGIONS) < 4 * np.std(regions) * unit
 
 
+@pytest.mark.slow
 def test_rotation_leaves_corners_as_empty_as_in_the_official_code(masks: np.ndarray) -> None:
     corners = [masks[:, rows, columns] for rows in (slice(16), slice(-16, None))
                for columns in (slice(16), slice(-16, None))]  # fmt: skip
