@@ -10,6 +10,7 @@ from diffad_lib.course import lessons
 from diffad_lib.datasets.decode import decode_image, decode_mask, resize_image
 from diffad_lib.datasets.layouts import list_samples
 from diffad_lib.errors import DiffadError
+from diffad_lib.mini import make_mini
 from diffad_lib.mini.categories import CATEGORIES
 from diffad_lib.mini.picture import take_picture
 from diffad_lib.runs.data import MINI_ROOT
@@ -109,11 +110,16 @@ def test_a_split_of_the_mini_data_is_what_its_files_hold(split, count, defective
         assert masks[-1].mean().item() == pytest.approx(share, rel=0.2)
 
 
-def test_a_split_can_be_changed_without_harm():
-    images, masks = lessons.mini_split("bracket", "train", 64)
-    images.zero_(), masks.add_(1)
-    again = lessons.mini_split("bracket", "train", 64)
-    assert again[0].max() > 0.5 and again[1].max() == 0
+def test_the_mini_data_are_made_where_they_are_missing(monkeypatch):
+    made = []
+
+    def make(root):
+        made.append(root)
+        make_mini(root)
+
+    monkeypatch.setattr(lessons, "make_mini", make)
+    lessons.mini_split("weave", "test", 32)
+    assert made == [MINI_ROOT]
 
 
 def test_a_pixel_is_defective_where_one_channel_changed_visibly():

@@ -70,8 +70,7 @@ def mini_split(category: str, split: str, size: int) -> tuple[Tensor, Tensor]:
     make_mini(MINI_ROOT)
     samples = list_samples(dataset, category, MINI_ROOT)
     stack = load_split([sample for sample in samples if sample.split == split], size)
-    images, masks = (torch.from_numpy(part[:].copy()) for part in (stack.images, stack.masks))
-    return images.float() / 255, masks.float()
+    return torch.tensor(stack.images) / 255, torch.tensor(stack.masks).float()
 
 
 def defect_mask(clean: Tensor, bad: Tensor) -> Tensor:
