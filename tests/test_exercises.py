@@ -1,6 +1,6 @@
 """`check`: what passes, what draws a hint, and that nothing else passes, in every exercise.
 
-The answers of learners to the exercises of a notebook are in test_exercises_NN.py.
+The answers of learners are checked in test_exercises_answers.py.
 """
 
 import re

@@ -2,14 +2,17 @@
 
 import re
 import statistics
+from pathlib import Path
 
 import nbformat
 import papermill
 from nbformat import NotebookNode
 
 from course_files import (
+    COURSE,
     FOLDER,
     NOT_COMPARED,
+    ROOT,
     code_cells,
     course_notebook,
     every_notebook,
@@ -19,6 +22,7 @@ from course_files import (
     tags,
 )
 
+CLAIMS = "## What the source note claims and what we measured"
 FRAME = (
     r"^# \d\d · ",
     r"^<!-- nav -->",
@@ -31,7 +35,7 @@ FRAME = (
     r"^## 1\. ",
     r"^## Exercises$",
     r"^## Summary$",
-    r"^## What the seed claims and what we measured$",
+    rf"^{CLAIMS}$",
     r"^## Next$",
     r"^<!-- nav -->",
     r"^## References$",
@@ -193,10 +197,44 @@ def test_numbers_in_prose_equal_their_variables(path):
 
 @course_notebook
 def test_every_claim_is_answered_with_a_measured_number(path):
-    table = section(read(path), "## What the seed claims and what we measured")
+    table = section(read(path), CLAIMS)
     rows = [line for line in table.splitlines() if line.startswith("|")][2:]
     assert rows
     assert [row for row in rows if not QUOTE.search(row.split("|")[-2])] == []
+
+
+def cited_claims(path: Path) -> list[str]:
+    """Numbers of the claims that a chapter's table answers, such as "1a"."""
+    groups = re.findall(r"\bclaims? ((?:\d+[ab]?(?: and )?)+)", section(read(path), CLAIMS))
+    return [number for group in groups for number in group.split(" and ")]
+
+
+def test_the_source_note_has_every_claim_with_the_chapters_that_answer_it():
+    text = (ROOT / "docs" / "source_note.md").read_text(encoding="utf-8")
+    claims = dict(re.findall(r"^### Claim (\d+)\n(.+?)(?=^##)", text, re.MULTILINE | re.DOTALL))
+    assert list(claims) == [str(number) for number in range(1, 11)]
+    cited = {path.name: cited_claims(path) for path in COURSE}
+    for number, claim in claims.items():
+        answering = [name for name, found in cited.items() if number in map(whole, found)]
+        assert re.findall(r"\]\(\.\./notebooks/([^)]+)\)", claim) == answering, number
+        assert re.search(r"^> .*[가-힣A-Z]", claim, re.MULTILINE)  # in the words of the note
+    parts = {number for found in cited.values() for number in found if number != whole(number)}
+    assert parts and all(f"**{number}.** " in claims[whole(number)] for number in parts)
+
+
+def whole(number: str) -> str:
+    """The claim that a part belongs to: 1 of 1a."""
+    return number.rstrip("ab")
+
+
+@course_notebook
+def test_the_claims_lead_to_the_source_note(path):
+    links = re.findall(r"\]\(\.\./docs/source_note\.md#([\w-]+)\)", section(read(path), CLAIMS))
+    text = (ROOT / "docs" / "source_note.md").read_text(encoding="utf-8")
+    anchors = [
+        head.lower().replace(" ", "-") for head in re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    ]
+    assert links and set(links) <= set(anchors)
 
 
 def test_a_wrong_quote_is_found():

@@ -1,10 +1,6 @@
 """Answers of learners to the exercises of notebook 06: right ones, known mistakes, other ones."""
 
-import pytest
 import torch
-
-from diffad_lib.course.exercises import verdict
-from diffad_lib.course.exercises.grading import Outcome
 
 
 def slope_by_autograd(u):
@@ -110,24 +106,3 @@ OTHER = [
     ("06.3", lambda m, f: counted(m[:1], f[:1])),
     ("06.3", lambda m, f: 1 - m.mean().item()),
 ]
-
-
-@pytest.mark.parametrize(("exercise", "answer"), RIGHT)
-def test_right_answers_pass(exercise, answer):
-    assert verdict(exercise, answer).outcome == Outcome.PASSED
-
-
-@pytest.mark.parametrize(
-    ("exercise", "answer", "words"),
-    HINTED,
-    ids=lambda part: getattr(part, "__name__", str(part)[:30]),
-)
-def test_known_mistakes_draw_their_hint(exercise, answer, words):
-    given = verdict(exercise, answer)
-    assert given.outcome == Outcome.HINT, given
-    assert words in given.message
-
-
-@pytest.mark.parametrize(("exercise", "answer"), OTHER)
-def test_other_wrong_answers_get_a_plain_not_yet(exercise, answer):
-    assert verdict(exercise, answer).outcome == Outcome.NOT_YET
