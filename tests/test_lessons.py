@@ -85,11 +85,11 @@ def test_every_defect_is_found_under_its_category():
 
 
 def test_a_name_that_does_not_exist_is_an_error_that_names_the_nearest():
-    with pytest.raises(DiffadError, match=r'"brackett" does not exist; did you mean "bracket"'):
+    with pytest.raises(DiffadError, match=r'no category "brackett"; did you mean "bracket"'):
         lessons.take("brackett", "a", None, 32, 0)
     with pytest.raises(DiffadError, match=r'bracket has no defect "rusts"; did you mean "rust"'):
         lessons.take("bracket", "a", "rusts", 32, 0)
-    with pytest.raises(DiffadError, match=r'"wave" does not exist; did you mean "weave"'):
+    with pytest.raises(DiffadError, match=r'no category "wave"; did you mean "weave"'):
         lessons.mini_split("wave", "train", 32)
 
 

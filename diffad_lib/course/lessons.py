@@ -114,4 +114,3 @@ def rms(error: Tensor, where: Tensor) -> Tensor:
     """Root mean square of [B,C,H,W] over the pixels `where` [B,1,H,W] in {0,1}, [B]."""
     values = error.shape[1] * where.sum(dim=(1, 2, 3))
     return ((error.square() * where).sum(dim=(1, 2, 3)) / values).sqrt()
-
