@@ -6,6 +6,7 @@ import torch
 from diffad_lib.detector import Detector
 from diffad_lib.methods import method_names
 from diffad_lib.methods.method import Method, find_method, method_of
+from diffad_lib.plans import Budget
 from diffad_lib.types import TrainingBatch
 from diffad_lib.weights import load_detector, save_detector
 
@@ -15,7 +16,11 @@ every_method = pytest.mark.parametrize("name", method_names())
 def built(name: str) -> tuple[Method, Detector]:
     method = find_method(name)
     torch.manual_seed(0)
-    return method, method.detector(method.budgets["mini"].detector)
+    return method, method.detector(smallest(method).detector)
+
+
+def smallest(method: Method) -> Budget:
+    return next(iter(method.budgets.values()))
 
 
 def batch(size: int) -> TrainingBatch:
@@ -36,7 +41,7 @@ def test_the_losses_are_finite_and_reach_every_trained_parameter(name: str) -> N
     listed = [id(parameter) for group in groups.values() for parameter in group]
     trained = [id(parameter) for parameter in detector.parameters() if parameter.requires_grad]
     assert sorted(listed) == sorted(trained)
-    plan = method.budgets["mini"].training
+    plan = smallest(method).training
     assert [group["name"] for group in detector.optimizer(plan).param_groups] == list(groups)
     assert all(weight.grad is not None for group in groups.values() for weight in group)
 
