@@ -1,5 +1,6 @@
 """The command line: `diffad run`, `data`, `convert`, `course`. Thin; the library does."""
 
+import io
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -193,7 +194,8 @@ def export_official(
 def main() -> None:
     """Entry point: a DiffadError becomes one line on stderr and exit code 1."""
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # for names that a terminal cannot show
+        if isinstance(stream, io.TextIOWrapper):  # for names that a terminal cannot show
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except DiffadError as error:

@@ -14,7 +14,7 @@ from typing import Any
 from diffad_lib.errors import DiffadError
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Call `write(temporary_path)` beside `path`, then rename it onto `path`.
 
     Raises DiffadError that names `path` when the folder cannot be written or the disk is full;

@@ -138,7 +138,7 @@ def score_histogram(
 ) -> Figure:
     """How image scores [N] of normal (label 0) and defective (1) test images are distributed."""
     scores, defective = np.asarray(image_scores), np.asarray(labels).astype(bool)
-    bins = np.linspace(scores.min(), scores.max(), 31)
+    bins = np.linspace(scores.min(), scores.max(), 31).tolist()
     figure = _figure(6, 3.2)
     axis = figure.subplots()
     for chosen, name, colour in ((~defective, "normal", _NORMAL), (defective, "defect", _DEFECT)):
@@ -197,7 +197,7 @@ def prediction_sheet(
         _show(of["image"], images[index])
         if reconstructions is not None:
             _show(of["reconstruction"], reconstructions[number])
-        _show(of["anomaly map"], anomaly_maps[index], cmap=_HEAT, vmin=low, vmax=high)
+        _show(of["anomaly map"], anomaly_maps[index], _HEAT, low, high)
         _show(of["ground truth"], masks[index])
         caption = group.replace(": ", "\n")
         row[0].set_ylabel(f"{caption}\nscore {image_scores[index]:.3f}", fontsize=8)
@@ -221,12 +221,14 @@ def _tidy(axis: Axes) -> None:
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def _show(axis: Axes, image: Image, **colours: object) -> None:
+def _show(
+    axis: Axes, image: Image, colours: str = "gray", low: float = 0, high: float | None = None
+) -> None:
     """Draws an image; values outside [0,1] (a noisy x_t) are clipped, maps take `colours`."""
     pixels = _pixels(image)
-    if pixels.ndim == 2 and not colours:
-        colours = {"cmap": "gray", "vmin": 0, "vmax": 255 if pixels.max() > 1 else 1}
-    axis.imshow(pixels, interpolation="nearest", **colours)
+    if high is None:
+        high = 255 if pixels.max() > 1 else 1
+    axis.imshow(pixels, interpolation="nearest", cmap=colours, vmin=low, vmax=high)
     axis.set(xticks=[], yticks=[])
     axis.spines[:].set_linewidth(0.5)
 

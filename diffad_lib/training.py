@@ -5,11 +5,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
+from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from diffad_lib.checkpoint import CHECKPOINT_NAME, load_checkpoint, save_checkpoint
@@ -81,13 +82,16 @@ class Trainer:
         if plan.steps is None:
             raise ValueError("the loop counts steps: give TrainingSettings.in_steps(...)")
         # Moved, but not wrapped: with Fabric's wrapper a step took 1.6 times as long on a CPU.
-        self.detector = fabric.to_device(detector)
+        fabric.to_device(detector)
         if plan.channels_last:
-            self.detector = self.detector.to(memory_format=torch.channels_last)
+            # PyTorch documents this form, but its overloads lack it.
+            detector.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.detector = detector
         self.batches, self.plan, self.fabric, self.steps = batches, plan, fabric, plan.steps
         self.callbacks, self.report = callbacks, report
         self.checkpoint = folder / CHECKPOINT_NAME if folder else None
-        self.optimizer = fabric.setup_optimizers(self.detector.optimizer(plan))
+        # One optimiser in, one out; Fabric's wrapper has the methods of what it wraps.
+        self.optimizer = cast(Optimizer, fabric.setup_optimizers(detector.optimizer(plan)))
         for group in self.optimizer.param_groups:
             group["initial_lr"] = group["lr"]
         self.averaged = _averaged(self.detector, plan.ema_decay)
@@ -163,7 +167,7 @@ class Trainer:
 
     def _candidate(self) -> Detector:
         """The detector whose weights would be returned now."""
-        return self.detector if self.averaged is None else self.averaged.module
+        return self.detector if self.averaged is None else cast(Detector, self.averaged.module)
 
     def _flush(self) -> None:
         """Read the window's losses, stop on a non-finite one, add a row to the history."""

@@ -32,9 +32,8 @@ def decode_image(path: Path) -> NDArray[np.uint8]:
     has a side below 8 pixels.
     """
     pixels = _decode(path)
-    if pixels.ndim == 2:
-        return cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
-    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+    order = cv2.COLOR_GRAY2RGB if pixels.ndim == 2 else cv2.COLOR_BGR2RGB
+    return np.asarray(cv2.cvtColor(pixels, order), np.uint8)
 
 
 def decode_mask(path: Path) -> NDArray[np.uint8]:
@@ -141,7 +140,7 @@ def _decode(path: Path) -> NDArray[np.uint8]:
         raise DiffadError(
             f"{path} is {format_size(pixels)} pixels; a side needs at least {MIN_SIDE}"
         )
-    return pixels
+    return np.asarray(pixels, np.uint8)
 
 
 def _is_whole(data: bytes) -> bool:

@@ -185,13 +185,18 @@ def _append(url: str, archive: Archive, part: Path) -> None:
 
 def _is_refusal(error: Exception) -> bool:
     """True for an answer such as 404, which a second attempt would not change."""
-    return isinstance(error, requests.HTTPError) and error.response.status_code < 500
+    status = _status(error)
+    return status is not None and status < 500
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, requests.HTTPError):
-        return f"HTTP {error.response.status_code}"
-    return type(error).__name__
+    status = _status(error)
+    return type(error).__name__ if status is None else f"HTTP {status}"
+
+
+def _status(error: Exception) -> int | None:
+    answer = error.response if isinstance(error, requests.HTTPError) else None
+    return None if answer is None else answer.status_code
 
 
 def _size(path: Path) -> int:

@@ -82,8 +82,8 @@ def fingerprint(samples: Sequence[Sample]) -> str:
     total = hashlib.blake2b(digest_size=16)
     for sample in samples:
         fields = [sample.split, sample.defect, str(sample.label)]
-        for path in (sample.image, sample.mask):
-            fields += [path.relative_to(base).as_posix(), digests[path]] if path else ["", ""]
+        for file in (sample.image, sample.mask):
+            fields += [file.relative_to(base).as_posix(), digests[file]] if file else ["", ""]
         total.update(("\t".join(fields) + "\n").encode())
     return total.hexdigest()
 

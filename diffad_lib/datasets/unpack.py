@@ -146,8 +146,8 @@ def _tar_files(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
             _require_inside(archive, member.name)
             if not (member.isfile() or member.isdir()):
                 raise _unsafe(archive, member.name, "is a link or a device")
-            if member.isfile():
-                yield member.name, opened.extractfile(member)
+            if (content := opened.extractfile(member)) is not None:  # None of a folder
+                yield member.name, content
         while opened.fileobj.read(1 << 20):  # to the end, where gzip has its checksum
             pass
 

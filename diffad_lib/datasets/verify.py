@@ -11,7 +11,7 @@ from diffad_lib.datasets.catalog import find_dataset
 from diffad_lib.datasets.dataset import CategoryInfo
 from diffad_lib.datasets.decode import decode_pair, format_size
 from diffad_lib.datasets.layouts import list_categories, scan_category
-from diffad_lib.datasets.samples import Sample
+from diffad_lib.datasets.samples import Sample, Split
 from diffad_lib.errors import DiffadError
 
 
@@ -61,7 +61,9 @@ def verify(dataset: str, data_root: Path) -> Report:
     return Report(tuple(lines), ok=bool(present) and wrong == 0)
 
 
-_PARTS = {  # by (split, label)
+Part = tuple[Split, int]  # the images of a split with one label
+
+_PARTS: dict[Part, str] = {
     ("train", 0): "train good",
     ("train", 1): "train defect",
     ("test", 0): "test good",
@@ -69,11 +71,11 @@ _PARTS = {  # by (split, label)
 }
 
 
-def _count_line(counts: Counter[tuple[str, int]]) -> str:
+def _count_line(counts: Counter[Part]) -> str:
     return ", ".join(f"{counts[key]} {part}" for key, part in _PARTS.items() if counts[key])
 
 
-def _count_problems(counts: Counter[tuple[str, int]], info: CategoryInfo | None) -> list[str]:
+def _count_problems(counts: Counter[Part], info: CategoryInfo | None) -> list[str]:
     if info is None:
         return []
     official = (info.train_good, info.train_defect, info.test_good, info.test_defect)

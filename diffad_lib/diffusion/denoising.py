@@ -6,7 +6,7 @@ Source: DiffusionAD (arXiv 2303.08730) section 3.2 and its models/DDPM.py; DDIM 
 
 from collections.abc import Callable
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 import torch
 from torch import Tensor
@@ -21,8 +21,17 @@ from diffad_lib.diffusion.process import (
 )
 from diffad_lib.diffusion.schedule import Schedule, extract
 
-Callback = Callable[[dict[str, Tensor | int]], None]
-"""Called before each step leaves t with {"x": x_t, "t": t, "pred_x0": x_0 predicted from x_t}."""
+
+class Step(TypedDict):
+    """Where a denoising is: x_t and the x_0 predicted from it, [B,C,H,W], and the t it leaves."""
+
+    x: Tensor
+    t: int
+    pred_x0: Tensor
+
+
+Callback = Callable[[Step], None]
+"""Called before each step."""
 
 
 class NoiseLevel(NamedTuple):

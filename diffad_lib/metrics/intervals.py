@@ -115,7 +115,7 @@ def _measure(
 
     of_images = _sweep_each(maps, masks, _thresholds(maps, masks))
     coarse = _weighted(of_images, np.ones(len(maps)))
-    resampled = _weighted(of_images, _draw(masks.any(axis=(1, 2)), samples, rng))
+    resampled = _weighted(of_images, _draw(np.any(masks, axis=(1, 2)), samples, rng))
     metrics = {}
     for name, kind in kinds.items():
         shift = values[name] - kind.value_of(coarse, fpr_limit)

@@ -41,11 +41,12 @@ def _automatic_mask(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     height, width = image.shape[1:]
     pixels = np.ascontiguousarray(image.transpose(1, 2, 0))  # [H,W,3]
     scale = min(1.0, _WORKING_SIZE / max(height, width))
-    small = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    reduced = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    small = np.asarray(reduced, np.uint8)
     mask = _filled(_refined(small, _far_from_border_colour(small)))
     if not PLAUSIBLE_SHARE[0] <= mask.mean() <= PLAUSIBLE_SHARE[1]:
         mask = np.ones_like(mask)
-    return cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST)
+    return np.asarray(cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8)
 
 
 def _far_from_border_colour(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -57,7 +58,8 @@ def _far_from_border_colour(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     distance = np.linalg.norm(lab[:, :, None] - levels, axis=3).min(axis=2)  # [H,W]
     scaled = np.clip(distance * 255 / max(float(distance.max()), 1e-6), 0, 255).astype(np.uint8)
     smooth = cv2.GaussianBlur(scaled, (5, 5), 0)
-    return cv2.threshold(smooth, 0, 1, cv2.THRESH_BINARY + cv2.THRESH_OTSU)[1]
+    mask = cv2.threshold(smooth, 0, 1, cv2.THRESH_BINARY + cv2.THRESH_OTSU)[1]
+    return np.asarray(mask, np.uint8)
 
 
 def _refined(image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -68,16 +70,19 @@ def _refined(image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.ui
     models = np.zeros((2, 1, 65))
     cv2.setRNGSeed(0)  # GrabCut's k-means
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    cv2.grabCut(bgr, labels, None, models[0], models[1], _GRABCUT_ROUNDS, cv2.GC_INIT_WITH_MASK)
+    none = (0, 0, 0, 0)  # no rectangle, as there is a mask
+    cv2.grabCut(bgr, labels, none, models[0], models[1], _GRABCUT_ROUNDS, cv2.GC_INIT_WITH_MASK)
     return np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
 
 
 def _filled(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Close small gaps, fill holes, drop specks."""
-    mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
-    outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    closed = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
+    outlines, _ = cv2.findContours(closed, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     large = [o for o in outlines if cv2.contourArea(o) >= _SMALLEST_PART * mask.size]
-    return cv2.drawContours(np.zeros_like(mask), large, -1, 1, thickness=cv2.FILLED)
+    filled = np.zeros_like(mask)
+    cv2.drawContours(filled, large, -1, 1, thickness=cv2.FILLED)
+    return filled
 
 
 def random_regions(count: int, height: int, width: int, generator: torch.Generator) -> Tensor:

@@ -89,7 +89,7 @@ class Synthesizer:
         if self.settings.lighting > 0:
             images = relight(images, self.settings.lighting, generator)
         if self.random_regions:
-            foreground = random_regions(len(images), *images.shape[2:], generator)
+            foreground = random_regions(len(images), images.shape[2], images.shape[3], generator)
         masks = torch.zeros_like(images[:, :1])  # [B,1,H,W]
         chosen = uniform(generator, len(images)) < self.settings.anomaly_probability
         rows = chosen.nonzero()[:, 0]
@@ -126,9 +126,9 @@ class Synthesizer:
         self, images: Tensor, foreground: Tensor | None, generator: torch.Generator
     ) -> Tensor:
         """Perlin masks [B,1,H,W], cut to the foreground and drawn again while that is empty."""
-        size = images.shape[2:]
+        height, width = images.shape[2:]
         scales = random_scales(len(images), generator)
-        masks = perlin_masks(scales, *size, generator)
+        masks = perlin_masks(scales, height, width, generator)
         if foreground is None:
             return masks
         masks = masks * foreground
@@ -136,7 +136,8 @@ class Synthesizer:
             empty = (~masks.flatten(1).any(dim=1)).nonzero()[:, 0]
             if len(empty) == 0:
                 break
-            masks[empty] = perlin_masks(scales[empty], *size, generator) * foreground[empty]
+            again = perlin_masks(scales[empty], height, width, generator)
+            masks[empty] = again * foreground[empty]
         return masks
 
     def _sources(self, images: Tensor, generator: torch.Generator) -> Tensor:

@@ -1,10 +1,9 @@
 """DAGM 2007: its facts and its reader. Labels.txt says which image is defective."""
 
 from pathlib import Path
-from typing import Literal
 
 from diffad_lib.datasets.dataset import Archive, CategoryInfo, Dataset
-from diffad_lib.datasets.samples import GOOD, Sample, Scan, add_listed, add_unlisted
+from diffad_lib.datasets.samples import GOOD, Sample, Scan, Split, add_listed, add_unlisted
 
 
 def scan_dagm(folder: Path) -> Scan:
@@ -20,7 +19,7 @@ def scan_dagm(folder: Path) -> Scan:
     return scan
 
 
-def _scan_split(folder: Path, split: Literal["train", "test"], scan: Scan) -> None:
+def _scan_split(folder: Path, split: Split, scan: Scan) -> None:
     labels = folder / "Label" / "Labels.txt"
     if not labels.is_file():
         scan.problems.append(f"{labels} does not exist; without it no image has a label")

@@ -76,7 +76,7 @@ class Draem(Detector):
             "ssim": 1 - ssim(reconstruction, batch.normal),
             "focal": softmax_focal_loss(logits, batch.mask),
         }
-        return {"total": sum(terms.values()), **terms}
+        return {"total": terms["l2"] + terms["ssim"] + terms["focal"], **terms}
 
     def predict(self, images: Tensor, generator: torch.Generator | None = None) -> Prediction:
         """anomaly_map: softmax probability of the anomalous class. Draws no random number."""
