@@ -113,9 +113,7 @@ def held_out(
 
 
 @app.command()
-def course(
-    runs_dir: RunsDir = Path("runs"),
-) -> None:
+def course(runs_dir: RunsDir = Path("runs")) -> None:
     """Run every notebook on the mini data, and leave a page with results and pictures."""
     from diffad_lib.course.headless import run_course
 
@@ -138,8 +136,7 @@ def mini(
 
 @data_app.command()
 def download(
-    dataset: Annotated[str, typer.Argument(help=_DATASETS)],
-    data_root: DataRoot = Path("data"),
+    dataset: Annotated[str, typer.Argument(help=_DATASETS)], data_root: DataRoot = Path("data")
 ) -> None:
     """Download and unpack a dataset, or use an archive that was put there by hand."""
     from diffad_lib.datasets.catalog import find_dataset
@@ -150,8 +147,7 @@ def download(
 
 @data_app.command()
 def verify(
-    dataset: Annotated[str, typer.Argument(help=_or(CATALOG))],
-    data_root: DataRoot = Path("data"),
+    dataset: Annotated[str, typer.Argument(help=_or(CATALOG))], data_root: DataRoot = Path("data")
 ) -> None:
     """Count what is there against the catalog and name every file that is wrong."""
     from diffad_lib.datasets.verify import verify as verify_dataset

@@ -13,9 +13,10 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from diffad_lib.checkpoint import CHECKPOINT_NAME, load_checkpoint, save_checkpoint
+from diffad_lib.checkpoint import CHECKPOINT_NAME, load_checkpoint
 from diffad_lib.detector import BatchSource, Detector
 from diffad_lib.errors import DiffadError
+from diffad_lib.files import write_torch
 from diffad_lib.plans import TrainingSettings, lr_factor
 
 _FLUSH_STEPS = 10  # losses are read from the device this often, so that it is not kept waiting
@@ -94,7 +95,8 @@ class Trainer:
         self.optimizer = cast(Optimizer, fabric.setup_optimizers(detector.optimizer(plan)))
         for group in self.optimizer.param_groups:
             group["initial_lr"] = group["lr"]
-        self.averaged = _averaged(self.detector, plan.ema_decay)
+        averaging = get_ema_multi_avg_fn(plan.ema_decay)
+        self.averaged = AveragedModel(detector, multi_avg_fn=averaging) if plan.ema_decay else None
         self.state = TrainingState()
         self.window: list[dict[str, Tensor]] = []  # losses that are still on the device
         self.next_report = 0.0
@@ -120,14 +122,10 @@ class Trainer:
                 for callback in due:
                     callback(self.state.step, self._candidate().eval())
                     self.detector.train()
-                if (
-                    self.checkpoint
-                    and self.state.seconds - saved_at >= self.plan.checkpoint_seconds
-                ):
+                if self.state.seconds - saved_at >= self.plan.checkpoint_seconds:
                     saved_at = self.state.seconds
-                    self._save(self.checkpoint)
-        if self.checkpoint:
-            self._save(self.checkpoint)
+                    self._save()
+        self._save()
         return self._result(resumed_from)
 
     @property
@@ -207,18 +205,21 @@ class Trainer:
         indices = range((step - 1) * self.plan.accumulate, step * self.plan.accumulate)
         names = "; ".join(self.batches.describe(index) for index in indices)
         kept = self.checkpoint is not None and self.checkpoint.exists()
+        stays = f"the last good checkpoint stays in {self.checkpoint}; " if kept else ""
         raise DiffadError(
-            f"loss {', '.join(bad)} is not finite at step {step}, batch: {names}; "
-            + (f"the last good checkpoint stays in {self.checkpoint}; " if kept else "")
-            + "lower the learning rate or use precision 32"
+            f"loss {', '.join(bad)} is not finite at step {step}, batch: {names}; {stays}"
+            "lower the learning rate or use precision 32"
         )
 
     def _identity(self) -> dict[str, Any]:
         """What has to be equal for a checkpoint to be gone on from."""
         return self.plan.model_dump(mode="json", exclude={"checkpoint_seconds"})
 
-    def _save(self, path: Path) -> None:
+    def _save(self) -> None:
+        if self.checkpoint is None:
+            return
         content = {
+            "plan": self._identity(),
             "state": asdict(self.state),
             "detector": self.detector.state_dict(),
             "averaged": None if self.averaged is None else self.averaged.state_dict(),
@@ -226,7 +227,7 @@ class Trainer:
             "precision": self.fabric.strategy.precision.state_dict(),
             "callbacks": [callback.state_dict() for callback in self.callbacks],
         }
-        save_checkpoint(path, self._identity(), content)
+        write_torch(self.checkpoint, content)
 
     def _resume(self) -> None:
         if self.checkpoint and self.checkpoint.exists():
@@ -260,9 +261,3 @@ class Trainer:
             resumed_from=resumed_from,
             selected_step=selected,
         )
-
-
-def _averaged(detector: Detector, decay: float) -> AveragedModel | None:
-    if decay == 0:
-        return None
-    return AveragedModel(detector, multi_avg_fn=get_ema_multi_avg_fn(decay))

@@ -49,18 +49,17 @@ def natural_key(name: str) -> tuple[list[str | int], str]:
 
 def subfolders(folder: Path) -> list[str]:
     """Names of the folders in `folder`, without hidden ones, in natural order; [] if absent."""
-    if not folder.is_dir():
-        return []
-    names = (path.name for path in folder.iterdir() if path.is_dir())
-    return sorted((name for name in names if not name.startswith(".")), key=natural_key)
+    return [path.name for path in _visible(folder) if path.is_dir()]
 
 
 def image_files(folder: Path) -> list[Path]:
     """Image files in `folder`, without hidden ones, in natural order; [] if absent."""
-    if not folder.is_dir():
-        return []
-    files = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-    visible = (path for path in files if not path.name.startswith("."))
+    return [path for path in _visible(folder) if path.suffix.lower() in IMAGE_SUFFIXES]
+
+
+def _visible(folder: Path) -> list[Path]:
+    paths = folder.iterdir() if folder.is_dir() else ()
+    visible = (path for path in paths if not path.name.startswith("."))
     return sorted(visible, key=lambda path: natural_key(path.name))
 
 

@@ -98,11 +98,7 @@ def p_mean_variance(
 
 
 def p_sample(
-    schedule: Schedule,
-    model: NoisePredictor,
-    x_t: Tensor,
-    t: Tensor,
-    noise_fn: NoiseFunction,
+    schedule: Schedule, model: NoisePredictor, x_t: Tensor, t: Tensor, noise_fn: NoiseFunction
 ) -> Sample:
     """One ancestral step: a draw of x_{t-1} given x_t (Algorithm 2); no noise where t = 0.
 

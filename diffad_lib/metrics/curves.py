@@ -33,12 +33,12 @@ class Sweep(NamedTuple):
 
 def image_auroc(scores: ArrayLike, labels: ArrayLike) -> float:
     """Area under the ROC curve of image scores [N] and labels [N] in {0,1}; 0.5 is chance."""
-    return float(auroc(_sweep_images(scores, labels)))
+    return float(auroc(_sweep(*checked_scores(scores, labels))))
 
 
 def image_ap(scores: ArrayLike, labels: ArrayLike) -> float:
     """Average precision of image scores [N] and labels [N] in {0,1}."""
-    return float(average_precision(_sweep_images(scores, labels)))
+    return float(average_precision(_sweep(*checked_scores(scores, labels))))
 
 
 def pixel_auroc(anomaly_maps: ArrayLike, masks: ArrayLike) -> float:
@@ -130,10 +130,6 @@ def _area(x: Floats, y: Floats, limit: float = 1.0) -> Floats:
     share = np.divide(inside, length, out=np.zeros_like(length), where=length > 0)
     middle = y[..., :-1] + share * np.diff(y) / 2  # height at the middle of that part
     return (inside * middle).sum(axis=-1)
-
-
-def _sweep_images(scores: ArrayLike, labels: ArrayLike) -> Sweep:
-    return _sweep(*checked_scores(scores, labels))
 
 
 def sweep_pixels(anomaly_maps: NDArray, masks: NDArray[np.bool_]) -> Sweep:

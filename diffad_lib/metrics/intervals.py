@@ -75,16 +75,10 @@ def compute_metrics(
     note = f"defective images with an empty mask, whose pixels count as normal: {unmarked}"
 
     rng = np.random.default_rng(seed)
-    of_images = _measure(
-        _TestSet(scores[:, None, None], defective[:, None, None], "image"),  # maps of one pixel
-        fpr_limit,
-        bootstrap_samples,
-        rng,
-    )
-    of_pixels = _measure(
-        _TestSet(maps, marks, "pixel", note if unmarked else ""), fpr_limit, bootstrap_samples, rng
-    )
-    measured = of_images | of_pixels
+    images = _TestSet(scores[:, None, None], defective[:, None, None], "image")  # of one pixel
+    pixels = _TestSet(maps, marks, "pixel", note if unmarked else "")
+    measured = _measure(images, fpr_limit, bootstrap_samples, rng)
+    measured |= _measure(pixels, fpr_limit, bootstrap_samples, rng)
     return {name: measured[name] for name in METRICS}
 
 

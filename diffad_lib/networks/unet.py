@@ -44,19 +44,38 @@ class UNetSettings(DetectorSettings):
 
     @model_validator(mode="after")
     def _check_unet(self) -> Self:
-        _checked_multipliers(self.image_size, self.channel_multipliers)
-        _checked_groups(self.base_width, self.norm_groups, self.heads)
+        multipliers, groups = self.multipliers, self.groups
+        if not multipliers or min(multipliers) < 1:
+            raise DiffadError(f"channel_multipliers {multipliers} must be whole numbers >= 1")
+        factor = 2 ** (len(multipliers) - 1)
+        if self.image_size % factor:
+            raise DiffadError(
+                f"image_size {self.image_size} must be a multiple of {factor} for "
+                f"{len(multipliers)} channel_multipliers"
+            )
+        if self.base_width % groups or self.base_width % self.heads:
+            raise DiffadError(
+                f"base_width {self.base_width} must be a multiple of 4, of norm_groups {groups} "
+                f"and of the {self.heads} attention heads"
+            )
         return self
 
     @property
     def multipliers(self) -> tuple[int, ...]:
         """Widths of the levels in units of base_width."""
-        return _checked_multipliers(self.image_size, self.channel_multipliers)
+        if self.channel_multipliers is not None:
+            return self.channel_multipliers
+        if self.image_size not in CHANNEL_MULTIPLIERS:
+            raise DiffadError(
+                f"image_size {self.image_size} has no published channel multipliers; "
+                f"use one of {sorted(CHANNEL_MULTIPLIERS)} or set channel_multipliers"
+            )
+        return CHANNEL_MULTIPLIERS[self.image_size]
 
     @property
     def groups(self) -> int:
         """Groups of each GroupNorm."""
-        return _checked_groups(self.base_width, self.norm_groups, self.heads)
+        return min(32, self.base_width // 4) if self.norm_groups is None else self.norm_groups
 
 
 class TimestepEmbedding(nn.Module):
@@ -215,32 +234,3 @@ def _zeroed(layer: nn.Conv1d | nn.Conv2d) -> nn.Conv1d | nn.Conv2d:
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
     return layer
-
-
-def _checked_multipliers(image_size: int, multipliers: tuple[int, ...] | None) -> tuple[int, ...]:
-    if multipliers is None:
-        if image_size not in CHANNEL_MULTIPLIERS:
-            raise DiffadError(
-                f"image_size {image_size} has no published channel multipliers; "
-                f"use one of {sorted(CHANNEL_MULTIPLIERS)} or set channel_multipliers"
-            )
-        return CHANNEL_MULTIPLIERS[image_size]
-    if not multipliers or min(multipliers) < 1:
-        raise DiffadError(f"channel_multipliers {tuple(multipliers)} must be whole numbers >= 1")
-    factor = 2 ** (len(multipliers) - 1)
-    if image_size % factor:
-        raise DiffadError(
-            f"image_size {image_size} must be a multiple of {factor} for "
-            f"{len(multipliers)} channel_multipliers"
-        )
-    return multipliers
-
-
-def _checked_groups(base_width: int, norm_groups: int | None, heads: int) -> int:
-    groups = min(32, base_width // 4) if norm_groups is None else norm_groups
-    if base_width < 4 or base_width % 4 or base_width % groups or base_width % heads:
-        raise DiffadError(
-            f"base_width {base_width} must be a multiple of 4, of norm_groups {groups} "
-            f"and of the {heads} attention heads"
-        )
-    return groups

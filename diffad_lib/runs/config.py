@@ -99,7 +99,10 @@ def build_config(
         method=method,
         budget=budget,
         variants=variants,
-        overrides=tuple(_pair(key, value) for key, value in sorted(overrides.items())),
+        overrides=tuple(
+            f"{key}={value if isinstance(value, str) else json.dumps(value)}"
+            for key, value in sorted(overrides.items())
+        ),
         **options,
     )
 
@@ -113,11 +116,6 @@ def _check_override(key: str, name: str, method: Method) -> None:
     others = [other for other in method_names() if key in find_method(other).setting_keys()]
     if others:
         raise DiffadError(f'"{key}" is no setting of method {name}, only of {" and ".join(others)}')
-
-
-def _pair(key: str, value: Any) -> str:
-    """The inverse of `parse_overrides` for one pair."""
-    return f"{key}={value if isinstance(value, str) else json.dumps(value)}"
 
 
 def parse_overrides(pairs: Iterable[str]) -> dict[str, Any]:

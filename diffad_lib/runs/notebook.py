@@ -106,10 +106,7 @@ def _execute(notebook: Path, output: Path, values: dict[str, Any], stream: TextI
     for name, value in _KEEP_FREED_MEMORY.items():
         os.environ.setdefault(name, value)  # the kernel inherits them
     try:
-        with (
-            tempfile.TemporaryDirectory(prefix="diffad-") as sockets,
-            warnings.catch_warnings(),
-        ):
+        with tempfile.TemporaryDirectory(prefix="diffad-") as sockets, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # papermill warns of formats that it then upgrades
             logging.getLogger("papermill").setLevel(logging.CRITICAL)  # errors become one line
             papermill.execute_notebook(
@@ -127,8 +124,9 @@ def _execute(notebook: Path, output: Path, values: dict[str, Any], stream: TextI
         partial.replace(failed)
         if error.ename == "DiffadError":
             raise DiffadError(error.evalue) from error
+        first_line = next(iter(str(error.evalue).splitlines()), "no message")
         raise DiffadError(
-            f"{failed}: cell {error.exec_count} failed with {error.ename}: {_first_line(error)}"
+            f"{failed}: cell {error.exec_count} failed with {error.ename}: {first_line}"
         ) from error
     except RuntimeError as error:  # for a kernel that died, in the run or at its start
         partial.replace(failed_notebook(output))
@@ -173,7 +171,3 @@ def _local_kernel(sockets: Path) -> Config:
 def _partial(output: Path) -> Path:
     """Where papermill writes a notebook while its cells run."""
     return output.with_name(f".{output.name}.partial.ipynb")
-
-
-def _first_line(error: PapermillExecutionError) -> str:
-    return next(iter(str(error.evalue).splitlines()), "no message")

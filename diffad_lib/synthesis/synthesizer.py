@@ -12,13 +12,7 @@ from torch import Tensor
 from diffad_lib.settings import Settings, setting
 from diffad_lib.synthesis.augment import augment
 from diffad_lib.synthesis.foreground import random_regions
-from diffad_lib.synthesis.perlin import (
-    perlin_masks,
-    perlin_noise,
-    random_scales,
-    rotate,
-    uniform,
-)
+from diffad_lib.synthesis.perlin import perlin_masks, perlin_noise, random_scales, rotate, uniform
 from diffad_lib.types import TrainingBatch
 
 PATCHES = 8  # self-augmentation shuffles 8 x 8 patches
@@ -95,14 +89,14 @@ class Synthesizer:
         rows = chosen.nonzero()[:, 0]
         if len(rows) == 0:
             return TrainingBatch(images, images, masks, generator)
-        masks[rows] = self._masks(images[rows], _at(foreground, rows), generator)
+        own = None if foreground is None else foreground[rows]
+        masks[rows] = self._masks(images[rows], own, generator)
         sources = self._sources(images[rows], generator)
         beta = uniform(generator, len(rows), self.settings.beta_min, self.settings.beta_max)
         beta = beta.reshape(-1, 1, 1, 1)
+        pasted = (1 - beta) * sources + beta * images[rows]
         anomalous = images.clone()
-        anomalous[rows] = torch.where(
-            masks[rows] > 0, (1 - beta) * sources + beta * images[rows], images[rows]
-        )
+        anomalous[rows] = torch.where(masks[rows] > 0, pasted, images[rows])
         return TrainingBatch(images, anomalous, masks, generator)
 
     def _rotated(
@@ -112,9 +106,8 @@ class Synthesizer:
         rows = (uniform(generator, len(images)) < settings.rotation_probability).nonzero()[:, 0]
         if len(rows) == 0:
             return images, foreground
-        degrees = uniform(
-            generator, len(rows), -settings.rotation_degrees, settings.rotation_degrees
-        )
+        most = settings.rotation_degrees
+        degrees = uniform(generator, len(rows), -most, most)
         images = images.clone()  # the others stay as they are, to the bit
         images[rows] = rotate(images[rows], degrees)
         if foreground is not None:
@@ -180,7 +173,3 @@ def shuffle_patches(images: Tensor, generator: torch.Generator) -> Tensor:
     order = ranks.argsort(dim=1)[:, :, None, None, None].expand_as(patches)
     grid = patches.gather(1, order).unflatten(1, (PATCHES, PATCHES))  # [B,8,8,C,h,w]
     return grid.permute(0, 3, 1, 4, 2, 5).reshape(images.shape)
-
-
-def _at(foreground: Tensor | None, rows: Tensor) -> Tensor | None:
-    return None if foreground is None else foreground[rows]

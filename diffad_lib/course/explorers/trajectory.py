@@ -12,12 +12,7 @@ from diffad_lib.course.explorers.explorer import Explorer
 from diffad_lib.course.explorers.pictures import checked_image, checked_mask, rgb
 from diffad_lib.course.explorers.reconstruction import Diffusion, error_text, noise_like, residual
 from diffad_lib.course.explorers.view import Parameter, View
-from diffad_lib.diffusion.denoising import (
-    Step,
-    ddim_denoise,
-    iterative_denoise,
-    one_step_denoise,
-)
+from diffad_lib.diffusion.denoising import Step, ddim_denoise, iterative_denoise, one_step_denoise
 from diffad_lib.diffusion.process import gaussian_noise, q_sample
 
 ANCESTRAL = "ancestral"

@@ -3,14 +3,7 @@
 from pathlib import Path
 
 from diffad_lib.datasets.dataset import Dataset
-from diffad_lib.datasets.samples import (
-    GOOD,
-    Scan,
-    add_defects,
-    add_normal,
-    add_unread,
-    image_files,
-)
+from diffad_lib.datasets.samples import GOOD, Scan, add_defects, add_normal, add_unread, image_files
 
 
 def is_own_category(folder: Path) -> bool:
