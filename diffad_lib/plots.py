@@ -6,6 +6,7 @@ are Okabe and Ito's, which stay apart for colour-blind readers and in grey print
 
 import itertools
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -81,7 +82,6 @@ def loss_curves(history: pd.DataFrame) -> Figure:
         axis.set_xlabel("optimiser step")
         axis.set_yscale("log")
         _tidy(axis)
-        axis.legend(frameon=False, fontsize=8)
     losses.set_ylabel("loss (log scale)")
     learning_rates.set_ylabel("learning rate (log scale)")
     return figure
@@ -128,8 +128,7 @@ def roc_pr_pro_curves(
         (pro, "false-positive rate of pixels", "per-region overlap"),
     ):
         axis.set(xlabel=x_name, ylabel=y_name, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect=1)
-        _tidy(axis)
-        axis.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.2))
+        _tidy(axis, loc="upper center", bbox_to_anchor=(0.5, -0.2))
     return figure
 
 
@@ -148,7 +147,6 @@ def score_histogram(
         axis.axvline(threshold, color=BLACK, linestyle="--", label=f"threshold {threshold:.3g}")
     axis.set(xlabel="image score (higher is more anomalous)", ylabel="test images")
     _tidy(axis)
-    axis.legend(frameon=False, fontsize=8)
     return figure
 
 
@@ -217,8 +215,9 @@ def _figure(width: float, height: float) -> Figure:
     return figure
 
 
-def _tidy(axis: Axes) -> None:
+def _tidy(axis: Axes, **legend: Any) -> None:
     axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(frameon=False, fontsize=8, **legend)
 
 
 def _show(

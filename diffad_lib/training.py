@@ -35,6 +35,11 @@ class TrainingResult:
     resumed_from: int  # step of the checkpoint it went on from, 0 if none
     selected_step: int  # step whose weights are returned
 
+    @property
+    def last(self) -> dict[str, float]:
+        """The last row of the history."""
+        return self.history[-1]
+
 
 class Callback(Protocol):
     """Something that looks on. It is called every `every` steps, and resumed with the training."""

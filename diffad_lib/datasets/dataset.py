@@ -32,20 +32,20 @@ class CategoryInfo:
 class Archive:
     """One archive of a dataset.
 
-    urls: tried in this order; empty where the archive can only be fetched by hand.
     filename: its name in `<data-root>/archives`, also of one that was put there by hand.
     extract_to: folder below --data-root into which its members go.
+    manual: one sentence that says how to get it by hand.
+    urls: tried in this order; empty where the archive can only be fetched by hand.
     sha256: hexadecimal, None where no checksum is known.
     bytes: size of the archive, None where unknown.
-    manual: one sentence that says how to get it by hand.
     """
 
-    urls: tuple[str, ...]
     filename: str
     extract_to: str
-    sha256: str | None
-    bytes: int | None
     manual: str
+    urls: tuple[str, ...] = ()
+    sha256: str | None = None
+    bytes: int | None = None
 
 
 def holds_train_or_test(folder: Path) -> bool:

@@ -77,7 +77,7 @@ def fingerprint(samples: Sequence[Sample]) -> str:
     for path in files:
         check_name(path)
     base = os.path.commonpath([path.parent for path in files])
-    with _threads() as threads:
+    with reading_threads() as threads:
         digests = dict(zip(files, threads.map(_file_digest, files), strict=True))
     total = hashlib.blake2b(digest_size=16)
     for sample in samples:
@@ -96,8 +96,8 @@ def _file_digest(path: Path) -> str:
         raise DiffadError(f"{path} cannot be read: {error.strerror}") from None
 
 
-def _threads() -> ThreadPoolExecutor:
-    # Reading, hashing and OpenCV release the interpreter lock.
+def reading_threads() -> ThreadPoolExecutor:
+    """Threads that read images: reading, hashing and OpenCV release the interpreter lock."""
     return ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1))
 
 
@@ -113,7 +113,10 @@ def _build(path: Path, samples: Sequence[Sample], size: int) -> None:
 
     Of two processes that build at once, the last one replaces the file by an equal one.
     """
-    _remove_stale(path.parent)
+    for leftover in path.parent.glob(".*-*.u8"):
+        with contextlib.suppress(FileNotFoundError):  # another process removed it
+            if time.time() - leftover.stat().st_mtime > _STALE_SECONDS:
+                leftover.unlink()
     try:
         write_atomically(path, lambda temporary: _write(temporary, samples, size))
     except DiffadError as error:
@@ -125,7 +128,7 @@ def _build(path: Path, samples: Sequence[Sample], size: int) -> None:
 def _write(path: Path, samples: Sequence[Sample], size: int) -> None:
     """All images, then all masks. Plain writes, because a memory map on a full disk crashes."""
     pixels = size * size
-    with path.open("wb") as file, _threads() as threads:
+    with path.open("wb") as file, reading_threads() as threads:
         pairs = threads.map(lambda sample: _load(sample, size), samples)
         for index, (image, mask) in enumerate(pairs):
             file.seek(index * 3 * pixels)
@@ -138,11 +141,3 @@ def _load(sample: Sample, size: int) -> tuple[NDArray[np.uint8], NDArray[np.uint
     image, mask = decode_pair(sample.image, sample.mask)
     resized = resize_image(image, size)  # [H,W,3]
     return np.ascontiguousarray(resized.transpose(2, 0, 1)), resize_mask(mask, size)
-
-
-def _remove_stale(folder: Path) -> None:
-    """Removes what builds that were killed more than a day ago left behind."""
-    for leftover in folder.glob(".*-*.u8"):
-        with contextlib.suppress(FileNotFoundError):  # another process removed it
-            if time.time() - leftover.stat().st_mtime > _STALE_SECONDS:
-                leftover.unlink()

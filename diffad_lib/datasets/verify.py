@@ -1,15 +1,14 @@
 """Counts what is in a dataset's folder against the catalog and names every bad file."""
 
-import os
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from diffad_lib.datasets.catalog import find_dataset
 from diffad_lib.datasets.dataset import CategoryInfo
 from diffad_lib.datasets.decode import decode_pair, format_size
+from diffad_lib.datasets.images import reading_threads
 from diffad_lib.datasets.layouts import list_categories, scan_category
 from diffad_lib.datasets.samples import Sample, Split
 from diffad_lib.errors import DiffadError
@@ -87,7 +86,7 @@ def _count_problems(counts: Counter[Part], info: CategoryInfo | None) -> list[st
 
 
 def _file_problems(samples: Sequence[Sample], one_size: bool) -> list[str]:
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as threads:
+    with reading_threads() as threads:
         found = list(threads.map(_inspect, samples))
     problems = [problem for _, problem in found if problem]
     sizes = Counter(size for size, _ in found if size)

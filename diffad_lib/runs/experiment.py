@@ -4,6 +4,7 @@ import datetime
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,28 +21,11 @@ from diffad_lib.methods.method import find_method
 from diffad_lib.metrics import Metric, compute_metrics, image_auroc, pixel_auroc
 from diffad_lib.mini.texture_bank import builtin_textures
 from diffad_lib.plans import TrainingSettings
+from diffad_lib.runs import facts
 from diffad_lib.runs.config import RunConfig
 from diffad_lib.runs.data import check_device, data_kind, load_data
-from diffad_lib.runs.facts import (
-    computes_bf16,
-    device_facts,
-    git_state,
-    package_versions,
-    peak_memory,
-)
 from diffad_lib.runs.folder import CONFIG_NAME, claim_folder, settings_of
-from diffad_lib.runs.record import (
-    RECORD_NAME,
-    Data,
-    ImageScore,
-    Measured,
-    Record,
-    Seconds,
-    Settled,
-    Split,
-    Training,
-    write_record,
-)
+from diffad_lib.runs.record import RECORD_NAME, Measured, Record, Training, write_record
 from diffad_lib.selection import KeepBest
 from diffad_lib.synthesis.foreground import automatic_masks, isnet_masks, load_mask_folder
 from diffad_lib.synthesis.synthesizer import Synthesizer
@@ -103,7 +87,7 @@ def make_fabric(config: RunConfig) -> Fabric:
     device, precision = config.training.device, config.training.precision
     if precision == "auto":
         fabric = Fabric(accelerator=device, devices=1)
-        precision = "bf16-mixed" if computes_bf16(fabric.device) else "32"
+        precision = "bf16-mixed" if facts.computes_bf16(fabric.device) else "32"
     full = "32-true" if precision == "32" else precision
     return Fabric(accelerator=device, devices=1, precision=full)
 
@@ -165,13 +149,8 @@ def finish(
     """Save weights, then the record, into the run folder; the record marks the run as complete."""
     folder = experiment.config.run_folder
     save_detector(experiment.detector, folder)
-    seconds = Seconds(
-        prepare=experiment.prepared_seconds,
-        train=training.seconds,
-        predict=predictions.seconds,
-        total=total_seconds,
-    )
-    write_record(folder / RECORD_NAME, _record(experiment, training, predictions, metrics, seconds))
+    record = _record(experiment, training, predictions, metrics, total_seconds)
+    write_record(folder / RECORD_NAME, record)
     for name in (CHECKPOINT_NAME, CONFIG_NAME):
         (folder / name).unlink(missing_ok=True)
     remove_leftovers(folder)
@@ -183,39 +162,35 @@ def _record(
     training: TrainingResult,
     predictions: Predictions,
     metrics: dict[str, Metric],
-    seconds: Seconds,
+    total_seconds: float,
 ) -> Record:
-    device, test = experiment.fabric.device, experiment.test
-    train_split, test_split = (
-        Split(images=len(stack.samples), fingerprint=stack.fingerprint)
-        for stack in (experiment.train, test)
-    )
+    fabric, stacks = experiment.fabric, {"train": experiment.train, "test": experiment.test}
+    data: dict[str, Any] = {
+        name: {"images": len(stack.samples), "fingerprint": stack.fingerprint}
+        for name, stack in stacks.items()
+    }
+    scored = zip(experiment.test.samples, predictions.image_scores.tolist(), strict=True)
     return Record(
         finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        config=Settled(**settings_of(experiment.config)),
-        data=Data(train=train_split, test=test_split, test_defects=int(labels(test).sum())),
-        git=git_state(),
-        versions=package_versions(),
-        device=device_facts(device) | {"precision": experiment.fabric.strategy.precision.precision},
-        seconds=seconds,
-        peak_memory=peak_memory(device),
-        training=Training(
-            steps=training.steps,
-            stopped_by=training.stopped_by,
-            selected_step=training.selected_step,
-            resumed_from=training.resumed_from,
-            last=training.history[-1],
-        ),
+        config=settings_of(experiment.config),
+        data=data | {"test_defects": int(labels(experiment.test).sum())},
+        git=facts.git_state(),
+        versions=facts.package_versions(),
+        device=facts.device_facts(fabric.device)
+        | {"precision": fabric.strategy.precision.precision},
+        seconds={
+            "prepare": experiment.prepared_seconds,
+            "train": training.seconds,
+            "predict": predictions.seconds,
+            "total": total_seconds,
+        },
+        peak_memory=facts.peak_memory(fabric.device),
+        training=Training.model_validate(training, from_attributes=True),
         images_per_second=predictions.images_per_second,
         metrics={name: Measured.of(metric) for name, metric in metrics.items()},
         images=[
-            ImageScore(
-                file=sample.image.name,
-                defect=sample.defect,
-                label=sample.label,
-                score=float(score),
-            )
-            for sample, score in zip(test.samples, predictions.image_scores, strict=True)
+            {"file": one.image.name, "defect": one.defect, "label": one.label, "score": score}
+            for one, score in scored
         ],
     )
 

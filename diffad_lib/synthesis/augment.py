@@ -107,17 +107,9 @@ def rotate_45(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 AUGMENTATIONS: tuple[Augmentation, ...] = (
-    gamma_contrast,
-    brightness,
-    sharpness,
-    hue_and_saturation,
-    solarize,
-    posterize,
-    invert,
-    autocontrast,
-    equalize,
-    rotate_45,
-)
+    gamma_contrast, brightness, sharpness, hue_and_saturation, solarize,
+    posterize, invert, autocontrast, equalize, rotate_45,
+)  # fmt: skip
 
 
 def augment(images: Tensor, generator: torch.Generator) -> Tensor:

@@ -51,8 +51,13 @@ def _is_category(folder: Path) -> bool:
     return (folder / "Train").is_dir() or (folder / "Test").is_dir()
 
 
-# 16,100 images, 2,100 of them defective: 14,000 normal ones. The figure of 15,000 normal images,
-# which is sometimes given, is wrong.
+# Images in a split, defective ones in training and in test. In all 16,100 images, 2,100 of them
+# defective: 14,000 normal ones. The figure of 15,000, which is sometimes given, is wrong.
+_COUNTS = [
+    (575, 79, 71), (575, 66, 84), (575, 66, 84), (575, 82, 68), (575, 70, 80), (575, 83, 67),
+    *[(1150, 150, 150)] * 4,
+]  # fmt: skip
+
 DATASET = Dataset(
     key="dagm",
     title="DAGM 2007",
@@ -69,26 +74,12 @@ DATASET = Dataset(
         f"Class{number}": CategoryInfo(
             "texture", images - train_defect, images - test_defect, test_defect, train_defect
         )
-        for number, (images, train_defect, test_defect) in enumerate(
-            [
-                (575, 79, 71),
-                (575, 66, 84),
-                (575, 66, 84),
-                (575, 82, 68),
-                (575, 70, 80),
-                (575, 83, 67),
-                *[(1150, 150, 150)] * 4,
-            ],
-            start=1,
-        )
+        for number, (images, train_defect, test_defect) in enumerate(_COUNTS, start=1)
     },
     archives=(
         Archive(
-            urls=(),
             filename="dagm-2007-competition-dataset-optical-inspection.zip",
             extract_to="dagm",
-            sha256=None,
-            bytes=None,
             manual=(
                 "get the archive from https://www.kaggle.com/datasets/mhskjelvareid/"
                 "dagm-2007-competition-dataset-optical-inspection (free account) or from "
