@@ -22,10 +22,7 @@ def import_files(
 
 
 def export_files(folder: Path, files: Sequence[Path]) -> None:
-    """Write the detector in a folder as the files that the official code loads.
-
-    Raises DiffadError as `import_files`, and if the official code cannot build such a network.
-    """
+    """Write the detector in a folder as official files; DiffadError if there are none for it."""
     detector = load_detector(folder)
     _official(method_of(detector), files).export(detector, files)
 

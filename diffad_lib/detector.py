@@ -41,10 +41,7 @@ class Detector(nn.Module, ABC):
         """Scores, maps and reconstructions of a batch; call under `torch.inference_mode()`."""
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """Parameters to train by the name of the network they belong to, each once.
-
-        `TrainingSettings.rate` gives every name its learning rate.
-        """
+        """Parameters to train, each once, by network; `TrainingSettings.rate` takes its name."""
         return {"main": [weight for weight in self.parameters() if weight.requires_grad]}
 
     def optimizer(self, plan: TrainingSettings) -> torch.optim.Optimizer:

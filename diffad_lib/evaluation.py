@@ -44,10 +44,7 @@ def predict_batch(
 def predict_all(
     detector: Detector, images: np.ndarray, fabric: Fabric, batch_size: int = 16, seed: int = 0
 ) -> Predictions:
-    """Predict uint8 images [N,3,H,W] batch by batch.
-
-    Every batch starts from the same seed, so scores repeat and do not depend on the batch size.
-    """
+    """Predict uint8 images [N,3,H,W]; scores repeat and do not depend on the batch size."""
     scores, maps = [], []
     started = time.perf_counter()
     for start in range(0, len(images), batch_size):

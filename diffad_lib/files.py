@@ -92,10 +92,7 @@ def is_utf8(text: str | Path) -> bool:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files that a process killed in `write_atomically` left in a folder.
-
-    Call it only where no other process writes.
-    """
+    """Remove what a killed `write_atomically` left in a folder where no other process writes."""
     for leftover in folder.glob(".*-*"):
         leftover.unlink(missing_ok=True)
 

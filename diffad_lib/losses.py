@@ -53,10 +53,8 @@ def sigmoid_focal_loss(logits: Tensor, mask: Tensor) -> Tensor:
 
 
 def _gaussian_filter(images: Tensor) -> Tensor:
-    """Every channel of [B,C,H,W] filtered with the SSIM window, zero-padded: two 1-D passes.
-
-    Channels last, because there a CPU runs depthwise convolutions about five times faster.
-    """
+    """Every channel of [B,C,H,W] filtered with the SSIM window, zero-padded: two 1-D passes."""
+    # In this format a CPU runs depthwise convolutions about five times faster.
     images = images.contiguous(memory_format=torch.channels_last)
     channels, half = images.shape[1], SSIM_WINDOW // 2
     offsets = torch.arange(-half, half + 1, device=images.device, dtype=images.dtype)

@@ -65,10 +65,7 @@ def synthesis_sheet(batch: TrainingBatch, columns: int = 8) -> Figure:
 
 
 def loss_curves(history: pd.DataFrame) -> Figure:
-    """Loss terms and learning rates over the steps of a `TrainingResult.history`.
-
-    Columns: step, seconds, lr/<network>, and the loss terms.
-    """
+    """Loss terms and learning rates over the steps, from a `TrainingResult.history`."""
     rates = [name for name in history if name.startswith("lr/")]
     terms = [name for name in history if name not in ("step", "seconds", "total", *rates)]
     figure = _figure(9, 3.2)

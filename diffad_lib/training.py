@@ -69,10 +69,9 @@ class TrainingState:
 
 
 class Trainer:
-    """One training: detector, optimiser, averaged weights, state, checkpoint.
+    """One training of a plan in steps: detector, optimiser, averaged weights, state.
 
-    With a folder, a checkpoint is kept there, and the training goes on from it if it exists. The
-    plan's length is in steps.
+    With a folder, a checkpoint is kept there, and the training goes on from it if it exists.
     """
 
     def __init__(

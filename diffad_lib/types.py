@@ -29,11 +29,9 @@ class TrainingBatch:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a detector says about a batch.
+    """image_score [B] and anomaly_map [B,1,H,W], higher is more anomalous; all float32.
 
-    image_score: float32 [B], higher is more anomalous.
-    anomaly_map: float32 [B,1,H,W], higher is more anomalous.
-    reconstruction: float32 [B,3,H,W] in [0,1]; None of a method that has none.
+    reconstruction: [B,3,H,W] in [0,1]; None of a method that has none.
     """
 
     image_score: Tensor

@@ -48,10 +48,7 @@ def decode_mask(path: Path) -> NDArray[np.uint8]:
 
 
 def decode_pair(image: Path, mask: Path | None) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Image uint8 [H,W,3] and mask uint8 [H,W] in {0,1}, all zero where there is no mask file.
-
-    Raises as decode_image, and if the two differ in size.
-    """
+    """Image uint8 [H,W,3], mask uint8 [H,W] in {0,1}, 0 without a file; raises if sizes differ."""
     pixels = decode_image(image)
     if mask is None:
         return pixels, np.zeros(pixels.shape[:2], np.uint8)
@@ -65,10 +62,7 @@ def decode_pair(image: Path, mask: Path | None) -> tuple[NDArray[np.uint8], NDAr
 
 
 def resize_image(image: NDArray, size: int) -> NDArray:
-    """Resizes [H,W] or [H,W,C] to size × size.
-
-    A side that shrinks is averaged over areas, one that grows is interpolated linearly.
-    """
+    """[H,W] or [H,W,C] to size × size: areas averaged where it shrinks, linear where it grows."""
     height, width = image.shape[:2]
     shrunk = (min(width, size), min(height, size))
     if shrunk != (width, height):

@@ -99,10 +99,7 @@ def _placed(
 
 
 def _fetch(archive: Archive, path: Path) -> None:
-    """Downloads an archive from the first address that works.
-
-    Bytes are collected in `<path>.part`; only a file with the right checksum gets the name `path`.
-    """
+    """Downloads from the first address that works; only with its checksum it becomes `path`."""
     part = path.with_name(f"{path.name}.part")
     failures = []
     for url in archive.urls:

@@ -109,10 +109,7 @@ def _has_bytes(path: Path, count: int) -> bool:
 
 
 def _build(path: Path, samples: Sequence[Sample], size: int) -> None:
-    """Decodes the samples into the file; a killed build leaves nothing that is used.
-
-    Of two processes that build at once, the last one replaces the file by an equal one.
-    """
+    """Decodes the samples into the file; a killed build leaves nothing that is used."""
     for leftover in path.parent.glob(".*-*.u8"):
         with contextlib.suppress(FileNotFoundError):  # another process removed it
             if time.time() - leftover.stat().st_mtime > _STALE_SECONDS:

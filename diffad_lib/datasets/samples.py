@@ -93,10 +93,7 @@ def add_defects(folder: Path, has_masks: bool, scan: Scan) -> None:
 
 
 def scan_tree(folder: Path) -> Scan:
-    """Reads train/good, test/good, test/DEFECT and ground_truth/DEFECT of a category.
-
-    This is the layout of MVTec AD, MPDD and VisA rearranged.
-    """
+    """Reads train/good, test/DEFECT and ground_truth/DEFECT: MVTec AD, MPDD, VisA rearranged."""
     scan = Scan()
     add_normal(folder / "train" / GOOD, "train", scan)
     add_normal(folder / "test" / GOOD, "test", scan)
@@ -106,10 +103,7 @@ def scan_tree(folder: Path) -> Scan:
 
 
 def add_unread(folder: Path, normal: Path, scan: Scan) -> None:
-    """Reports images and folders of a category that have no place in the train / test tree.
-
-    normal: the folder that the normal training images were read from.
-    """
+    """Reports what has no place in the tree; `normal`: where the training images were read from."""
     for place in (folder, folder / "train", folder / "test"):
         if place != normal:
             scan.problems += [
@@ -126,10 +120,7 @@ def add_unread(folder: Path, normal: Path, scan: Scan) -> None:
 
 
 def add_listed(sample: Sample, where: str, listed: set[Path], scan: Scan) -> None:
-    """Adds a sample that a list file names at `where`, and its files to `listed`.
-
-    A file that does not exist or is listed already is a problem.
-    """
+    """Adds a sample named at `where`; that a file is absent or `listed` already is a problem."""
     files = [sample.image] if sample.mask is None else [sample.image, sample.mask]
     problems = [
         f"{where} names {file}, which does not exist" for file in files if not file.is_file()

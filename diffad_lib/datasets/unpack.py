@@ -105,10 +105,7 @@ def _replace_by_content(archive: Path) -> None:
 
 
 def _extract(archive: Path, folder: Path) -> None:
-    """Writes the plain files of an archive below `folder`, with default permissions.
-
-    Names are checked and links are refused, so no write can be led outside.
-    """
+    """Writes the plain files of an archive below `folder`, with default permissions."""
     folder.mkdir()
     files = _zip_files if zipfile.is_zipfile(archive) else _tar_files
     for name, source in files(archive):

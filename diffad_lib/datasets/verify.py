@@ -16,10 +16,7 @@ from diffad_lib.errors import DiffadError
 
 @dataclass(frozen=True)
 class Report:
-    """Lines for a person; ok is True if something is there and nothing that is there is wrong.
-
-    A category that is absent altogether is named but not wrong: a run may not need it.
-    """
+    """Lines for a person. ok: something is there and nothing wrong; what is absent is not wrong."""
 
     lines: tuple[str, ...]
     ok: bool

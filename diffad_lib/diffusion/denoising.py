@@ -150,10 +150,7 @@ def norm_guided_one_step(
 def random_levels(
     schedule: Schedule, x_0: Tensor, less_t_range: int, generator: torch.Generator
 ) -> tuple[NoiseLevel, NoiseLevel]:
-    """The normal and the noisier level of a training step, drawn for images x_0 [B,C,H,W].
-
-    normal_t is uniform in 0 … less_t_range - 1 and noisier_t in less_t_range … T - 1, per image.
-    """
+    """Normal level, t in 0 … less_t_range - 1, and noisier, t in less_t_range … T - 1, per image."""
     batch, device = len(x_0), x_0.device
     normal_t = torch.randint(less_t_range, (batch,), generator=generator, device=device)
     noisier_t = torch.randint(
@@ -195,11 +192,8 @@ def _noise_error(eps: Tensor, level: NoiseLevel, weights: Tensor | None) -> Tens
 
 
 def normal_image_mean(values: Tensor, is_anomalous: Tensor) -> Tensor:
-    """Mean of values [B] over the images that are not anomalous; 0 if there is none.
-
-    The mean of an empty selection is NaN; the official code met it and overwrote the loss.
-    """
-    is_normal = ~is_anomalous
+    """Mean of values [B] over the images that are not anomalous; 0 if there is none, not NaN."""
+    is_normal = ~is_anomalous  # the official code met the NaN and overwrote the loss
     return torch.where(is_normal, values, 0).sum() / is_normal.sum().clamp(min=1)
 
 

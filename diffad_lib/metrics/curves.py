@@ -21,10 +21,7 @@ Floats = NDArray[np.float64]
 
 
 class Sweep(NamedTuple):
-    """Sums over all that scores at or above a threshold, as the threshold falls.
-
-    Each is non-decreasing along its last axis [...,T], from 0 to its total.
-    """
+    """Sums over all that scores at or above a falling threshold: rising [...,T], from 0."""
 
     false_positives: Floats
     true_positives: Floats
@@ -62,18 +59,12 @@ def aupro(anomaly_maps: ArrayLike, masks: ArrayLike, fpr_limit: float = 0.3) -> 
 
 
 def roc_curve(scores: ArrayLike, labels: ArrayLike) -> tuple[Floats, Floats]:
-    """False-positive rates and true-positive rates, from (0,0) to (1,1).
-
-    Scores of images [N] or of pixels [N,H,W], with labels of the same shape in {0,1}.
-    """
+    """False- and true-positive rates, (0,0) to (1,1), of scores and labels [N] or [N,H,W]."""
     return roc_of(_sweep(*_checked(scores, labels)))
 
 
 def pr_curve(scores: ArrayLike, labels: ArrayLike) -> tuple[Floats, Floats]:
-    """Recalls and precisions, from the strictest threshold to the one that everything passes.
-
-    The curve starts where the highest score passes; before, the precision is undefined.
-    """
+    """Recalls and precisions, from where the highest score passes to where everything does."""
     found = _sweep(*_checked(scores, labels))
     recall, precision = _rates(found.true_positives)[1:], _precision(found)
     passed = (found.true_positives + found.false_positives)[1:] > 0

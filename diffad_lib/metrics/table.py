@@ -1,7 +1,4 @@
-"""The table of metrics. What computes, records, prints and plots metrics reads it.
-
-A metric is one function of a `Sweep` and one entry here.
-"""
+"""The metrics: each a function of a `Sweep` and an entry, which all that uses metrics reads."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

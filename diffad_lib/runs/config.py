@@ -72,9 +72,8 @@ def build_config(
     overrides: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> RunConfig:
-    """A checked configuration: the method's budget, then variants, then overrides.
+    """A checked configuration: the method's budget, then variants, overrides and options.
 
-    `options` are the remaining keys that have a command-line option (seed, data_root, ...).
     Raises DiffadError that names the key and the nearest valid one.
     """
     variants, overrides = tuple(variants), dict(overrides or {})

@@ -27,10 +27,7 @@ def check_device(config: RunConfig) -> None:
 
 
 def check_inputs(config: RunConfig) -> None:
-    """Look for everything that a run reads, without decoding an image.
-
-    Raises DiffadError that names what is missing or does not fit together.
-    """
+    """Look for all that a run reads, decoding nothing; DiffadError names what is missing."""
     check_device(config)
     _splits(config)
     if config.textures is not None:

@@ -49,10 +49,7 @@ class Experiment:
 
 
 def prepare(config: RunConfig) -> Experiment:
-    """Read data and textures, make foregrounds, build detector and plan.
-
-    Raises DiffadError for data that is missing or damaged.
-    """
+    """Read data, make foregrounds, build detector and plan; DiffadError for damaged data."""
     started = time.monotonic()
     torch.set_flush_denormal(True)  # a CPU computes many times slower with denormal numbers
     fabric = make_fabric(config)
@@ -93,10 +90,7 @@ def make_fabric(config: RunConfig) -> Fabric:
 
 
 def train_experiment(experiment: Experiment) -> TrainingResult:
-    """Train, with checkpoints in the run folder; an interrupted run goes on from there.
-
-    Raises DiffadError if the folder holds a run with other settings, and as `Trainer.train`.
-    """
+    """Train in the run folder, from its checkpoint if any; raises as `claim_folder` and `train`."""
     config, plan = experiment.config, experiment.config.training
     claim_folder(config)
     callbacks = []

@@ -89,10 +89,7 @@ def hold_out(config: RunConfig) -> HeldOutRecord:
 
 
 def split(experiment: Experiment) -> tuple[SyntheticBatches, NDArray, NDArray]:
-    """Batches of five sixths of the training images; the rest and its foregrounds, copied.
-
-    Defects are drawn on the same places whether a recipe uses foregrounds or not.
-    """
+    """Batches of five sixths of the training images; the rest and its foregrounds, copied."""
     batches = experiment.batches
     images = np.asarray(batches.images)
     held = np.arange(len(images)) % 6 == 5

@@ -59,10 +59,7 @@ def run(config: RunConfig, stream: TextIO | None = None) -> Record:
 
 @contextlib.contextmanager
 def occupied(folder: Path) -> Iterator[None]:
-    """Make a folder if it is missing, and keep other processes out while the block runs.
-
-    Raises DiffadError when it cannot be written or another process works in it.
-    """
+    """Make a folder and keep other processes out; DiffadError if it is unwritable or in use."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with exclusive(folder, _BUSY):
@@ -148,8 +145,6 @@ def _local_kernel(sockets: Path) -> Config:
 
     So no port is opened, and runs that start at the same moment cannot take each other's. What
     IPython would write into the home folder goes there too: that may be full or read-only.
-
-    Raises DiffadError if the folder's path is too long for a socket.
     """
     if len(os.fsencode(sockets)) > _SOCKET_BYTES:
         raise DiffadError(f"{sockets}: too long a path for a socket; set TMPDIR to a short one")

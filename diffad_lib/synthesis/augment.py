@@ -26,10 +26,7 @@ def gamma_contrast(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def brightness(images: Tensor, generator: torch.Generator) -> Tensor:
-    """v·m + a, m ~ U(0.8, 1.2), a ~ U(-30, 30)/255.
-
-    imgaug changes only the brightness channel of a colour space that it draws.
-    """
+    """v·m + a, m ~ U(0.8, 1.2), a ~ U(-30, 30)/255. imgaug does so in a drawn colour space."""
     factor = _per_image(generator, images, 0.8, 1.2)
     return (images * factor + _per_image(generator, images, -30 / 255, 30 / 255)).clamp(0, 1)
 

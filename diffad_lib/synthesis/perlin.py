@@ -1,7 +1,4 @@
-"""Perlin noise for a batch, with another grid for every image.
-
-Source: DRAEM section 3.2 and its perlin.py and data_loader.py.
-"""
+"""Perlin noise, a grid for every image. Source: DRAEM section 3.2, perlin.py, data_loader.py."""
 
 import math
 

@@ -20,10 +20,7 @@ MASK_TRIES = 50
 
 
 class SynthesisSettings(Settings):
-    """How anomalies are made; lengths in degrees, shares in [0,1].
-
-    The share β of the normal image that shows through an anomaly is U(beta_min, beta_max).
-    """
+    """How anomalies are made; angles in degrees, shares in [0,1]."""
 
     beta_min: float = setting(0.0, "least share that shows through", ge=0, le=1)
     beta_max: float = setting(0.8, "largest share that shows through", ge=0, le=1)

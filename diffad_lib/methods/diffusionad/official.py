@@ -61,10 +61,7 @@ def load_diffusionad(
 
 
 def export_diffusionad(detector: DiffusionAD, paths: Sequence[Path]) -> None:
-    """Write the checkpoint that HuiZhang0812/DiffusionAD's eval.py loads.
-
-    Raises DiffadError if the official code cannot build such a network.
-    """
+    """Write what HuiZhang0812/DiffusionAD's eval.py loads; DiffadError if it cannot build it."""
     (path,) = paths
     settings = detector.settings
     for name, value in _OFFICIAL_FIXED.items():

@@ -43,10 +43,7 @@ class ReconstructiveDecoder(nn.Module):
 
 
 class ReconstructiveNetwork(nn.Module):
-    """[B,3,H,W] -> [B,3,H,W], H and W multiples of 16; the output is not clamped.
-
-    Module names equal the official state dict's.
-    """
+    """[B,3,H,W] -> [B,3,H,W], not clamped; H and W multiples of 16. Names as in official files."""
 
     def __init__(self, base_width: int = 128) -> None:
         super().__init__()
