@@ -13,15 +13,11 @@ from diffad_lib.types import Prediction
 
 @dataclass(frozen=True)
 class Predictions:
-    """A detector's output on N images.
+    """A detector's output on N images."""
 
-    image_scores: float32 [N]. anomaly_maps: float32 [N,H,W].
-    seconds: wall time for all N images, from uint8 on the host to maps on the host.
-    """
-
-    image_scores: np.ndarray
-    anomaly_maps: np.ndarray
-    seconds: float
+    image_scores: np.ndarray  # float32 [N]
+    anomaly_maps: np.ndarray  # float32 [N,H,W]
+    seconds: float  # wall time for all images, from uint8 on the host to maps on the host
 
     @property
     def images_per_second(self) -> float:

@@ -39,9 +39,7 @@ class TrainingSettings(Settings):
     channels_last: bool = setting(False, "memory format of networks and images")
     device: Literal["auto", "cpu", "cuda", "mps"] = setting("auto", "what computes")
     checkpoint_seconds: float = setting(60.0, "between two checkpoints, s", ge=0)
-    select_on_test_epochs: int | None = setting(
-        None, "keep the weights that are best on the test set, a leak", ge=1
-    )
+    select_on_test_epochs: int | None = setting(None, "keep what is best on the test set: leaks", ge=1)
 
     @model_validator(mode="after")
     def _check_length(self) -> Self:
@@ -125,16 +123,12 @@ class Budget(Settings):
 
 @dataclass(frozen=True)
 class Variant:
-    """A named departure from a method's budgets.
+    """A named departure from a method's budgets."""
 
-    sentence: what it changes. source: where it comes from. settings: key and value.
-    official: one of the departures of the official code from the paper.
-    """
-
-    sentence: str
-    source: str
-    settings: Mapping[str, Any]
-    official: bool = False
+    sentence: str  # what it changes
+    source: str  # where it comes from
+    settings: Mapping[str, Any]  # key and value
+    official: bool = False  # one of the departures of the official code from the paper
 
 
 def lr_factor(schedule: str, step: int, progress: float, warmup_fraction: float = 0.0) -> float:

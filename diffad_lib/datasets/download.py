@@ -115,7 +115,8 @@ def _fetch(archive: Archive, path: Path) -> None:
         except ValueError:
             failures.append(f"{url}: wrong checksum")
         except _NETWORK_ERRORS as error:
-            failures.append(f"{url}: {_reason(error)}")
+            status = _status(error)
+            failures.append(f"{url}: {f'HTTP {status}' if status else type(error).__name__}")
     because = f"could not be downloaded ({'; '.join(failures)})" if failures else "has no link"
     raise DiffadError(
         f"{archive.filename} {because}: {archive.manual}, put it at {path} and run the command "
@@ -144,7 +145,9 @@ def _complete(url: str, archive: Archive, part: Path) -> None:
             return
         except _NETWORK_ERRORS as error:
             fruitless = 0 if _size(part) > before else fruitless + 1
-            if fruitless == _ATTEMPTS or _is_refusal(error):
+            status = _status(error)
+            is_refusal = status is not None and status < 500  # again, it would be the same
+            if fruitless == _ATTEMPTS or is_refusal:
                 raise
             time.sleep(fruitless)
 
@@ -180,18 +183,8 @@ def _append(url: str, archive: Archive, part: Path) -> None:
                 counted.write(chunk)
 
 
-def _is_refusal(error: Exception) -> bool:
-    """True for an answer such as 404, which a second attempt would not change."""
-    status = _status(error)
-    return status is not None and status < 500
-
-
-def _reason(error: Exception) -> str:
-    status = _status(error)
-    return type(error).__name__ if status is None else f"HTTP {status}"
-
-
 def _status(error: Exception) -> int | None:
+    """The HTTP status of an answer that is an error, such as 404."""
     answer = error.response if isinstance(error, requests.HTTPError) else None
     return None if answer is None else answer.status_code
 

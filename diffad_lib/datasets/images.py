@@ -23,17 +23,12 @@ _STALE_SECONDS = 24 * 3600  # no build takes a day
 
 @dataclass(frozen=True)
 class ImageStack:
-    """Images of one size with their masks, read-only memory maps in the order of `samples`.
+    """Images of one size with their masks, read-only memory maps in the order of `samples`."""
 
-    images: uint8 [N,3,H,W] RGB.
-    masks: uint8 [N,1,H,W] in {0,1}; all zero where a sample has no mask file.
-    fingerprint: identity of the files and labels, see `fingerprint`.
-    """
-
-    images: np.memmap
-    masks: np.memmap
+    images: np.memmap  # uint8 [N,3,H,W] RGB
+    masks: np.memmap  # uint8 [N,1,H,W] in {0,1}; all zero where a sample has no mask file
     samples: tuple[Sample, ...]
-    fingerprint: str
+    fingerprint: str  # identity of the files and labels
 
     @property
     def has_pixel_labels(self) -> bool:

@@ -14,31 +14,21 @@ Split = Literal["train", "test"]
 
 @dataclass(frozen=True)
 class Sample:
-    """One image with its label.
-
-    mask: file with the mask of the defect; None for a normal image, and for a defective one of
-        an own folder without ground_truth.
-    label: 0 normal, 1 defective.
-    defect: "good" or the name that the layout gives to the defect.
-    """
+    """One image with its label."""
 
     image: Path
-    mask: Path | None
-    label: int
-    defect: str
+    mask: Path | None  # None: normal, or a defect in an own folder without ground_truth
+    label: int  # 0 normal, 1 defective
+    defect: str  # "good" or the name that the layout gives to the defect
     split: Split
 
 
 @dataclass
 class Scan:
-    """What a reader found in the folder of a category.
+    """What a reader found in the folder of a category."""
 
-    samples: every image with its label, also defective training images.
-    problems: one line each, naming the file.
-    """
-
-    samples: list[Sample] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)  # also defective training images
+    problems: list[str] = field(default_factory=list)  # one line each, naming the file
 
 
 def natural_key(name: str) -> tuple[list[str | int], str]:

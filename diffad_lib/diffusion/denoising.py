@@ -150,7 +150,7 @@ def norm_guided_one_step(
 def random_levels(
     schedule: Schedule, x_0: Tensor, less_t_range: int, generator: torch.Generator
 ) -> tuple[NoiseLevel, NoiseLevel]:
-    """Normal level, t in 0 … less_t_range - 1, and noisier, t in less_t_range … T - 1, per image."""
+    """Levels of a training step: normal_t in 0 … less_t_range - 1, noisier_t up to T - 1."""
     batch, device = len(x_0), x_0.device
     normal_t = torch.randint(less_t_range, (batch,), generator=generator, device=device)
     noisier_t = torch.randint(

@@ -32,9 +32,7 @@ class UNetSettings(DetectorSettings):
     """
 
     base_width: int = setting(128, "channels of the first level", ge=4, multiple_of=4)
-    channel_multipliers: tuple[int, ...] | None = setting(
-        None, "widths of the levels in base_width; none: as published for the size"
-    )
+    channel_multipliers: tuple[int, ...] | None = setting(None, "of base_width; none: as published")
     residual_blocks: int = setting(2, "of each level, one more on the way up", ge=1)
     attention_resolutions: tuple[int, ...] = setting(
         (32, 16, 8), "widths of the feature maps that get attention, pixels"

@@ -28,10 +28,8 @@ class SynthesisSettings(Settings):
     # auto and rembg: on the object, found by GrabCut or IS-Net; on a texture in a random region.
     foreground: Literal["none", "auto", "rembg"] = setting("none", "where anomalies may lie")
     foreground_folder: Path | None = setting(None, "masks made before, in the DISthresh layout")
-    # Their source is the image itself, augmented and with its patches shuffled.
-    self_augmentation_probability: float = setting(
-        0.0, "share of an object's anomalies that show the object itself", ge=0, le=1
-    )
+    # Of an object's anomalies: they show the object itself, augmented, its patches shuffled.
+    self_augmentation_probability: float = setting(0.0, "share that show the object", ge=0, le=1)
     rotation_degrees: float = setting(0.0, "normal images turn by up to so much", ge=0, le=180)
     rotation_probability: float = setting(0.0, "share of images that are turned", ge=0, le=1)
     # Slow noise, for every place and channel of a normal image. Not in the papers.

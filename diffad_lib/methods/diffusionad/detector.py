@@ -77,13 +77,9 @@ class DiffusionAD(Detector):
         """
         if generator is None:
             generator = torch.Generator().manual_seed(PREDICTION_SEED)
-        normal_noise, noisier_noise = (
-            torch.randn(1, *images.shape[1:], generator=generator, device=generator.device)
-            for _ in range(2)
-        )
-        guided = self.reconstruct(
-            images, normal_noise.to(images.device), noisier_noise.to(images.device)
-        )
+        shape, device = (1, *images.shape[1:]), generator.device
+        noises = (torch.randn(shape, generator=generator, device=device) for _ in range(2))
+        guided = self.reconstruct(images, *(noise.to(images.device) for noise in noises))
         reconstruction = self._from_diffusion(guided.pred_x0_norm_guided)
         anomaly_map = self.segment(images, reconstruction).sigmoid()  # [B,1,H,W]
         image_score = highest_mean(anomaly_map, self.settings.score_pixels)  # [B]
