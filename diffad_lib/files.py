@@ -68,8 +68,7 @@ def write_torch(path: Path, content: Any) -> None:
 def exclusive(path: Path, meaning: str) -> Iterator[None]:
     """Keep other processes out while the block runs; `path` is a file or folder that exists.
 
-    The lock ends with the process, however that ends. Raises DiffadError with `meaning` when
-    another process holds it.
+    The lock ends with the process. DiffadError with `meaning` if another process holds it.
     """
     handle = os.open(path, os.O_RDONLY)
     try:

@@ -11,8 +11,7 @@ def ssim(prediction: Tensor, target: Tensor) -> Tensor:
     """Mean structural similarity [] of images [B,C,H,W] in [0,1]; 1 for equal images.
 
     Gaussian window 11x11 with sigma 1.5, zero padding, K1 = 0.01, K2 = 0.03 (VitjanZ/DRAEM
-    loss.py). As there, the dynamic range is 1, but 2 while `prediction` goes below -0.5, which
-    an untrained reconstruction can do.
+    loss.py). As there, the dynamic range is 1, but 2 while `prediction` goes below -0.5.
     """
     with torch.autocast(prediction.device.type, enabled=False):
         prediction, target = prediction.float(), target.float()

@@ -39,7 +39,7 @@ class TrainingSettings(Settings):
     channels_last: bool = setting(False, "memory format of networks and images")
     device: Literal["auto", "cpu", "cuda", "mps"] = setting("auto", "what computes")
     checkpoint_seconds: float = setting(60.0, "between two checkpoints, s", ge=0)
-    select_on_test_epochs: int | None = setting(None, "keep what is best on the test set: leaks", ge=1)
+    select_on_test_epochs: int | None = setting(None, "best weights on the test set, a leak", ge=1)
 
     @model_validator(mode="after")
     def _check_length(self) -> Self:

@@ -176,9 +176,8 @@ def prediction_sheet(
     """Image | reconstruction | anomaly map | ground truth, a row each for the images of `rows`.
 
     images [N,3,H,W], anomaly_maps [N,H,W], masks [N,1,H,W] or [N,H,W] and image_scores [N] are
-    those of the whole test set; reconstructions [R,3,H,W] those of `rows` in their order, None
-    of a method that has none. All maps share one colour scale, from the lowest score of the set
-    to its 99.9th percentile.
+    those of the whole test set; reconstructions [R,3,H,W] those of `rows` in their order, None if
+    there are none. One colour scale: from the lowest score of the set to its 99.9th percentile.
     """
     shown = [(group, int(index)) for group, indices in rows.items() for index in indices]
     low, high = float(anomaly_maps.min()), float(np.quantile(anomaly_maps, 0.999))

@@ -26,10 +26,9 @@ _JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 def decode_image(path: Path) -> NDArray[np.uint8]:
     """Reads an image as uint8 [H,W,3] RGB; a greyscale image gets three equal channels.
 
-    A JPEG is turned as its EXIF orientation says, as the official code does. Raises DiffadError
-    that names the file if it cannot be read, is cut off or damaged, has an alpha channel or more
-    than 8 bits a channel (either would have to be converted by a rule that nobody has stated), or
-    has a side below 8 pixels.
+    A JPEG is turned as its EXIF orientation says, as officially. Raises DiffadError that names a
+    file that cannot be read, is cut off or damaged, has an alpha channel or more than 8 bits a
+    channel (no rule is stated to convert them), or a side below 8 pixels.
     """
     pixels = _decode(path)
     order = cv2.COLOR_GRAY2RGB if pixels.ndim == 2 else cv2.COLOR_BGR2RGB
@@ -37,14 +36,11 @@ def decode_image(path: Path) -> NDArray[np.uint8]:
 
 
 def decode_mask(path: Path) -> NDArray[np.uint8]:
-    """Reads a mask as uint8 [H,W] in {0,1}: 1 where any channel is not zero.
-
-    So class ids (VisA) and anti-aliased edges count as defect. Raises as decode_image.
-    """
+    """Reads a mask as uint8 [H,W] in {0,1}: 1 where a channel is not 0. Raises as decode_image."""
     pixels = _decode(path)
     if pixels.ndim == 3:
         pixels = pixels.max(axis=2)
-    return (pixels > 0).astype(np.uint8)
+    return (pixels > 0).astype(np.uint8)  # class ids (VisA) and anti-aliased edges are defects
 
 
 def decode_pair(image: Path, mask: Path | None) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

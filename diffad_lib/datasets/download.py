@@ -23,13 +23,11 @@ _NETWORK_ERRORS = (requests.RequestException, urllib3.exceptions.HTTPError)
 def download(info: Dataset, data_root: Path, report: Callable[[str], None] = print) -> Path:
     """Fetches and unpacks a dataset; returns its folder. Does nothing if all categories are there.
 
-    An archive that lies in `<data_root>/archives` or in the dataset's folder is used instead of a
-    download. An interrupted download goes on where it stopped if the server can do that. Archives
-    are kept.
+    An archive in `<data_root>/archives` or in the dataset's folder is used instead of a download.
+    An interrupted download goes on if the server can do that. Archives are kept.
 
-    Raises DiffadError if no address works (it says what to fetch by hand and where to put it), if
-    a checksum differs, if an archive is damaged or unsafe, if the disk is too small or read-only,
-    and if another process downloads the same dataset.
+    Raises DiffadError if no address works, a checksum differs, an archive is damaged or unsafe, the
+    disk is too small or read-only, and if another process downloads the same dataset.
     """
     folder = data_root / info.folder
     if not info.archives:

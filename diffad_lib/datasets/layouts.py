@@ -20,9 +20,7 @@ def list_samples(dataset: str, category: str, data_root: Path) -> list[Sample]:
     """Samples of a category: normal training images, then normal, then defective test images.
 
     One-class protocol: defective training images (DAGM) are left out. Files are in natural
-    order, the same on every machine. Raises DiffadError on the first problem of the folder: an
-    image without a mask, a mask without an image, a listed file that is missing, an image
-    without a label, two files of one stem.
+    order, the same on every machine. Raises DiffadError on the first problem of the folder.
     """
     scan = scan_category(dataset, category, data_root)
     if scan.problems:

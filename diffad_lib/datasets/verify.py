@@ -25,10 +25,9 @@ class Report:
 def verify(dataset: str, data_root: Path) -> Report:
     """Reads and decodes every file of a dataset, official or own ("custom").
 
-    Reported are counts that differ from the catalog's and, by name, each file that is missing,
-    unreadable, unlabelled, of another size than its mask or (where the dataset has one size)
-    than its category, and each mask that marks no pixel. Raises DiffadError if the dataset is
-    unknown or has no folder in `data_root`.
+    Reported are counts that differ from the catalog's and each file that is missing, unreadable,
+    unlabelled, of another size than its mask or (where the dataset has one size) its category, and
+    each mask that marks no pixel. Raises DiffadError if the dataset is unknown or not there.
     """
     info = find_dataset(dataset)
     official = info.categories

@@ -81,10 +81,7 @@ def ddim_denoise(
     steps: int,
     callback: Callback | None = None,
 ) -> Tensor:
-    """x_0 from x_t at t = `start` by `steps` deterministic steps (DDIM eq. 12 with η = 0).
-
-    steps: 1 … start + 1, evenly spaced in t; one step is `one_step_denoise`.
-    """
+    """x_0 from x_t at `start` by 1 … start + 1 evenly spaced steps of DDIM (eq. 12, η = 0)."""
     _check_start(schedule, start)
     if not 1 <= steps <= start + 1:
         raise ValueError(f"steps must be from 1 to start + 1 = {start + 1}, not {steps}")
@@ -173,10 +170,9 @@ def norm_guided_training(
 ) -> tuple[Tensor, NormGuided]:
     """Loss [] of the noise (training form, eq. 9), and what norm guidance made of x_0.
 
-    is_anomalous: bool [B]; levels: the normal and the noisier one, see `random_levels`. The loss
-    is the error of the noise at both levels, averaged over the normal images; 0, with a gradient
-    of 0, in a batch without one. loss_weights: [T], what the error counts at each t; None: 1, as
-    in the paper.
+    is_anomalous: bool [B]; levels: see `random_levels`. The loss is the error of the noise at both
+    levels, averaged over the normal images; 0, with a gradient of 0, in a batch without one.
+    loss_weights: [T], what the error counts at each t; None: 1, as in the paper.
     """
     normal, noisier = levels
     guided = norm_guided_one_step(schedule, model, x_0, normal, noisier, weight)

@@ -1,7 +1,4 @@
-"""The noise-predicting U-Net of DiffusionAD (guided-diffusion style; its Recon_subnetwork.py).
-
-Module names equal the official state dict's, so that its checkpoints load without renaming.
-"""
+"""DiffusionAD's U-Net (guided-diffusion style; Recon_subnetwork.py); names as in its state dict."""
 
 import math
 from typing import Self
@@ -115,11 +112,8 @@ class ResidualBlock(nn.Module):
             nn.Identity(),  # holds the place of the official dropout, which is 0
             _zeroed(nn.Conv2d(out_channels, out_channels, 3, padding=1)),
         )
-        self.skip_connection = (
-            nn.Identity()
-            if in_channels == out_channels
-            else nn.Conv2d(in_channels, out_channels, 1)
-        )
+        same = in_channels == out_channels
+        self.skip_connection = nn.Identity() if same else nn.Conv2d(in_channels, out_channels, 1)
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         """x [B,C,H,W], time [B,time_width] -> [B,out_channels,H',W']."""

@@ -72,10 +72,7 @@ def build_config(
     overrides: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> RunConfig:
-    """A checked configuration: the method's budget, then variants, overrides and options.
-
-    Raises DiffadError that names the key and the nearest valid one.
-    """
+    """The checked settings of a run: budget, variants, overrides, options; names a wrong key."""
     variants, overrides = tuple(variants), dict(overrides or {})
     for number, name in enumerate(variants):
         if name in variants[:number]:

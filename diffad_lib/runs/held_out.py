@@ -1,8 +1,7 @@
 """Compare recipes without a test set: defects drawn on held-out normal images.
 
 Trains on five sixths of the normal training images. The rest is copied until there are at least
-210, and every second copy gets a drawn defect. Measured are these images as they are, under uneven
-light, and with large defects. docs/recipes.md holds what was found with it.
+210, and every second copy gets a drawn defect. docs/recipes.md holds what was found with it.
 """
 
 import time
@@ -104,10 +103,9 @@ def split(experiment: Experiment) -> tuple[SyntheticBatches, NDArray, NDArray]:
         None if known is None else known[~held],
     )
     copies = max(1, -(-COPIES // int(held.sum())))
-    if data_kind(experiment.config) == "object":
-        foregrounds = automatic_masks(images[held])
-    else:
-        foregrounds = np.ones_like(images[held][:, :1])
+    is_object = data_kind(experiment.config) == "object"
+    # Defects are drawn on the same places whether a recipe uses foregrounds or not.
+    foregrounds = automatic_masks(images[held]) if is_object else np.ones_like(images[held][:, :1])
     return kept, np.repeat(images[held], copies, 0), np.repeat(foregrounds, copies, 0)
 
 

@@ -39,8 +39,7 @@ def run(config: RunConfig, stream: TextIO | None = None) -> Record:
 
     `stream` gets what the notebook prints (default: standard output). A run that is complete is
     not repeated; one that was interrupted goes on from its checkpoint. On failure the notebook
-    with its traceback stays in the run folder as `notebook.failed.ipynb`, and a DiffadError tells
-    why.
+    with its traceback stays as `notebook.failed.ipynb`, and a DiffadError tells why.
     """
     folder = config.run_folder.absolute()
     output, record = folder / "notebook.ipynb", folder / RECORD_NAME

@@ -148,10 +148,9 @@ def read_record(path: Path) -> Record:
 
 
 def in_sections(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """The flat configuration of schema 1, in sections.
+    """The flat configuration of schema 1, in sections; one in sections stays as it is.
 
-    Keys of other methods, which had no effect, are left out; settings that are newer have their
-    default. A configuration in sections stays as it is.
+    Keys of other methods, which had no effect, are left out; newer settings have their default.
     """
     if "detector" in flat or not isinstance(flat.get("method"), str):
         return dict(flat)

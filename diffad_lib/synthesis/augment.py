@@ -2,8 +2,7 @@
 
 Every function takes images float32 [B,3,H,W] in [0,1] and a generator, draws its own strength
 for every image, and returns the same shape and range. 8-bit units of the sources are divided by
-255. Source: DRAEM's and DiffusionAD's data loaders, with the default ranges of imgaug 0.4.0 where
-these set none.
+255. Source: DRAEM's and DiffusionAD's data loaders, else the default ranges of imgaug 0.4.0.
 """
 
 from collections.abc import Callable
@@ -32,12 +31,9 @@ def brightness(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def sharpness(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Blend with a smoothed image: factor U(0, 2), 1 changes nothing, below 1 blurs.
-
-    The smoothing kernel is PIL's: ones with a 5 in the middle, divided by 13.
-    """
+    """Blend with a smoothed image: factor U(0, 2), 1 changes nothing, below 1 blurs."""
     kernel = images.new_ones(3, 1, 3, 3)
-    kernel[:, :, 1, 1] = 5
+    kernel[:, :, 1, 1] = 5  # as in PIL
     padded = F.pad(images, (1, 1, 1, 1), mode="replicate")
     smooth = F.conv2d(padded, kernel / 13, groups=3)
     factor = _per_image(generator, images, 0, 2)

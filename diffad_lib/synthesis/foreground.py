@@ -102,10 +102,9 @@ def random_regions(count: int, height: int, width: int, generator: torch.Generat
 def load_mask_folder(folder: Path, samples: Sequence[Sample], size: int) -> NDArray[np.uint8]:
     """Precomputed masks uint8 [N,1,S,S] in the official layout, for training images.
 
-    The official code replaces "train" by "DISthresh" in an image's path, so that the mask of
-    CATEGORY/train/good/000.png is CATEGORY/DISthresh/good/000.png. `folder` is the DISthresh
-    folder of the category. Raises DiffadError that names a mask which is missing, holds no
-    foreground or cannot be decoded.
+    In an image's path "train" becomes "DISthresh", so that the mask of CATEGORY/train/good/000.png
+    is CATEGORY/DISthresh/good/000.png; `folder` is this DISthresh. Raises DiffadError that names a
+    mask which is missing, holds no foreground or cannot be decoded.
     """
     masks = []
     for sample in samples:
@@ -133,8 +132,7 @@ def _decode_foreground(path: Path) -> NDArray[np.uint8]:
 def isnet_masks(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """uint8 [N,1,H,W] in {0,1} by IS-Net through rembg, an extra; images uint8 [N,3,H,W] RGB.
 
-    rembg fetches the network's weights at its first use. Raises DiffadError without rembg, and
-    when the weights cannot be fetched.
+    rembg fetches the weights at its first use. DiffadError without rembg or the weights.
     """
     try:
         import rembg

@@ -10,8 +10,7 @@ def scan_dagm(folder: Path) -> Scan:
     """Reads ClassN/{Train,Test}/NNNN.PNG with Label/Labels.txt and Label/NNNN_label.PNG.
 
     The samples hold the defective training images too. Problems: a missing Labels.txt, a
-    malformed line, a file that it names and that is missing or named twice, a defective image
-    without a mask, and an image or mask that it does not name.
+    malformed line, a defect without a mask, and as `add_listed` and `add_unlisted`.
     """
     scan = Scan()
     _scan_split(folder / "Train", "train", scan)

@@ -25,9 +25,8 @@ def scan_visa(folder: Path) -> Scan:
     """Reads a category, as shipped or rearranged by the authors' script.
 
     As shipped, its samples are rows of `<visa>/split_csv/1cls.csv`, with paths relative to
-    `<visa>`. Problems: a malformed row, a listed file that is missing or listed twice, a defective
-    image without a mask, and an image or mask of the category that is not listed. Raises
-    DiffadError if the csv lacks a column.
+    `<visa>`. Problems: a malformed row, a defect without a mask, and as `add_listed` and
+    `add_unlisted`. Raises DiffadError if the csv lacks a column.
     """
     if folder.parent.name == REARRANGED:
         return scan_tree(folder)

@@ -1,7 +1,4 @@
-"""DiffusionAD: norm-guided one-step denoising, then segmentation of image and reconstruction.
-
-Source: Zhang et al. (arXiv 2303.08730); HuiZhang0812/DiffusionAD.
-"""
+"""DiffusionAD (Zhang et al., arXiv 2303.08730): norm-guided denoising, then segmentation."""
 
 import torch
 import torch.nn.functional as F
@@ -72,8 +69,7 @@ class DiffusionAD(Detector):
         """anomaly_map: sigmoid of the segmentation; image_score: mean of its highest pixels.
 
         All images share one noise field at each level, so that a score depends on its image alone
-        and not on the batch that it sits in. Without a generator the fields are the same at every
-        call.
+        and not on its batch. Without a generator the fields are the same at every call.
         """
         if generator is None:
             generator = torch.Generator().manual_seed(PREDICTION_SEED)
@@ -111,10 +107,7 @@ class DiffusionAD(Detector):
         return self.segmentation(torch.cat([images, reconstruction], dim=1)).float()
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        return {
-            "denoising": list(self.denoising.parameters()),
-            "segmentation": list(self.segmentation.parameters()),
-        }
+        return {name: list(network.parameters()) for name, network in self.named_children()}
 
     def _to_diffusion(self, images: Tensor) -> Tensor:
         return 2 * images - 1 if self.settings.signed_range else images

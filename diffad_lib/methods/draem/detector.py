@@ -1,7 +1,4 @@
-"""DRAEM: reconstruct the normal image, then segment from reconstruction and image together.
-
-Source: Zavrtanik, Kristan, Skočaj, ICCV 2021 (arXiv 2108.07610); VitjanZ/DRAEM.
-"""
+"""DRAEM (Zavrtanik, Kristan, Skočaj, ICCV 2021; arXiv 2108.07610): reconstruct, then segment."""
 
 import torch
 import torch.nn.functional as F
@@ -91,10 +88,7 @@ class Draem(Detector):
         return reconstruction, self.segmentation(torch.cat([reconstruction, image], dim=1))
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        return {
-            "reconstruction": list(self.reconstruction.parameters()),
-            "segmentation": list(self.segmentation.parameters()),
-        }
+        return {name: list(network.parameters()) for name, network in self.named_children()}
 
 
 def _initialise(module: nn.Module) -> None:

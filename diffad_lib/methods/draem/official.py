@@ -17,9 +17,7 @@ from diffad_lib.networks.states import (
 
 
 def load_draem(paths: Sequence[Path], changes: Mapping[str, Any] | None = None) -> Draem:
-    """DRAEM from its two official files; widths are read from the shapes.
-
-    changes: settings that the files do not tell, image_size and score_window.
+    """DRAEM from its two official files; widths are read from the shapes, `changes` are the rest.
 
     The official networks expect BGR, because OpenCV read their images. The channels of their
     first and last convolutions are exchanged here, so that the detector takes and gives RGB like
