@@ -14,6 +14,7 @@ from torch import Tensor
 from diffad_lib.diffusion.process import (
     NoiseFunction,
     NoisePredictor,
+    gaussian_noise,
     p_sample,
     predict_eps_from_x0,
     predict_x0_from_eps,
@@ -150,13 +151,9 @@ def random_levels(
     """Levels of a training step: normal_t in 0 … less_t_range - 1, noisier_t up to T - 1."""
     batch, device = len(x_0), x_0.device
     normal_t = torch.randint(less_t_range, (batch,), generator=generator, device=device)
-    noisier_t = torch.randint(
-        less_t_range, schedule.timesteps, (batch,), generator=generator, device=device
-    )
-    normal_noise, noisier_noise = (
-        torch.randn(x_0.shape, generator=generator, device=device) for _ in range(2)
-    )
-    return NoiseLevel(normal_t, normal_noise), NoiseLevel(noisier_t, noisier_noise)
+    most, draw = schedule.timesteps, gaussian_noise(generator)
+    noisier_t = torch.randint(less_t_range, most, (batch,), generator=generator, device=device)
+    return NoiseLevel(normal_t, draw(x_0, normal_t)), NoiseLevel(noisier_t, draw(x_0, noisier_t))
 
 
 def norm_guided_training(

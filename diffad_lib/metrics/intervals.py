@@ -146,11 +146,6 @@ def _sweep_each(maps: NDArray, masks: NDArray[np.bool_], thresholds: NDArray) ->
         order = np.argsort(defective)
         lower = np.searchsorted(defective[order], thresholds)  # [T] defective pixels below
         shares = np.cumsum(np.r_[0.0, region_shares(mask[None])[order]])
-        rows.append(
-            (
-                normal.size - np.searchsorted(normal, thresholds),
-                defective.size - lower,
-                shares[-1] - shares[lower],
-            )
-        )
+        above = normal.size - np.searchsorted(normal, thresholds)
+        rows.append((above, defective.size - lower, shares[-1] - shares[lower]))
     return Sweep(*(np.array(sums, np.float64) for sums in zip(*rows, strict=True)))

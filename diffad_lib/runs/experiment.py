@@ -53,29 +53,21 @@ def prepare(config: RunConfig) -> Experiment:
     started = time.monotonic()
     torch.set_flush_denormal(True)  # a CPU computes many times slower with denormal numbers
     fabric = make_fabric(config)
-    train_stack, test_stack = load_data(config)
+    train, test = load_data(config)
     kind = data_kind(config)
     batches = SyntheticBatches(
-        train_stack.images,
-        [sample.image.name for sample in train_stack.samples],
+        train.images,
+        [sample.image.name for sample in train.samples],
         Synthesizer(_textures(config), config.synthesis, kind),
         config.training.batch_size,
         config.seed,
         fabric.device,
-        _foregrounds(config, kind, train_stack),
+        _foregrounds(config, kind, train),
     )
     torch.manual_seed(config.seed)  # initial weights
     detector = find_method(config.method).detector(config.detector)
-    return Experiment(
-        config=config,
-        fabric=fabric,
-        train=train_stack,
-        test=test_stack,
-        batches=batches,
-        detector=detector,
-        plan=config.training.in_steps(len(train_stack.images)),
-        prepared_seconds=time.monotonic() - started,
-    )
+    plan, seconds = config.training.in_steps(len(train.images)), time.monotonic() - started
+    return Experiment(config, fabric, train, test, batches, detector, plan, seconds)
 
 
 def make_fabric(config: RunConfig) -> Fabric:
@@ -98,15 +90,8 @@ def train_experiment(experiment: Experiment) -> TrainingResult:
         an_epoch = plan.steps_an_epoch(len(experiment.train.images))
         every = plan.select_on_test_epochs * an_epoch
         callbacks.append(KeepBest(lambda detector: _test_auroc_sum(experiment, detector), every))
-    trainer = Trainer(
-        experiment.detector,
-        experiment.batches,
-        experiment.plan,
-        experiment.fabric,
-        folder=config.run_folder,
-        callbacks=callbacks,
-    )
-    return trainer.train()
+    parts = experiment.detector, experiment.batches, experiment.plan, experiment.fabric
+    return Trainer(*parts, folder=config.run_folder, callbacks=callbacks).train()
 
 
 def evaluate_experiment(experiment: Experiment) -> tuple[Predictions, dict[str, Metric]]:
@@ -116,15 +101,8 @@ def evaluate_experiment(experiment: Experiment) -> tuple[Predictions, dict[str, 
     predictions = predict_all(
         experiment.detector, test.images, experiment.fabric, how.eval_batch_size, config.seed
     )
-    metrics = compute_metrics(
-        predictions.image_scores,
-        labels(test),
-        predictions.anomaly_maps,
-        test.masks[:, 0],
-        fpr_limit=how.fpr_limit,
-        bootstrap_samples=how.bootstrap_samples,
-        seed=config.seed,
-    )
+    given = predictions.image_scores, labels(test), predictions.anomaly_maps, test.masks[:, 0]
+    metrics = compute_metrics(*given, how.fpr_limit, how.bootstrap_samples, config.seed)
     return predictions, metrics
 
 

@@ -5,6 +5,7 @@ Trains on five sixths of the normal training images. The rest is copied until th
 """
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -93,14 +94,11 @@ def split(experiment: Experiment) -> tuple[SyntheticBatches, NDArray, NDArray]:
     images = np.asarray(batches.images)
     held = np.arange(len(images)) % 6 == 5
     known = batches.foregrounds
-    kept = SyntheticBatches(
-        images[~held],
-        [name for name, out in zip(batches.names, held, strict=True) if not out],
-        batches.synthesizer,
-        batches.batch_size,
-        batches.seed,
-        batches.device,
-        None if known is None else known[~held],
+    kept = replace(
+        batches,
+        images=images[~held],
+        names=[name for name, out in zip(batches.names, held, strict=True) if not out],
+        foregrounds=None if known is None else known[~held],
     )
     copies = max(1, -(-COPIES // int(held.sum())))
     is_object = data_kind(experiment.config) == "object"

@@ -47,15 +47,9 @@ class DiffusionAD(Detector):
         if batch.generator is None:
             raise ValueError("DiffusionAD draws times and noises: set TrainingBatch.generator")
         x_0, settings = self._to_diffusion(batch.image), self.settings
-        noise_loss, guided = norm_guided_training(
-            self.schedule,
-            self.predict_noise,
-            x_0,
-            batch.is_anomalous,
-            random_levels(self.schedule, x_0, settings.less_t_range, batch.generator),
-            settings.guidance_weight,
-            self.loss_weights,
-        )
+        levels = random_levels(self.schedule, x_0, settings.less_t_range, batch.generator)
+        given = x_0, batch.is_anomalous, levels, settings.guidance_weight, self.loss_weights
+        noise_loss, guided = norm_guided_training(self.schedule, self.predict_noise, *given)
         logits = self.segment(batch.image, self._from_diffusion(guided.pred_x0_norm_guided))
         terms = {
             "noise": noise_loss,
@@ -86,14 +80,10 @@ class DiffusionAD(Detector):
     ) -> NormGuided:
         """Norm-guided denoising of images [B,3,H,W] at the test times; noises [B or 1,3,H,W]."""
         t, settings = images.new_ones(len(images), dtype=torch.int64), self.settings
-        return norm_guided_one_step(
-            self.schedule,
-            self.predict_noise,
-            self._to_diffusion(images),
-            NoiseLevel(settings.test_normal_t * t, normal_noise),
-            NoiseLevel(settings.test_noisier_t * t, noisier_noise),
-            settings.guidance_weight,
-        )
+        normal = NoiseLevel(settings.test_normal_t * t, normal_noise)
+        noisier = NoiseLevel(settings.test_noisier_t * t, noisier_noise)
+        x_0, weight = self._to_diffusion(images), settings.guidance_weight
+        return norm_guided_one_step(self.schedule, self.predict_noise, x_0, normal, noisier, weight)
 
     def predict_noise(self, x_t: Tensor, t: Tensor) -> Tensor:
         """eps [B,3,H,W] in x_t [B,3,H,W] at t int64 [B], in the range of the diffusion."""
