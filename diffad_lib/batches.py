@@ -14,8 +14,7 @@ from diffad_lib.types import TrainingBatch
 class SyntheticBatches:
     """Batch `index` of an endless stream; it depends on (seed, index) only.
 
-    So a resumed run sees the same batches as an uninterrupted one, and no worker process, queue
-    or global random state takes part.
+    So a resumed run sees the same batches, and no worker, queue or global random state takes part.
     """
 
     images: np.ndarray  # uint8 [N,3,H,W] on the host

@@ -20,8 +20,7 @@ def load_checkpoint(
 ) -> None:
     """Call `restore` with the content of a checkpoint, its tensors on `device`.
 
-    Raises DiffadError for a damaged file, also if `restore` finds it so, and for a checkpoint
-    whose "plan" is not `identity`.
+    DiffadError for a damaged file, also if `restore` finds it so, and for another "plan".
     """
     try:
         with zipfile.ZipFile(path) as file:  # torch.load would take a changed byte

@@ -74,9 +74,8 @@ def run(
     from diffad_lib.runs.notebook import run as run_notebook
     from diffad_lib.runs.tables import metrics_table
 
-    overrides = parse_overrides(set_ or ())
     config = build_config(
-        dataset, category, method, budget, variant or (), overrides,
+        dataset, category, method, budget, variant or (), parse_overrides(set_ or ()),
         seed=seed, data_root=data_root, textures=textures, runs_dir=runs_dir,
         max_train_seconds=max_train_seconds,
     )  # fmt: skip
@@ -103,9 +102,8 @@ def held_out(
     from diffad_lib.runs.held_out import held_out_path, hold_out
     from diffad_lib.runs.tables import held_out_table
 
-    overrides = parse_overrides(set_ or ())
     config = build_config(
-        dataset, category, method, budget, variant or (), overrides,
+        dataset, category, method, budget, variant or (), parse_overrides(set_ or ()),
         seed=seed, data_root=data_root, textures=textures, runs_dir=runs_dir,
     )  # fmt: skip
     Console().print(held_out_table(hold_out(config).metrics))

@@ -14,8 +14,7 @@ def import_files(
 ) -> None:
     """Write the detector in official files into a folder that `load_detector` reads.
 
-    changes: settings that the files do not tell, such as image_size. Raises DiffadError for a
-    method without official files, a wrong number of files, and a file that does not fit.
+    changes: settings that the files do not tell. DiffadError for files that the method has not.
     """
     official = _official(method, files)
     save_detector(official.load(files, changes or {}), folder)

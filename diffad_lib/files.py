@@ -17,8 +17,7 @@ from diffad_lib.errors import DiffadError
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Call `write(temporary_path)` beside `path`, then rename it onto `path`.
 
-    Raises DiffadError that names `path` when the folder cannot be written or the disk is full;
-    an existing file stays as it was.
+    DiffadError that names `path` if it cannot be written; an existing file stays as it was.
     """
     temporary = None
     try:

@@ -69,12 +69,10 @@ class HeadTraining(TrainingSettings):
     segmentation_lr_schedule: LrSchedule | None = setting(None, "none: lr_schedule")
 
     def rate(self, network: str) -> tuple[float, LrSchedule]:
+        rate, schedule = super().rate(network)
         if network != "segmentation":
-            return super().rate(network)
-        return (
-            self.segmentation_learning_rate or self.learning_rate,
-            self.segmentation_lr_schedule or self.lr_schedule,
-        )
+            return rate, schedule
+        return self.segmentation_learning_rate or rate, self.segmentation_lr_schedule or schedule
 
 
 class EvaluationSettings(Settings):
@@ -116,9 +114,8 @@ class Budget(Settings):
         lengths = {"steps", "epochs"} & changes.keys()
         if len(lengths) == 1:
             changed["training"] |= dict.fromkeys({"steps", "epochs"} - lengths)
-        return self.but(
-            **{name: getattr(self, name).but(**values) for name, values in changed.items()}
-        )
+        new = {name: getattr(self, name).but(**values) for name, values in changed.items()}
+        return self.but(**new)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """Figures of the notebooks: images, training, curves, scores, predictions.
 
-Every function returns a Figure, which a notebook shows as the last value of a cell. Line colours
-are Okabe and Ito's, which stay apart for colour-blind readers and in grey print.
+Every function returns a Figure. Okabe and Ito's line colours stay apart for colour-blind readers.
 """
 
 import itertools
@@ -152,8 +151,7 @@ def example_rows(
 ) -> dict[str, NDArray[np.int64]]:
     """Image numbers of the best and the worst predictions, by what they are.
 
-    Best: the defects with the highest and the normal images with the lowest scores. Worst: the
-    defects with the lowest and the normal images with the highest ones.
+    Best: defects with the highest scores, normal images with the lowest. Worst: the reverse.
     """
     order, defective = np.argsort(image_scores, kind="stable"), np.asarray(labels).astype(bool)
     defects, normals = order[defective[order]], order[~defective[order]]

@@ -108,10 +108,12 @@ class Trainer:
     def train(self) -> TrainingResult:
         """Train to the end of the plan.
 
-        Raises DiffadError when a loss is not finite (the last good checkpoint stays), when the
-        checkpoint cannot be written, or when it belongs to another plan.
+        DiffadError when a loss is not finite (the last good checkpoint stays), and when the
+        checkpoint cannot be written or is of another plan.
         """
-        self._resume()
+        if self.checkpoint and self.checkpoint.exists():
+            load_checkpoint(self.checkpoint, self._identity(), self.fabric.device, self._restore)
+            self.report(f"resumed from step {self.state.step} of {self.checkpoint}")
         resumed_from, started = self.state.step, time.monotonic() - self.state.seconds
         saved_at = self.state.seconds
         self.detector.train()
@@ -178,11 +180,8 @@ class Trainer:
             self._check_finite(row, step)
         self.window.clear()
         means = {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
-        rates = {
-            f"lr/{group.get('name', number)}": group["lr"]
-            for number, group in enumerate(self.optimizer.param_groups)
-        }
-        state = self.state
+        groups, state = self.optimizer.param_groups, self.state
+        rates = {f"lr/{group.get('name', n)}": group["lr"] for n, group in enumerate(groups)}
         state.history.append({"step": state.step, "seconds": state.seconds, **means, **rates})
         if len(state.history) > _HISTORY_ROWS:
             del state.history[:-1:2]
@@ -232,12 +231,6 @@ class Trainer:
             "callbacks": [callback.state_dict() for callback in self.callbacks],
         }
         write_torch(self.checkpoint, content)
-
-    def _resume(self) -> None:
-        if self.checkpoint and self.checkpoint.exists():
-            device = self.fabric.device
-            load_checkpoint(self.checkpoint, self._identity(), device, self._restore)
-            self.report(f"resumed from step {self.state.step} of {self.checkpoint}")
 
     def _restore(self, content: dict[str, Any]) -> None:
         self.detector.load_state_dict(content["detector"])

@@ -108,10 +108,12 @@ def _decode(path: Path) -> NDArray[np.uint8]:
     except OSError as error:
         raise DiffadError(f"{path} cannot be read: {error.strerror}") from None
     # Some versions of OpenCV fill what is missing with grey and say nothing.
-    if not data or not _is_whole(data):
+    is_jpeg, is_png = data.startswith(_JPEG), data.startswith(_PNG)
+    cut_off = (is_jpeg and not _jpeg_is_whole(data)) or (is_png and not _png_is_whole(data))
+    if not data or cut_off:
         raise DiffadError(f"{path} is cut off or damaged; copy or download it again")
     # Only IMREAD_COLOR turns a JPEG, and only IMREAD_UNCHANGED keeps alpha and 16 bits.
-    flags = cv2.IMREAD_COLOR if data.startswith(_JPEG) else cv2.IMREAD_UNCHANGED
+    flags = cv2.IMREAD_COLOR if is_jpeg else cv2.IMREAD_UNCHANGED
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:  # larger than OpenCV's limit
@@ -131,12 +133,6 @@ def _decode(path: Path) -> NDArray[np.uint8]:
             f"{path} is {format_size(pixels)} pixels; a side needs at least {MIN_SIDE}"
         )
     return np.asarray(pixels, np.uint8)
-
-
-def _is_whole(data: bytes) -> bool:
-    if data.startswith(_PNG):
-        return _png_is_whole(data)
-    return _jpeg_is_whole(data) if data.startswith(_JPEG) else True
 
 
 def _png_is_whole(data: bytes) -> bool:

@@ -17,10 +17,11 @@ from diffad_lib.files import exclusive
 
 _TIMEOUT = (10, 60)  # seconds to connect, and to wait for the next bytes
 _ATTEMPTS = 3  # in a row without a new byte, before an address is given up
+Say = Callable[[str], None]  # tells a person one line
 _NETWORK_ERRORS = (requests.RequestException, urllib3.exceptions.HTTPError)
 
 
-def download(info: Dataset, data_root: Path, report: Callable[[str], None] = print) -> Path:
+def download(info: Dataset, data_root: Path, report: Say = print) -> Path:
     """Fetches and unpacks a dataset; returns its folder. Does nothing if all categories are there.
 
     An archive in `<data_root>/archives` or in the dataset's folder is used instead of a download.
@@ -52,9 +53,7 @@ def download(info: Dataset, data_root: Path, report: Callable[[str], None] = pri
     return folder
 
 
-def _provide(
-    archive: Archive, info: Dataset, data_root: Path, report: Callable[[str], None]
-) -> None:
+def _provide(archive: Archive, info: Dataset, data_root: Path, report: Say) -> None:
     path = _placed(archive, info, data_root, report)
     if path is None:
         path = data_root / ARCHIVE_FOLDER / archive.filename
@@ -77,9 +76,7 @@ def _absent(info: Dataset, data_root: Path) -> list[str]:
     return [category for category in info.categories if category not in present]
 
 
-def _placed(
-    archive: Archive, info: Dataset, data_root: Path, report: Callable[[str], None]
-) -> Path | None:
+def _placed(archive: Archive, info: Dataset, data_root: Path, report: Say) -> Path | None:
     """An archive that is there already, its checksum verified; None if there is none."""
     places = (data_root / ARCHIVE_FOLDER, data_root / info.folder)
     paths = [place / archive.filename for place in places]

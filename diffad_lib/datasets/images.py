@@ -39,10 +39,9 @@ class ImageStack:
 def load_split(samples: Sequence[Sample], size: int, cache_dir: Path | None = None) -> ImageStack:
     """The samples at size × size pixels, from the cache or decoded into it.
 
-    The cache is keyed by the contents of the files and by `size`: it can be shared by processes
-    and deleted at any time. cache_dir None means the environment variable DIFFAD_CACHE, else
-    ~/.cache/diffad. Raises DiffadError for a file that cannot be used (see decode.py), an empty
-    list, and a cache folder that cannot be written.
+    The cache is keyed by the contents of the files and by `size`: it can be shared by processes and
+    deleted at any time. cache_dir None: environment variable DIFFAD_CACHE, else ~/.cache/diffad.
+    DiffadError for a file that cannot be used, an empty list, a cache that cannot be written.
     """
     if not samples:
         raise DiffadError("there is no image to load: the list of samples is empty")
@@ -64,8 +63,7 @@ def load_split(samples: Sequence[Sample], size: int, cache_dir: Path | None = No
 def fingerprint(samples: Sequence[Sample]) -> str:
     """Hexadecimal BLAKE2b over file names, labels and file contents, for the record of a run.
 
-    It does not depend on where the dataset lies. No file is decoded. Raises DiffadError if one
-    cannot be read, or has a name that is not UTF-8.
+    Wherever the dataset lies. DiffadError for a file that is unreadable or of a name not in UTF-8.
     """
     files = [sample.image for sample in samples]
     files += [sample.mask for sample in samples if sample.mask]

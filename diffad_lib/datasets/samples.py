@@ -124,10 +124,8 @@ def add_listed(sample: Sample, where: str, listed: set[Path], scan: Scan) -> Non
 
 def add_unlisted(folders: Iterable[Path], listed: set[Path], source: Path, scan: Scan) -> None:
     """Reports every image file in `folders` that the list file `source` does not name."""
-    for folder in folders:
-        for file in image_files(folder):
-            if file not in listed:
-                scan.problems.append(f"{file} is not listed in {source}")
+    files = (file for folder in folders for file in image_files(folder))
+    scan.problems += [f"{file} is not listed in {source}" for file in files if file not in listed]
 
 
 def _by_stem(folder: Path, scan: Scan, ending: str = "") -> dict[str, Path]:

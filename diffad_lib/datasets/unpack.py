@@ -31,9 +31,8 @@ def unpack(archive: Path, target: Path, wanted: Collection[str]) -> list[str]:
     """Unpacks a tar or zip archive so that `wanted` entries lie directly in `target`.
 
     Folders that wrap the wanted entries are left out, and a wanted X that is a nested X.zip is
-    unpacked too. Everything goes into a hidden folder first, then each entry is renamed into
-    `target`, so an entry is there as a whole or not at all. What is there already stays as it
-    is; its names are returned. One process at a time.
+    unpacked too. Each entry is renamed into `target` from a hidden folder, so it is there whole or
+    not at all. What is there already stays; its names are returned. One process at a time.
 
     Raises DiffadError that names the archive if it is damaged, holds a link, a device or a name
     that leads outside, or none of the wanted entries, and if there is too little disk space.

@@ -116,8 +116,7 @@ def norm_guided_one_step(
     """Norm-guided one-step denoising of x_0 (DiffusionAD section 3.2).
 
     x_0 is noised to the times of both levels. The prediction from the noisier one has lost the
-    anomaly; it steers the prediction from the other one, which has kept the detail. Both calls of
-    the model run as one batch of 2B.
+    anomaly; it steers the other one, which has kept the detail. The model runs once, on 2B images.
     weight: strength of the guidance, 1 in the paper and the code; 0 gives pred_x0_normal.
     """
     x_normal_t = q_sample(schedule, x_0, *normal)

@@ -117,8 +117,7 @@ def _check_override(key: str, name: str, method: Method) -> None:
 def parse_overrides(pairs: Iterable[str]) -> dict[str, Any]:
     """`["steps=200", "precision=bf16-mixed"]` → {"steps": 200, "precision": "bf16-mixed"}.
 
-    Values are read as JSON where they parse as JSON, else as plain text. A setting that is text
-    takes a whole number as text, so that precision=32 is "32".
+    Values are read as JSON where they parse as JSON, else as plain text.
     """
     overrides: dict[str, Any] = {}
     for pair in pairs:

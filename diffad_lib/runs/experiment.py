@@ -96,8 +96,7 @@ def train_experiment(experiment: Experiment) -> TrainingResult:
 
 def evaluate_experiment(experiment: Experiment) -> tuple[Predictions, dict[str, Metric]]:
     """Predictions on the test images, and their metrics."""
-    config, test = experiment.config, experiment.test
-    how = config.evaluation
+    config, test, how = experiment.config, experiment.test, experiment.config.evaluation
     predictions = predict_all(
         experiment.detector, test.images, experiment.fabric, how.eval_batch_size, config.seed
     )

@@ -55,8 +55,7 @@ def held_out_path(config: RunConfig) -> Path:
 def hold_out(config: RunConfig) -> HeldOutRecord:
     """Train on a part of the normal images, measure on the rest, write the record.
 
-    On one thread, so that figures repeat on another machine with the same instructions. Raises
-    DiffadError as `prepare` and `Trainer.train`.
+    On one thread, so that figures repeat on another machine. Raises as `prepare` and `train`.
     """
     torch.set_num_threads(1)
     started = time.monotonic()

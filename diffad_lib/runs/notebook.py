@@ -79,8 +79,7 @@ def execute(
 ) -> None:
     """Execute a notebook with papermill; `output` appears only when every cell has run.
 
-    The folder of `output` is `occupied` by the caller. Raises DiffadError: the message of a
-    DiffadError raised in a cell, or the cell and error.
+    The caller has `occupied` its folder. DiffadError: one raised in a cell, or the cell and error.
     """
     try:
         _execute(notebook, output, values, stream or sys.stdout)

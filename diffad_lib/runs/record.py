@@ -1,7 +1,6 @@
 """The record of a run, `record.json`: what ran, with what, and what came out.
 
-It is written and read here only. Schema 2 has the configuration in sections; a record of schema 1,
-whose configuration was flat, is read as if it had them.
+Written and read here only. In schema 1 the configuration was flat; it is read into sections.
 """
 
 import json

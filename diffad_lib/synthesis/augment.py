@@ -108,8 +108,7 @@ AUGMENTATIONS: tuple[Augmentation, ...] = (
 def augment(images: Tensor, generator: torch.Generator) -> Tensor:
     """Apply 3 different augmentations of the 10 to every image [B,3,H,W] in [0,1].
 
-    Which ones and in which order is drawn for every image. Each step runs an augmentation once,
-    on all the images that drew it for that step.
+    Which ones and in which order is drawn for every image. A step runs each once, where drawn.
     """
     ranks = torch.rand(len(images), len(AUGMENTATIONS), generator=generator, device=images.device)
     order = ranks.argsort(dim=1)[:, :PICKED]  # [B,3]

@@ -28,9 +28,8 @@ _SMALLEST_PART = 0.01  # of the image; smaller components are dropped
 def automatic_masks(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """uint8 [N,1,H,W] in {0,1} for objects before a background; images uint8 [N,3,H,W] RGB.
 
-    The border tells the background's colour; Otsu's threshold on the distance to it gives a
-    first mask, GrabCut refines it, holes are filled. Where the result is implausible (less than
-    5 % or more than 95 % of the image) the whole image counts as foreground.
+    The border tells the background's colour; Otsu's threshold on the distance to it gives a first
+    mask, GrabCut refines it, holes are filled. An implausible one becomes the whole image.
     """
     with ThreadPoolExecutor() as threads:  # OpenCV releases the interpreter lock
         masks = threads.map(_automatic_mask, images)
@@ -88,8 +87,7 @@ def _filled(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def random_regions(count: int, height: int, width: int, generator: torch.Generator) -> Tensor:
     """float32 [B,1,H,W] in {0,1}: for textures, an upright ellipse at a random place.
 
-    Its half axes are U(0.25, 0.75) of the image's sides. DiffusionAD takes a random region; the
-    masks that its code reads were not published.
+    Its half axes are U(0.25, 0.75) of the sides. DiffusionAD's random regions were not published.
     """
     y = torch.arange(height, device=generator.device)[:, None] / height  # [H,1]
     x = torch.arange(width, device=generator.device) / width  # [W]
@@ -120,8 +118,7 @@ def load_mask_folder(folder: Path, samples: Sequence[Sample], size: int) -> NDAr
 def _decode_foreground(path: Path) -> NDArray[np.uint8]:
     """[H,W] in {0,1}: 1 above half of the brightest pixel.
 
-    Not every pixel above 0, as in a mask of defects: VisA's foregrounds are JPEG files, and
-    compression leaves dark noise in the background.
+    Not above 0, as in a mask of defects: VisA's foregrounds are JPEG files, with noise in the dark.
     """
     values = decode_image(path).max(axis=2)
     if not values.any():

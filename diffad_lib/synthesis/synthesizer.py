@@ -158,8 +158,7 @@ def relight(images: Tensor, strength: float, generator: torch.Generator) -> Tens
 def shuffle_patches(images: Tensor, generator: torch.Generator) -> Tensor:
     """Shuffle the 8 x 8 patches of every image [B,C,H,W]; H and W multiples of 8.
 
-    Any order is equally likely. The official code shuffles whole columns, then whole rows, of
-    patches, which keeps patches of a column together.
+    Any order is equally likely. The official code shuffles whole columns, then whole rows.
     """
     batch, channels, height, width = images.shape
     grid = images.reshape(batch, channels, PATCHES, height // PATCHES, PATCHES, width // PATCHES)

@@ -38,9 +38,8 @@ def load_diffusionad(
 ) -> DiffusionAD:
     """DiffusionAD from an official `params-last.pt` or `params-best.pt`.
 
-    Size, width and times come from the file's `args`; an absent one is as in args1.json.
-    changes: other settings, such as score_pixels. Raises DiffadError that names a file which is
-    missing, damaged or of another kind.
+    Size, width and times come from the file's `args`; an absent one is as in args1.json. changes:
+    other settings. Raises DiffadError that names a file which is missing, damaged or another.
     """
     (path,) = paths
     checkpoint = read_pickle(path)
