@@ -123,8 +123,7 @@ def _decode(path: Path) -> NDArray[np.uint8]:
             f"{path} is not an image that OpenCV can decode; copy it again, or convert it to PNG"
         )
     if pixels.dtype != np.uint8:
-        bits = 8 * pixels.itemsize
-        raise DiffadError(f"{path} has {bits} bits a channel; convert it to 8 bits")
+        raise DiffadError(f"{path} has {8 * pixels.itemsize} bits a channel; convert it to 8 bits")
     if pixels.ndim == 3 and pixels.shape[2] != 3:
         channels = pixels.shape[2]
         raise DiffadError(f"{path} has {channels} channels (RGBA?); convert it to RGB or greyscale")

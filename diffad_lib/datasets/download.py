@@ -150,8 +150,7 @@ def _complete(url: str, archive: Archive, part: Path) -> None:
 def _append(url: str, archive: Archive, part: Path) -> None:
     """One connection: asks for what `part` lacks, and takes everything if the server cannot skip.
 
-    Raises one of _NETWORK_ERRORS, with the bytes so far in `part`, and DiffadError before the
-    first byte if they and the unpacked files would not fit on the disk.
+    Raises one of _NETWORK_ERRORS, and DiffadError before the first byte if the disk is too small.
     """
     have = _size(part)
     headers = {"Range": f"bytes={have}-"} if have else {}

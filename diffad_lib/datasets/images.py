@@ -63,7 +63,7 @@ def load_split(samples: Sequence[Sample], size: int, cache_dir: Path | None = No
 def fingerprint(samples: Sequence[Sample]) -> str:
     """Hexadecimal BLAKE2b over file names, labels and file contents, for the record of a run.
 
-    Wherever the dataset lies. DiffadError for a file that is unreadable or of a name not in UTF-8.
+    Independent of where the dataset lies. DiffadError for an unreadable file or a non-UTF-8 name.
     """
     files = [sample.image for sample in samples]
     files += [sample.mask for sample in samples if sample.mask]

@@ -59,8 +59,7 @@ def compute_metrics(
     image_scores [N], labels [N] in {0,1}, anomaly_maps [N,H,W], masks [N,H,W] in {0,1}. Image
     metrics are NaN without normal or without defective images, pixel metrics without normal or
     without marked pixels; the note says so. bootstrap_samples 0 leaves the intervals out. Raises
-    DiffadError for scores that are not finite, shapes that do not fit, and a normal image whose
-    mask marks a defect.
+    DiffadError for NaN or infinite scores, unfit shapes, and a normal image with a marked mask.
     """
     scores, defective = checked_scores(image_scores, labels)
     maps, marks = checked_maps(anomaly_maps, masks)

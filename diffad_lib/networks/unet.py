@@ -149,7 +149,7 @@ class AttentionBlock(nn.Module):
 class Stage(nn.Sequential):
     """Layers in sequence; the residual blocks among them also get the time embedding."""
 
-    def forward(self, x: Tensor, time: Tensor) -> Tensor:  # type: ignore[override]  # one more
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:  # type: ignore[override]  # 2 inputs
         for layer in self:
             x = layer(x, time) if isinstance(layer, ResidualBlock) else layer(x)
         return x

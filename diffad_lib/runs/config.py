@@ -72,7 +72,7 @@ def build_config(
     overrides: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> RunConfig:
-    """The checked settings of a run: budget, variants, overrides, options; names a wrong key."""
+    """A checked RunConfig: budget, variants, overrides, options; DiffadError names a wrong key."""
     variants, overrides = tuple(variants), dict(overrides or {})
     for number, name in enumerate(variants):
         if name in variants[:number]:

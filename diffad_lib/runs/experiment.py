@@ -140,6 +140,7 @@ def _record(
         name: {"images": len(stack.samples), "fingerprint": stack.fingerprint}
         for name, stack in stacks.items()
     }
+    device, precision = fabric.device, fabric.strategy.precision.precision
     scored = zip(experiment.test.samples, predictions.image_scores.tolist(), strict=True)
     return Record(
         finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -147,15 +148,14 @@ def _record(
         data=data | {"test_defects": int(labels(experiment.test).sum())},
         git=facts.git_state(),
         versions=facts.package_versions(),
-        device=facts.device_facts(fabric.device)
-        | {"precision": fabric.strategy.precision.precision},
+        device=facts.device_facts(device) | {"precision": precision},
         seconds={
             "prepare": experiment.prepared_seconds,
             "train": training.seconds,
             "predict": predictions.seconds,
             "total": total_seconds,
         },
-        peak_memory=facts.peak_memory(fabric.device),
+        peak_memory=facts.peak_memory(device),
         training=Training.model_validate(training, from_attributes=True),
         images_per_second=predictions.images_per_second,
         metrics={name: Measured.of(metric) for name, metric in metrics.items()},

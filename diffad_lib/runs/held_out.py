@@ -55,7 +55,7 @@ def held_out_path(config: RunConfig) -> Path:
 def hold_out(config: RunConfig) -> HeldOutRecord:
     """Train on a part of the normal images, measure on the rest, write the record.
 
-    On one thread, so that figures repeat on another machine. Raises as `prepare` and `train`.
+    On one thread: figures repeat where the instructions are the same. Raises as `prepare`, `train`.
     """
     torch.set_num_threads(1)
     started = time.monotonic()

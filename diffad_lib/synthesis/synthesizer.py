@@ -84,8 +84,8 @@ class Synthesizer:
         rows = chosen.nonzero()[:, 0]
         if len(rows) == 0:
             return TrainingBatch(images, images, masks, generator)
-        own = None if foreground is None else foreground[rows]
-        masks[rows] = self._masks(images[rows], own, generator)
+        allowed = None if foreground is None else foreground[rows]
+        masks[rows] = self._masks(images[rows], allowed, generator)
         sources = self._sources(images[rows], generator)
         beta = uniform(generator, len(rows), self.settings.beta_min, self.settings.beta_max)
         beta = beta.reshape(-1, 1, 1, 1)

@@ -78,7 +78,10 @@ class DiffusionAD(Detector):
     def reconstruct(
         self, images: Tensor, normal_noise: Tensor, noisier_noise: Tensor
     ) -> NormGuided:
-        """Norm-guided denoising of images [B,3,H,W] at the test times; noises [B or 1,3,H,W]."""
+        """Norm-guided denoising of images [B,3,H,W] in [0,1] at the times of the test.
+
+        The noises are [B,3,H,W] or [1,3,H,W]; the result is in the range of the diffusion.
+        """
         t, settings = images.new_ones(len(images), dtype=torch.int64), self.settings
         normal = NoiseLevel(settings.test_normal_t * t, normal_noise)
         noisier = NoiseLevel(settings.test_noisier_t * t, noisier_noise)
