@@ -1,6 +1,7 @@
 """Training batches: normal images drawn in shuffled epochs, anomalies made on the device."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -9,29 +10,20 @@ from diffad_lib.synthesis.synthesizer import Synthesizer
 from diffad_lib.types import TrainingBatch
 
 
+@dataclass(frozen=True, eq=False)
 class SyntheticBatches:
     """Batch `index` of an endless stream; it depends on (seed, index) only.
 
-    So a resumed run sees the same batches as an uninterrupted one, and no worker process, queue
-    or global random state takes part.
-
-    images: uint8 [N,3,H,W] on the host. foregrounds: uint8 [N,1,H,W] or None.
-    names: N file names, for error messages.
+    So a resumed run sees the same batches, and no worker, queue or global random state takes part.
     """
 
-    def __init__(
-        self,
-        images: np.ndarray,
-        names: Sequence[str],
-        synthesizer: Synthesizer,
-        batch_size: int,
-        seed: int,
-        device: torch.device,
-        foregrounds: np.ndarray | None = None,
-    ) -> None:
-        self.images, self.names, self.foregrounds = images, names, foregrounds
-        self.synthesizer, self.batch_size = synthesizer, batch_size
-        self.seed, self.device = seed, device
+    images: np.ndarray  # uint8 [N,3,H,W] on the host
+    names: Sequence[str]  # of the N files, for error messages
+    synthesizer: Synthesizer
+    batch_size: int
+    seed: int
+    device: torch.device
+    foregrounds: np.ndarray | None = None  # uint8 [N,1,H,W]
 
     def __call__(self, index: int) -> TrainingBatch:
         """The batch, on the device."""

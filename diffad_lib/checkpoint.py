@@ -8,14 +8,8 @@ from typing import Any
 import torch
 
 from diffad_lib.errors import DiffadError
-from diffad_lib.files import write_torch
 
 CHECKPOINT_NAME = "checkpoint.pt"
-
-
-def save_checkpoint(path: Path, identity: dict[str, Any], content: dict[str, Any]) -> None:
-    """Write the state of a training; `identity` has to be equal for going on from it."""
-    write_torch(path, {"plan": identity, **content})
 
 
 def load_checkpoint(
@@ -26,11 +20,12 @@ def load_checkpoint(
 ) -> None:
     """Call `restore` with the content of a checkpoint, its tensors on `device`.
 
-    Raises DiffadError for a damaged file, also if `restore` finds it so, and for a checkpoint of
-    another identity.
+    DiffadError for a damaged file, also if `restore` finds it so, and for another "plan".
     """
     try:
-        _check_bytes(path)
+        with zipfile.ZipFile(path) as file:  # torch.load would take a changed byte
+            if damaged := file.testzip():
+                raise zipfile.BadZipFile(damaged)
         content = torch.load(path, map_location=device, weights_only=True)
         if content["plan"] == identity:
             restore(content)
@@ -46,10 +41,3 @@ def load_checkpoint(
         f"{path}: belongs to a training with other settings; "
         "delete it, or choose another --runs-dir"
     )
-
-
-def _check_bytes(path: Path) -> None:
-    """Raise BadZipFile if a byte has changed; torch.load would take it without a word."""
-    with zipfile.ZipFile(path) as file:
-        if damaged := file.testzip():
-            raise zipfile.BadZipFile(damaged)

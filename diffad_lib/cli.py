@@ -1,5 +1,6 @@
 """The command line: `diffad run`, `data`, `convert`, `course`. Thin; the library does."""
 
+import io
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -73,9 +74,8 @@ def run(
     from diffad_lib.runs.notebook import run as run_notebook
     from diffad_lib.runs.tables import metrics_table
 
-    overrides = parse_overrides(set_ or ())
     config = build_config(
-        dataset, category, method, budget, variant or (), overrides,
+        dataset, category, method, budget, variant or (), parse_overrides(set_ or ()),
         seed=seed, data_root=data_root, textures=textures, runs_dir=runs_dir,
         max_train_seconds=max_train_seconds,
     )  # fmt: skip
@@ -102,9 +102,8 @@ def held_out(
     from diffad_lib.runs.held_out import held_out_path, hold_out
     from diffad_lib.runs.tables import held_out_table
 
-    overrides = parse_overrides(set_ or ())
     config = build_config(
-        dataset, category, method, budget, variant or (), overrides,
+        dataset, category, method, budget, variant or (), parse_overrides(set_ or ()),
         seed=seed, data_root=data_root, textures=textures, runs_dir=runs_dir,
     )  # fmt: skip
     Console().print(held_out_table(hold_out(config).metrics))
@@ -112,9 +111,7 @@ def held_out(
 
 
 @app.command()
-def course(
-    runs_dir: RunsDir = Path("runs"),
-) -> None:
+def course(runs_dir: RunsDir = Path("runs")) -> None:
     """Run every notebook on the mini data, and leave a page with results and pictures."""
     from diffad_lib.course.headless import run_course
 
@@ -137,8 +134,7 @@ def mini(
 
 @data_app.command()
 def download(
-    dataset: Annotated[str, typer.Argument(help=_DATASETS)],
-    data_root: DataRoot = Path("data"),
+    dataset: Annotated[str, typer.Argument(help=_DATASETS)], data_root: DataRoot = Path("data")
 ) -> None:
     """Download and unpack a dataset, or use an archive that was put there by hand."""
     from diffad_lib.datasets.catalog import find_dataset
@@ -149,8 +145,7 @@ def download(
 
 @data_app.command()
 def verify(
-    dataset: Annotated[str, typer.Argument(help=_or(CATALOG))],
-    data_root: DataRoot = Path("data"),
+    dataset: Annotated[str, typer.Argument(help=_or(CATALOG))], data_root: DataRoot = Path("data")
 ) -> None:
     """Count what is there against the catalog and name every file that is wrong."""
     from diffad_lib.datasets.verify import verify as verify_dataset
@@ -193,7 +188,8 @@ def export_official(
 def main() -> None:
     """Entry point: a DiffadError becomes one line on stderr and exit code 1."""
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # for names that a terminal cannot show
+        if isinstance(stream, io.TextIOWrapper):  # for names that a terminal cannot show
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except DiffadError as error:

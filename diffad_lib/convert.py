@@ -14,18 +14,14 @@ def import_files(
 ) -> None:
     """Write the detector in official files into a folder that `load_detector` reads.
 
-    changes: settings that the files do not tell, such as image_size. Raises DiffadError for a
-    method without official files, a wrong number of files, and a file that does not fit.
+    changes: settings that the files do not tell. DiffadError for files that the method has not.
     """
     official = _official(method, files)
     save_detector(official.load(files, changes or {}), folder)
 
 
 def export_files(folder: Path, files: Sequence[Path]) -> None:
-    """Write the detector in a folder as the files that the official code loads.
-
-    Raises DiffadError as `import_files`, and if the official code cannot build such a network.
-    """
+    """Write the detector in a folder as official files; DiffadError if there are none for it."""
     detector = load_detector(folder)
     _official(method_of(detector), files).export(detector, files)
 

@@ -24,13 +24,12 @@ class BatchSource(Protocol):
 class Detector(nn.Module, ABC):
     """An anomaly detector: losses to train it, predictions to use it.
 
-    Images are float32 [B,3,H,W] RGB in [0,1]; a detector that wants another range or
-    channel order converts inside. `settings` are saved with the weights.
+    Images are float32 [B,3,H,W] RGB in [0,1]; a detector that wants others converts inside.
     """
 
     def __init__(self, settings: DetectorSettings) -> None:
         super().__init__()
-        self.settings = settings
+        self.settings = settings  # saved with the weights
 
     @abstractmethod
     def training_losses(self, batch: TrainingBatch) -> dict[str, Tensor]:
@@ -41,10 +40,7 @@ class Detector(nn.Module, ABC):
         """Scores, maps and reconstructions of a batch; call under `torch.inference_mode()`."""
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """Parameters to train by the name of the network they belong to, each once.
-
-        `TrainingSettings.rate` gives every name its learning rate.
-        """
+        """Parameters to train, each once, by network; `TrainingSettings.rate` takes its name."""
         return {"main": [weight for weight in self.parameters() if weight.requires_grad]}
 
     def optimizer(self, plan: TrainingSettings) -> torch.optim.Optimizer:

@@ -13,15 +13,11 @@ from diffad_lib.types import Prediction
 
 @dataclass(frozen=True)
 class Predictions:
-    """A detector's output on N images.
+    """A detector's output on N images."""
 
-    image_scores: float32 [N]. anomaly_maps: float32 [N,H,W].
-    seconds: wall time for all N images, from uint8 on the host to maps on the host.
-    """
-
-    image_scores: np.ndarray
-    anomaly_maps: np.ndarray
-    seconds: float
+    image_scores: np.ndarray  # float32 [N]
+    anomaly_maps: np.ndarray  # float32 [N,H,W]
+    seconds: float  # wall time for all images, from uint8 on the host to maps on the host
 
     @property
     def images_per_second(self) -> float:
@@ -44,10 +40,7 @@ def predict_batch(
 def predict_all(
     detector: Detector, images: np.ndarray, fabric: Fabric, batch_size: int = 16, seed: int = 0
 ) -> Predictions:
-    """Predict uint8 images [N,3,H,W] batch by batch.
-
-    Every batch starts from the same seed, so scores repeat and do not depend on the batch size.
-    """
+    """Predict uint8 images [N,3,H,W]; scores repeat and do not depend on the batch size."""
     scores, maps = [], []
     started = time.perf_counter()
     for start in range(0, len(images), batch_size):

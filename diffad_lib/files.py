@@ -14,11 +14,10 @@ from typing import Any
 from diffad_lib.errors import DiffadError
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Call `write(temporary_path)` beside `path`, then rename it onto `path`.
 
-    Raises DiffadError that names `path` when the folder cannot be written or the disk is full;
-    an existing file stays as it was.
+    DiffadError that names `path` if it cannot be written; an existing file stays as it was.
     """
     temporary = None
     try:
@@ -68,8 +67,7 @@ def write_torch(path: Path, content: Any) -> None:
 def exclusive(path: Path, meaning: str) -> Iterator[None]:
     """Keep other processes out while the block runs; `path` is a file or folder that exists.
 
-    The lock ends with the process, however that ends. Raises DiffadError with `meaning` when
-    another process holds it.
+    The lock ends with the process. DiffadError with `meaning` if another process holds it.
     """
     handle = os.open(path, os.O_RDONLY)
     try:
@@ -92,10 +90,7 @@ def is_utf8(text: str | Path) -> bool:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files that a process killed in `write_atomically` left in a folder.
-
-    Call it only where no other process writes.
-    """
+    """Remove what a killed `write_atomically` left in a folder where no other process writes."""
     for leftover in folder.glob(".*-*"):
         leftover.unlink(missing_ok=True)
 

@@ -11,8 +11,7 @@ def ssim(prediction: Tensor, target: Tensor) -> Tensor:
     """Mean structural similarity [] of images [B,C,H,W] in [0,1]; 1 for equal images.
 
     Gaussian window 11x11 with sigma 1.5, zero padding, K1 = 0.01, K2 = 0.03 (VitjanZ/DRAEM
-    loss.py). As there, the dynamic range is 1, but 2 while `prediction` goes below -0.5, which
-    an untrained reconstruction can do.
+    loss.py). As there, the dynamic range is 1, but 2 while `prediction` goes below -0.5.
     """
     with torch.autocast(prediction.device.type, enabled=False):
         prediction, target = prediction.float(), target.float()
@@ -53,10 +52,8 @@ def sigmoid_focal_loss(logits: Tensor, mask: Tensor) -> Tensor:
 
 
 def _gaussian_filter(images: Tensor) -> Tensor:
-    """Every channel of [B,C,H,W] filtered with the SSIM window, zero-padded: two 1-D passes.
-
-    Channels last, because there a CPU runs depthwise convolutions about five times faster.
-    """
+    """Every channel of [B,C,H,W] filtered with the SSIM window, zero-padded: two 1-D passes."""
+    # In this format a CPU runs depthwise convolutions about five times faster.
     images = images.contiguous(memory_format=torch.channels_last)
     channels, half = images.shape[1], SSIM_WINDOW // 2
     offsets = torch.arange(-half, half + 1, device=images.device, dtype=images.dtype)

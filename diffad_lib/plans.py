@@ -39,9 +39,7 @@ class TrainingSettings(Settings):
     channels_last: bool = setting(False, "memory format of networks and images")
     device: Literal["auto", "cpu", "cuda", "mps"] = setting("auto", "what computes")
     checkpoint_seconds: float = setting(60.0, "between two checkpoints, s", ge=0)
-    select_on_test_epochs: int | None = setting(
-        None, "keep the weights that are best on the test set, a leak", ge=1
-    )
+    select_on_test_epochs: int | None = setting(None, "best weights on the test set, a leak", ge=1)
 
     @model_validator(mode="after")
     def _check_length(self) -> Self:
@@ -71,12 +69,10 @@ class HeadTraining(TrainingSettings):
     segmentation_lr_schedule: LrSchedule | None = setting(None, "none: lr_schedule")
 
     def rate(self, network: str) -> tuple[float, LrSchedule]:
+        rate, schedule = super().rate(network)
         if network != "segmentation":
-            return super().rate(network)
-        return (
-            self.segmentation_learning_rate or self.learning_rate,
-            self.segmentation_lr_schedule or self.lr_schedule,
-        )
+            return rate, schedule
+        return self.segmentation_learning_rate or rate, self.segmentation_lr_schedule or schedule
 
 
 class EvaluationSettings(Settings):
@@ -118,23 +114,18 @@ class Budget(Settings):
         lengths = {"steps", "epochs"} & changes.keys()
         if len(lengths) == 1:
             changed["training"] |= dict.fromkeys({"steps", "epochs"} - lengths)
-        return self.but(
-            **{name: getattr(self, name).but(**values) for name, values in changed.items()}
-        )
+        new = {name: getattr(self, name).but(**values) for name, values in changed.items()}
+        return self.but(**new)
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A named departure from a method's budgets.
+    """A named departure from a method's budgets."""
 
-    sentence: what it changes. source: where it comes from. settings: key and value.
-    official: one of the departures of the official code from the paper.
-    """
-
-    sentence: str
-    source: str
-    settings: Mapping[str, Any]
-    official: bool = False
+    sentence: str  # what it changes
+    source: str  # where it comes from
+    settings: Mapping[str, Any]  # key and value
+    official: bool = False  # one of the departures of the official code from the paper
 
 
 def lr_factor(schedule: str, step: int, progress: float, warmup_fraction: float = 0.0) -> float:

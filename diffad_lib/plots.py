@@ -1,11 +1,11 @@
 """Figures of the notebooks: images, training, curves, scores, predictions.
 
-Every function returns a Figure, which a notebook shows as the last value of a cell. Line colours
-are Okabe and Ito's, which stay apart for colour-blind readers and in grey print.
+Every function returns a Figure. Okabe and Ito's line colours stay apart for colour-blind readers.
 """
 
 import itertools
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -64,10 +64,7 @@ def synthesis_sheet(batch: TrainingBatch, columns: int = 8) -> Figure:
 
 
 def loss_curves(history: pd.DataFrame) -> Figure:
-    """Loss terms and learning rates over the steps of a `TrainingResult.history`.
-
-    Columns: step, seconds, lr/<network>, and the loss terms.
-    """
+    """Loss terms and learning rates over the steps, from a `TrainingResult.history`."""
     rates = [name for name in history if name.startswith("lr/")]
     terms = [name for name in history if name not in ("step", "seconds", "total", *rates)]
     figure = _figure(9, 3.2)
@@ -81,7 +78,6 @@ def loss_curves(history: pd.DataFrame) -> Figure:
         axis.set_xlabel("optimiser step")
         axis.set_yscale("log")
         _tidy(axis)
-        axis.legend(frameon=False, fontsize=8)
     losses.set_ylabel("loss (log scale)")
     learning_rates.set_ylabel("learning rate (log scale)")
     return figure
@@ -128,8 +124,7 @@ def roc_pr_pro_curves(
         (pro, "false-positive rate of pixels", "per-region overlap"),
     ):
         axis.set(xlabel=x_name, ylabel=y_name, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect=1)
-        _tidy(axis)
-        axis.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.2))
+        _tidy(axis, loc="upper center", bbox_to_anchor=(0.5, -0.2))
     return figure
 
 
@@ -138,7 +133,7 @@ def score_histogram(
 ) -> Figure:
     """How image scores [N] of normal (label 0) and defective (1) test images are distributed."""
     scores, defective = np.asarray(image_scores), np.asarray(labels).astype(bool)
-    bins = np.linspace(scores.min(), scores.max(), 31)
+    bins = np.linspace(scores.min(), scores.max(), 31).tolist()
     figure = _figure(6, 3.2)
     axis = figure.subplots()
     for chosen, name, colour in ((~defective, "normal", _NORMAL), (defective, "defect", _DEFECT)):
@@ -148,7 +143,6 @@ def score_histogram(
         axis.axvline(threshold, color=BLACK, linestyle="--", label=f"threshold {threshold:.3g}")
     axis.set(xlabel="image score (higher is more anomalous)", ylabel="test images")
     _tidy(axis)
-    axis.legend(frameon=False, fontsize=8)
     return figure
 
 
@@ -157,8 +151,7 @@ def example_rows(
 ) -> dict[str, NDArray[np.int64]]:
     """Image numbers of the best and the worst predictions, by what they are.
 
-    Best: the defects with the highest and the normal images with the lowest scores. Worst: the
-    defects with the lowest and the normal images with the highest ones.
+    Best: defects with the highest scores, normal images with the lowest. Worst: the reverse.
     """
     order, defective = np.argsort(image_scores, kind="stable"), np.asarray(labels).astype(bool)
     defects, normals = order[defective[order]], order[~defective[order]]
@@ -181,9 +174,8 @@ def prediction_sheet(
     """Image | reconstruction | anomaly map | ground truth, a row each for the images of `rows`.
 
     images [N,3,H,W], anomaly_maps [N,H,W], masks [N,1,H,W] or [N,H,W] and image_scores [N] are
-    those of the whole test set; reconstructions [R,3,H,W] those of `rows` in their order, None
-    of a method that has none. All maps share one colour scale, from the lowest score of the set
-    to its 99.9th percentile.
+    those of the whole test set; reconstructions [R,3,H,W] those of `rows` in their order, None if
+    there are none. One colour scale: from the lowest score of the set to its 99.9th percentile.
     """
     shown = [(group, int(index)) for group, indices in rows.items() for index in indices]
     low, high = float(anomaly_maps.min()), float(np.quantile(anomaly_maps, 0.999))
@@ -197,7 +189,7 @@ def prediction_sheet(
         _show(of["image"], images[index])
         if reconstructions is not None:
             _show(of["reconstruction"], reconstructions[number])
-        _show(of["anomaly map"], anomaly_maps[index], cmap=_HEAT, vmin=low, vmax=high)
+        _show(of["anomaly map"], anomaly_maps[index], _HEAT, low, high)
         _show(of["ground truth"], masks[index])
         caption = group.replace(": ", "\n")
         row[0].set_ylabel(f"{caption}\nscore {image_scores[index]:.3f}", fontsize=8)
@@ -217,16 +209,19 @@ def _figure(width: float, height: float) -> Figure:
     return figure
 
 
-def _tidy(axis: Axes) -> None:
+def _tidy(axis: Axes, **legend: Any) -> None:
     axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(frameon=False, fontsize=8, **legend)
 
 
-def _show(axis: Axes, image: Image, **colours: object) -> None:
+def _show(
+    axis: Axes, image: Image, colours: str = "gray", low: float = 0, high: float | None = None
+) -> None:
     """Draws an image; values outside [0,1] (a noisy x_t) are clipped, maps take `colours`."""
     pixels = _pixels(image)
-    if pixels.ndim == 2 and not colours:
-        colours = {"cmap": "gray", "vmin": 0, "vmax": 255 if pixels.max() > 1 else 1}
-    axis.imshow(pixels, interpolation="nearest", **colours)
+    if high is None:
+        high = 255 if pixels.max() > 1 else 1
+    axis.imshow(pixels, interpolation="nearest", cmap=colours, vmin=low, vmax=high)
     axis.set(xticks=[], yticks=[])
     axis.spines[:].set_linewidth(0.5)
 

@@ -15,8 +15,7 @@ BudgetName = Literal["mini", "laptop", "paper"]
 class Settings(BaseModel):
     """Frozen values with a range and a sentence at each field.
 
-    Raises DiffadError, in one line, for an unknown key (it names the nearest one), a wrong type
-    and a value out of its range.
+    Raises DiffadError, in one line, for an unknown key, a wrong type and a value out of range.
     """
 
     model_config = ConfigDict(

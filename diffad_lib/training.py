@@ -5,16 +5,18 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
+from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from diffad_lib.checkpoint import CHECKPOINT_NAME, load_checkpoint, save_checkpoint
+from diffad_lib.checkpoint import CHECKPOINT_NAME, load_checkpoint
 from diffad_lib.detector import BatchSource, Detector
 from diffad_lib.errors import DiffadError
+from diffad_lib.files import write_torch
 from diffad_lib.plans import TrainingSettings, lr_factor
 
 _FLUSH_STEPS = 10  # losses are read from the device this often, so that it is not kept waiting
@@ -32,6 +34,11 @@ class TrainingResult:
     stopped_by: str  # "steps" or "time"
     resumed_from: int  # step of the checkpoint it went on from, 0 if none
     selected_step: int  # step whose weights are returned
+
+    @property
+    def last(self) -> dict[str, float]:
+        """The last row of the history."""
+        return self.history[-1]
 
 
 class Callback(Protocol):
@@ -62,10 +69,9 @@ class TrainingState:
 
 
 class Trainer:
-    """One training: detector, optimiser, averaged weights, state, checkpoint.
+    """One training of a plan in steps: detector, optimiser, averaged weights, state.
 
-    With a folder, a checkpoint is kept there, and the training goes on from it if it exists. The
-    plan's length is in steps.
+    With a folder, a checkpoint is kept there, and the training goes on from it if it exists.
     """
 
     def __init__(
@@ -81,16 +87,20 @@ class Trainer:
         if plan.steps is None:
             raise ValueError("the loop counts steps: give TrainingSettings.in_steps(...)")
         # Moved, but not wrapped: with Fabric's wrapper a step took 1.6 times as long on a CPU.
-        self.detector = fabric.to_device(detector)
+        fabric.to_device(detector)
         if plan.channels_last:
-            self.detector = self.detector.to(memory_format=torch.channels_last)
+            # PyTorch documents this form, but its overloads lack it.
+            detector.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.detector = detector
         self.batches, self.plan, self.fabric, self.steps = batches, plan, fabric, plan.steps
         self.callbacks, self.report = callbacks, report
         self.checkpoint = folder / CHECKPOINT_NAME if folder else None
-        self.optimizer = fabric.setup_optimizers(self.detector.optimizer(plan))
+        # One optimiser in, one out; Fabric's wrapper has the methods of what it wraps.
+        self.optimizer = cast(Optimizer, fabric.setup_optimizers(detector.optimizer(plan)))
         for group in self.optimizer.param_groups:
             group["initial_lr"] = group["lr"]
-        self.averaged = _averaged(self.detector, plan.ema_decay)
+        averaging = get_ema_multi_avg_fn(plan.ema_decay)
+        self.averaged = AveragedModel(detector, multi_avg_fn=averaging) if plan.ema_decay else None
         self.state = TrainingState()
         self.window: list[dict[str, Tensor]] = []  # losses that are still on the device
         self.next_report = 0.0
@@ -98,10 +108,12 @@ class Trainer:
     def train(self) -> TrainingResult:
         """Train to the end of the plan.
 
-        Raises DiffadError when a loss is not finite (the last good checkpoint stays), when the
-        checkpoint cannot be written, or when it belongs to another plan.
+        DiffadError when a loss is not finite (the last good checkpoint stays), and when the
+        checkpoint cannot be written or is of another plan.
         """
-        self._resume()
+        if self.checkpoint and self.checkpoint.exists():
+            load_checkpoint(self.checkpoint, self._identity(), self.fabric.device, self._restore)
+            self.report(f"resumed from step {self.state.step} of {self.checkpoint}")
         resumed_from, started = self.state.step, time.monotonic() - self.state.seconds
         saved_at = self.state.seconds
         self.detector.train()
@@ -116,14 +128,10 @@ class Trainer:
                 for callback in due:
                     callback(self.state.step, self._candidate().eval())
                     self.detector.train()
-                if (
-                    self.checkpoint
-                    and self.state.seconds - saved_at >= self.plan.checkpoint_seconds
-                ):
+                if self.state.seconds - saved_at >= self.plan.checkpoint_seconds:
                     saved_at = self.state.seconds
-                    self._save(self.checkpoint)
-        if self.checkpoint:
-            self._save(self.checkpoint)
+                    self._save()
+        self._save()
         return self._result(resumed_from)
 
     @property
@@ -163,7 +171,7 @@ class Trainer:
 
     def _candidate(self) -> Detector:
         """The detector whose weights would be returned now."""
-        return self.detector if self.averaged is None else self.averaged.module
+        return self.detector if self.averaged is None else cast(Detector, self.averaged.module)
 
     def _flush(self) -> None:
         """Read the window's losses, stop on a non-finite one, add a row to the history."""
@@ -172,11 +180,8 @@ class Trainer:
             self._check_finite(row, step)
         self.window.clear()
         means = {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
-        rates = {
-            f"lr/{group.get('name', number)}": group["lr"]
-            for number, group in enumerate(self.optimizer.param_groups)
-        }
-        state = self.state
+        groups, state = self.optimizer.param_groups, self.state
+        rates = {f"lr/{group.get('name', n)}": group["lr"] for n, group in enumerate(groups)}
         state.history.append({"step": state.step, "seconds": state.seconds, **means, **rates})
         if len(state.history) > _HISTORY_ROWS:
             del state.history[:-1:2]
@@ -203,18 +208,21 @@ class Trainer:
         indices = range((step - 1) * self.plan.accumulate, step * self.plan.accumulate)
         names = "; ".join(self.batches.describe(index) for index in indices)
         kept = self.checkpoint is not None and self.checkpoint.exists()
+        stays = f"the last good checkpoint stays in {self.checkpoint}; " if kept else ""
         raise DiffadError(
-            f"loss {', '.join(bad)} is not finite at step {step}, batch: {names}; "
-            + (f"the last good checkpoint stays in {self.checkpoint}; " if kept else "")
-            + "lower the learning rate or use precision 32"
+            f"loss {', '.join(bad)} is not finite at step {step}, batch: {names}; {stays}"
+            "lower the learning rate or use precision 32"
         )
 
     def _identity(self) -> dict[str, Any]:
         """What has to be equal for a checkpoint to be gone on from."""
         return self.plan.model_dump(mode="json", exclude={"checkpoint_seconds"})
 
-    def _save(self, path: Path) -> None:
+    def _save(self) -> None:
+        if self.checkpoint is None:
+            return
         content = {
+            "plan": self._identity(),
             "state": asdict(self.state),
             "detector": self.detector.state_dict(),
             "averaged": None if self.averaged is None else self.averaged.state_dict(),
@@ -222,13 +230,7 @@ class Trainer:
             "precision": self.fabric.strategy.precision.state_dict(),
             "callbacks": [callback.state_dict() for callback in self.callbacks],
         }
-        save_checkpoint(path, self._identity(), content)
-
-    def _resume(self) -> None:
-        if self.checkpoint and self.checkpoint.exists():
-            device = self.fabric.device
-            load_checkpoint(self.checkpoint, self._identity(), device, self._restore)
-            self.report(f"resumed from step {self.state.step} of {self.checkpoint}")
+        write_torch(self.checkpoint, content)
 
     def _restore(self, content: dict[str, Any]) -> None:
         self.detector.load_state_dict(content["detector"])
@@ -256,9 +258,3 @@ class Trainer:
             resumed_from=resumed_from,
             selected_step=selected,
         )
-
-
-def _averaged(detector: Detector, decay: float) -> AveragedModel | None:
-    if decay == 0:
-        return None
-    return AveragedModel(detector, multi_avg_fn=get_ema_multi_avg_fn(decay))

@@ -8,18 +8,12 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class TrainingBatch:
-    """One training batch on the device.
+    """One training batch on the device; images and masks are float32."""
 
-    normal: float32 [B,3,H,W] in [0,1], anomaly-free (the reconstruction target).
-    image: float32 [B,3,H,W] in [0,1], what the detector sees; equals `normal` where `mask` is 0.
-    mask: float32 [B,1,H,W] in {0,1}, 1 where an anomaly was pasted.
-    generator: source of every random number drawn while computing losses (on the device).
-    """
-
-    normal: Tensor
-    image: Tensor
-    mask: Tensor
-    generator: torch.Generator | None = None
+    normal: Tensor  # [B,3,H,W] in [0,1], anomaly-free (the reconstruction target)
+    image: Tensor  # [B,3,H,W] in [0,1], what the detector sees; equals `normal` where `mask` is 0
+    mask: Tensor  # [B,1,H,W] in {0,1}, 1 where an anomaly was pasted
+    generator: torch.Generator | None = None  # of every random number drawn in computing losses
 
     @property
     def is_anomalous(self) -> Tensor:
@@ -29,13 +23,8 @@ class TrainingBatch:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a detector says about a batch.
+    """What a detector says about a batch, float32."""
 
-    image_score: float32 [B], higher is more anomalous.
-    anomaly_map: float32 [B,1,H,W], higher is more anomalous.
-    reconstruction: float32 [B,3,H,W] in [0,1]; None of a method that has none.
-    """
-
-    image_score: Tensor
-    anomaly_map: Tensor
-    reconstruction: Tensor | None = None
+    image_score: Tensor  # [B], higher is more anomalous
+    anomaly_map: Tensor  # [B,1,H,W], higher is more anomalous
+    reconstruction: Tensor | None = None  # [B,3,H,W] in [0,1]; None of a method that has none

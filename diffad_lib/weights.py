@@ -25,10 +25,7 @@ def save_detector(detector: Detector, folder: Path) -> None:
 
 
 def load_detector(folder: Path) -> Detector:
-    """A detector that `save_detector` wrote, on the CPU, in evaluation mode.
-
-    Raises DiffadError that names the file which is missing, damaged or does not fit.
-    """
+    """What `save_detector` wrote, on the CPU, for evaluation; DiffadError names an unfit file."""
     told_path, weights_path = folder / DETECTOR_NAME, folder / WEIGHTS_NAME
     try:
         told = json.loads(told_path.read_text(encoding="utf-8"))

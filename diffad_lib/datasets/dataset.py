@@ -17,35 +17,26 @@ class CategoryInfo:
     """Official image counts of one category.
 
     kind: "texture" gets random-region foregrounds in DiffusionAD, "object" automatic ones. It
-        follows the official code, so MVTec's zipper counts as a texture.
-    train_defect: defective images in the training folder; the one-class protocol skips them.
+    follows the official code, so MVTec's zipper counts as a texture.
     """
 
     kind: Kind
     train_good: int
     test_good: int
     test_defect: int
-    train_defect: int = 0
+    train_defect: int = 0  # in the training folder; the one-class protocol skips them
 
 
 @dataclass(frozen=True)
 class Archive:
-    """One archive of a dataset.
+    """One archive of a dataset."""
 
-    urls: tried in this order; empty where the archive can only be fetched by hand.
-    filename: its name in `<data-root>/archives`, also of one that was put there by hand.
-    extract_to: folder below --data-root into which its members go.
-    sha256: hexadecimal, None where no checksum is known.
-    bytes: size of the archive, None where unknown.
-    manual: one sentence that says how to get it by hand.
-    """
-
-    urls: tuple[str, ...]
-    filename: str
-    extract_to: str
-    sha256: str | None
-    bytes: int | None
-    manual: str
+    filename: str  # in `<data-root>/archives`, also of one that was put there by hand
+    extract_to: str  # folder below --data-root into which its members go
+    manual: str  # one sentence that says how to get it by hand
+    urls: tuple[str, ...] = ()  # tried in this order; empty where it is fetched by hand only
+    sha256: str | None = None  # hexadecimal, None where no checksum is known
+    bytes: int | None = None  # None where unknown
 
 
 def holds_train_or_test(folder: Path) -> bool:
@@ -60,29 +51,25 @@ def as_it_is(folder: Path) -> Path:
 
 @dataclass(frozen=True)
 class Dataset:
-    """One dataset: its folder below --data-root, its terms, its categories and archives.
+    """One dataset: its terms, its categories and archives, and how its folder is read.
 
-    one_size: True where all images of a category have the same height and width. categories: the
-    official ones, none for own folders.
     category_root: from the dataset's folder to the one that holds one folder per category; raises
-    DiffadError if the layout is not there. is_category: whether a folder in it is one. scan:
-    reads the folder of a category. The defaults read the layout of MVTec AD.
-    has_test_sets: False for images that are only a source of textures.
+    DiffadError if the layout is not there. The defaults read the layout of MVTec AD.
     """
 
     key: str
     title: str
-    folder: str
+    folder: str  # below --data-root
     licence: str
     citation: str
     homepage: str
-    one_size: bool
-    categories: Mapping[str, CategoryInfo]
+    one_size: bool  # all images of a category have the same height and width
+    categories: Mapping[str, CategoryInfo]  # the official ones, none for own folders
     archives: tuple[Archive, ...]
     category_root: Callable[[Path], Path] = as_it_is
-    is_category: Callable[[Path], bool] = holds_train_or_test
-    scan: Callable[[Path], Scan] = scan_tree
-    has_test_sets: bool = True
+    is_category: Callable[[Path], bool] = holds_train_or_test  # of a folder in category_root
+    scan: Callable[[Path], Scan] = scan_tree  # reads the folder of a category
+    has_test_sets: bool = True  # False for images that are only a source of textures
 
     @property
     def totals(self) -> tuple[int, int, int]:

@@ -26,33 +26,25 @@ _JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 def decode_image(path: Path) -> NDArray[np.uint8]:
     """Reads an image as uint8 [H,W,3] RGB; a greyscale image gets three equal channels.
 
-    A JPEG is turned as its EXIF orientation says, as the official code does. Raises DiffadError
-    that names the file if it cannot be read, is cut off or damaged, has an alpha channel or more
-    than 8 bits a channel (either would have to be converted by a rule that nobody has stated), or
-    has a side below 8 pixels.
+    A JPEG is turned as its EXIF orientation says, as officially. Raises DiffadError that names a
+    file that cannot be read, is cut off or damaged, has an alpha channel or more than 8 bits a
+    channel (no rule is stated to convert them), or a side below 8 pixels.
     """
     pixels = _decode(path)
-    if pixels.ndim == 2:
-        return cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
-    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+    order = cv2.COLOR_GRAY2RGB if pixels.ndim == 2 else cv2.COLOR_BGR2RGB
+    return np.asarray(cv2.cvtColor(pixels, order), np.uint8)
 
 
 def decode_mask(path: Path) -> NDArray[np.uint8]:
-    """Reads a mask as uint8 [H,W] in {0,1}: 1 where any channel is not zero.
-
-    So class ids (VisA) and anti-aliased edges count as defect. Raises as decode_image.
-    """
+    """Reads a mask as uint8 [H,W] in {0,1}: 1 where a channel is not 0. Raises as decode_image."""
     pixels = _decode(path)
     if pixels.ndim == 3:
         pixels = pixels.max(axis=2)
-    return (pixels > 0).astype(np.uint8)
+    return (pixels > 0).astype(np.uint8)  # class ids (VisA) and anti-aliased edges are defects
 
 
 def decode_pair(image: Path, mask: Path | None) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Image uint8 [H,W,3] and mask uint8 [H,W] in {0,1}, all zero where there is no mask file.
-
-    Raises as decode_image, and if the two differ in size.
-    """
+    """Image uint8 [H,W,3], mask uint8 [H,W] in {0,1}, 0 without a file; raises if sizes differ."""
     pixels = decode_image(image)
     if mask is None:
         return pixels, np.zeros(pixels.shape[:2], np.uint8)
@@ -66,10 +58,7 @@ def decode_pair(image: Path, mask: Path | None) -> tuple[NDArray[np.uint8], NDAr
 
 
 def resize_image(image: NDArray, size: int) -> NDArray:
-    """Resizes [H,W] or [H,W,C] to size × size.
-
-    A side that shrinks is averaged over areas, one that grows is interpolated linearly.
-    """
+    """[H,W] or [H,W,C] to size × size: areas averaged where it shrinks, linear where it grows."""
     height, width = image.shape[:2]
     shrunk = (min(width, size), min(height, size))
     if shrunk != (width, height):
@@ -119,10 +108,12 @@ def _decode(path: Path) -> NDArray[np.uint8]:
     except OSError as error:
         raise DiffadError(f"{path} cannot be read: {error.strerror}") from None
     # Some versions of OpenCV fill what is missing with grey and say nothing.
-    if not data or not _is_whole(data):
+    is_jpeg, is_png = data.startswith(_JPEG), data.startswith(_PNG)
+    cut_off = (is_jpeg and not _jpeg_is_whole(data)) or (is_png and not _png_is_whole(data))
+    if not data or cut_off:
         raise DiffadError(f"{path} is cut off or damaged; copy or download it again")
     # Only IMREAD_COLOR turns a JPEG, and only IMREAD_UNCHANGED keeps alpha and 16 bits.
-    flags = cv2.IMREAD_COLOR if data.startswith(_JPEG) else cv2.IMREAD_UNCHANGED
+    flags = cv2.IMREAD_COLOR if is_jpeg else cv2.IMREAD_UNCHANGED
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:  # larger than OpenCV's limit
@@ -132,8 +123,7 @@ def _decode(path: Path) -> NDArray[np.uint8]:
             f"{path} is not an image that OpenCV can decode; copy it again, or convert it to PNG"
         )
     if pixels.dtype != np.uint8:
-        bits = 8 * pixels.itemsize
-        raise DiffadError(f"{path} has {bits} bits a channel; convert it to 8 bits")
+        raise DiffadError(f"{path} has {8 * pixels.itemsize} bits a channel; convert it to 8 bits")
     if pixels.ndim == 3 and pixels.shape[2] != 3:
         channels = pixels.shape[2]
         raise DiffadError(f"{path} has {channels} channels (RGBA?); convert it to RGB or greyscale")
@@ -141,13 +131,7 @@ def _decode(path: Path) -> NDArray[np.uint8]:
         raise DiffadError(
             f"{path} is {format_size(pixels)} pixels; a side needs at least {MIN_SIDE}"
         )
-    return pixels
-
-
-def _is_whole(data: bytes) -> bool:
-    if data.startswith(_PNG):
-        return _png_is_whole(data)
-    return _jpeg_is_whole(data) if data.startswith(_JPEG) else True
+    return np.asarray(pixels, np.uint8)
 
 
 def _png_is_whole(data: bytes) -> bool:

@@ -17,19 +17,18 @@ from diffad_lib.files import exclusive
 
 _TIMEOUT = (10, 60)  # seconds to connect, and to wait for the next bytes
 _ATTEMPTS = 3  # in a row without a new byte, before an address is given up
+Say = Callable[[str], None]  # tells a person one line
 _NETWORK_ERRORS = (requests.RequestException, urllib3.exceptions.HTTPError)
 
 
-def download(info: Dataset, data_root: Path, report: Callable[[str], None] = print) -> Path:
+def download(info: Dataset, data_root: Path, report: Say = print) -> Path:
     """Fetches and unpacks a dataset; returns its folder. Does nothing if all categories are there.
 
-    An archive that lies in `<data_root>/archives` or in the dataset's folder is used instead of a
-    download. An interrupted download goes on where it stopped if the server can do that. Archives
-    are kept.
+    An archive in `<data_root>/archives` or in the dataset's folder is used instead of a download.
+    An interrupted download goes on if the server can do that. Archives are kept.
 
-    Raises DiffadError if no address works (it says what to fetch by hand and where to put it), if
-    a checksum differs, if an archive is damaged or unsafe, if the disk is too small or read-only,
-    and if another process downloads the same dataset.
+    Raises DiffadError if no address works, a checksum differs, an archive is damaged or unsafe, the
+    disk is too small or read-only, and if another process downloads the same dataset.
     """
     folder = data_root / info.folder
     if not info.archives:
@@ -54,9 +53,7 @@ def download(info: Dataset, data_root: Path, report: Callable[[str], None] = pri
     return folder
 
 
-def _provide(
-    archive: Archive, info: Dataset, data_root: Path, report: Callable[[str], None]
-) -> None:
+def _provide(archive: Archive, info: Dataset, data_root: Path, report: Say) -> None:
     path = _placed(archive, info, data_root, report)
     if path is None:
         path = data_root / ARCHIVE_FOLDER / archive.filename
@@ -79,9 +76,7 @@ def _absent(info: Dataset, data_root: Path) -> list[str]:
     return [category for category in info.categories if category not in present]
 
 
-def _placed(
-    archive: Archive, info: Dataset, data_root: Path, report: Callable[[str], None]
-) -> Path | None:
+def _placed(archive: Archive, info: Dataset, data_root: Path, report: Say) -> Path | None:
     """An archive that is there already, its checksum verified; None if there is none."""
     places = (data_root / ARCHIVE_FOLDER, data_root / info.folder)
     paths = [place / archive.filename for place in places]
@@ -99,10 +94,7 @@ def _placed(
 
 
 def _fetch(archive: Archive, path: Path) -> None:
-    """Downloads an archive from the first address that works.
-
-    Bytes are collected in `<path>.part`; only a file with the right checksum gets the name `path`.
-    """
+    """Downloads from the first address that works; only with its checksum it becomes `path`."""
     part = path.with_name(f"{path.name}.part")
     failures = []
     for url in archive.urls:
@@ -118,7 +110,8 @@ def _fetch(archive: Archive, path: Path) -> None:
         except ValueError:
             failures.append(f"{url}: wrong checksum")
         except _NETWORK_ERRORS as error:
-            failures.append(f"{url}: {_reason(error)}")
+            status = _status(error)
+            failures.append(f"{url}: {f'HTTP {status}' if status else type(error).__name__}")
     because = f"could not be downloaded ({'; '.join(failures)})" if failures else "has no link"
     raise DiffadError(
         f"{archive.filename} {because}: {archive.manual}, put it at {path} and run the command "
@@ -147,7 +140,9 @@ def _complete(url: str, archive: Archive, part: Path) -> None:
             return
         except _NETWORK_ERRORS as error:
             fruitless = 0 if _size(part) > before else fruitless + 1
-            if fruitless == _ATTEMPTS or _is_refusal(error):
+            status = _status(error)
+            is_refusal = status is not None and status < 500  # again, it would be the same
+            if fruitless == _ATTEMPTS or is_refusal:
                 raise
             time.sleep(fruitless)
 
@@ -155,8 +150,7 @@ def _complete(url: str, archive: Archive, part: Path) -> None:
 def _append(url: str, archive: Archive, part: Path) -> None:
     """One connection: asks for what `part` lacks, and takes everything if the server cannot skip.
 
-    Raises one of _NETWORK_ERRORS, with the bytes so far in `part`, and DiffadError before the
-    first byte if they and the unpacked files would not fit on the disk.
+    Raises one of _NETWORK_ERRORS, and DiffadError before the first byte if the disk is too small.
     """
     have = _size(part)
     headers = {"Range": f"bytes={have}-"} if have else {}
@@ -183,15 +177,10 @@ def _append(url: str, archive: Archive, part: Path) -> None:
                 counted.write(chunk)
 
 
-def _is_refusal(error: Exception) -> bool:
-    """True for an answer such as 404, which a second attempt would not change."""
-    return isinstance(error, requests.HTTPError) and error.response.status_code < 500
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, requests.HTTPError):
-        return f"HTTP {error.response.status_code}"
-    return type(error).__name__
+def _status(error: Exception) -> int | None:
+    """The HTTP status of an answer that is an error, such as 404."""
+    answer = error.response if isinstance(error, requests.HTTPError) else None
+    return None if answer is None else answer.status_code
 
 
 def _size(path: Path) -> int:

@@ -23,17 +23,12 @@ _STALE_SECONDS = 24 * 3600  # no build takes a day
 
 @dataclass(frozen=True)
 class ImageStack:
-    """Images of one size with their masks, read-only memory maps in the order of `samples`.
+    """Images of one size with their masks, read-only memory maps in the order of `samples`."""
 
-    images: uint8 [N,3,H,W] RGB.
-    masks: uint8 [N,1,H,W] in {0,1}; all zero where a sample has no mask file.
-    fingerprint: identity of the files and labels, see `fingerprint`.
-    """
-
-    images: np.memmap
-    masks: np.memmap
+    images: np.memmap  # uint8 [N,3,H,W] RGB
+    masks: np.memmap  # uint8 [N,1,H,W] in {0,1}; all zero where a sample has no mask file
     samples: tuple[Sample, ...]
-    fingerprint: str
+    fingerprint: str  # identity of the files and labels
 
     @property
     def has_pixel_labels(self) -> bool:
@@ -44,10 +39,9 @@ class ImageStack:
 def load_split(samples: Sequence[Sample], size: int, cache_dir: Path | None = None) -> ImageStack:
     """The samples at size × size pixels, from the cache or decoded into it.
 
-    The cache is keyed by the contents of the files and by `size`: it can be shared by processes
-    and deleted at any time. cache_dir None means the environment variable DIFFAD_CACHE, else
-    ~/.cache/diffad. Raises DiffadError for a file that cannot be used (see decode.py), an empty
-    list, and a cache folder that cannot be written.
+    The cache is keyed by the contents of the files and by `size`: it can be shared by processes and
+    deleted at any time. cache_dir None: environment variable DIFFAD_CACHE, else ~/.cache/diffad.
+    DiffadError for a file that cannot be used, an empty list, a cache that cannot be written.
     """
     if not samples:
         raise DiffadError("there is no image to load: the list of samples is empty")
@@ -69,21 +63,20 @@ def load_split(samples: Sequence[Sample], size: int, cache_dir: Path | None = No
 def fingerprint(samples: Sequence[Sample]) -> str:
     """Hexadecimal BLAKE2b over file names, labels and file contents, for the record of a run.
 
-    It does not depend on where the dataset lies. No file is decoded. Raises DiffadError if one
-    cannot be read, or has a name that is not UTF-8.
+    Independent of where the dataset lies. DiffadError for an unreadable file or a non-UTF-8 name.
     """
     files = [sample.image for sample in samples]
     files += [sample.mask for sample in samples if sample.mask]
     for path in files:
         check_name(path)
     base = os.path.commonpath([path.parent for path in files])
-    with _threads() as threads:
+    with reading_threads() as threads:
         digests = dict(zip(files, threads.map(_file_digest, files), strict=True))
     total = hashlib.blake2b(digest_size=16)
     for sample in samples:
         fields = [sample.split, sample.defect, str(sample.label)]
-        for path in (sample.image, sample.mask):
-            fields += [path.relative_to(base).as_posix(), digests[path]] if path else ["", ""]
+        for file in (sample.image, sample.mask):
+            fields += [file.relative_to(base).as_posix(), digests[file]] if file else ["", ""]
         total.update(("\t".join(fields) + "\n").encode())
     return total.hexdigest()
 
@@ -96,8 +89,8 @@ def _file_digest(path: Path) -> str:
         raise DiffadError(f"{path} cannot be read: {error.strerror}") from None
 
 
-def _threads() -> ThreadPoolExecutor:
-    # Reading, hashing and OpenCV release the interpreter lock.
+def reading_threads() -> ThreadPoolExecutor:
+    """Threads that read images: reading, hashing and OpenCV release the interpreter lock."""
     return ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1))
 
 
@@ -109,11 +102,11 @@ def _has_bytes(path: Path, count: int) -> bool:
 
 
 def _build(path: Path, samples: Sequence[Sample], size: int) -> None:
-    """Decodes the samples into the file; a killed build leaves nothing that is used.
-
-    Of two processes that build at once, the last one replaces the file by an equal one.
-    """
-    _remove_stale(path.parent)
+    """Decodes the samples into the file; a killed build leaves nothing that is used."""
+    for leftover in path.parent.glob(".*-*.u8"):
+        with contextlib.suppress(FileNotFoundError):  # another process removed it
+            if time.time() - leftover.stat().st_mtime > _STALE_SECONDS:
+                leftover.unlink()
     try:
         write_atomically(path, lambda temporary: _write(temporary, samples, size))
     except DiffadError as error:
@@ -125,7 +118,7 @@ def _build(path: Path, samples: Sequence[Sample], size: int) -> None:
 def _write(path: Path, samples: Sequence[Sample], size: int) -> None:
     """All images, then all masks. Plain writes, because a memory map on a full disk crashes."""
     pixels = size * size
-    with path.open("wb") as file, _threads() as threads:
+    with path.open("wb") as file, reading_threads() as threads:
         pairs = threads.map(lambda sample: _load(sample, size), samples)
         for index, (image, mask) in enumerate(pairs):
             file.seek(index * 3 * pixels)
@@ -138,11 +131,3 @@ def _load(sample: Sample, size: int) -> tuple[NDArray[np.uint8], NDArray[np.uint
     image, mask = decode_pair(sample.image, sample.mask)
     resized = resize_image(image, size)  # [H,W,3]
     return np.ascontiguousarray(resized.transpose(2, 0, 1)), resize_mask(mask, size)
-
-
-def _remove_stale(folder: Path) -> None:
-    """Removes what builds that were killed more than a day ago left behind."""
-    for leftover in folder.glob(".*-*.u8"):
-        with contextlib.suppress(FileNotFoundError):  # another process removed it
-            if time.time() - leftover.stat().st_mtime > _STALE_SECONDS:
-                leftover.unlink()

@@ -10,10 +10,7 @@ from diffad_lib.errors import DiffadError
 
 
 def list_categories(dataset: str, data_root: Path) -> list[str]:
-    """Names of the categories that lie below `data_root`, in natural order.
-
-    Raises DiffadError if the dataset is unknown or has no folder there.
-    """
+    """Categories below `data_root` in natural order; DiffadError if the dataset is not there."""
     found = find_dataset(dataset)
     root = _category_root(found, data_root)
     return [name for name in subfolders(root) if found.is_category(root / name)]
@@ -23,9 +20,7 @@ def list_samples(dataset: str, category: str, data_root: Path) -> list[Sample]:
     """Samples of a category: normal training images, then normal, then defective test images.
 
     One-class protocol: defective training images (DAGM) are left out. Files are in natural
-    order, the same on every machine. Raises DiffadError on the first problem of the folder: an
-    image without a mask, a mask without an image, a listed file that is missing, an image
-    without a label, two files of one stem.
+    order, the same on every machine. Raises DiffadError on the first problem of the folder.
     """
     scan = scan_category(dataset, category, data_root)
     if scan.problems:
@@ -36,10 +31,7 @@ def list_samples(dataset: str, category: str, data_root: Path) -> list[Sample]:
 
 
 def scan_category(dataset: str, category: str, data_root: Path) -> Scan:
-    """Every labelled image of a category, and every problem of its folder.
-
-    Raises DiffadError if the dataset or the category is not there.
-    """
+    """Every labelled image of a category, every problem; DiffadError if it is not there."""
     found = find_dataset(dataset)
     root = _category_root(found, data_root)
     present = list_categories(dataset, data_root)

@@ -14,31 +14,21 @@ Split = Literal["train", "test"]
 
 @dataclass(frozen=True)
 class Sample:
-    """One image with its label.
-
-    mask: file with the mask of the defect; None for a normal image, and for a defective one of
-        an own folder without ground_truth.
-    label: 0 normal, 1 defective.
-    defect: "good" or the name that the layout gives to the defect.
-    """
+    """One image with its label."""
 
     image: Path
-    mask: Path | None
-    label: int
-    defect: str
+    mask: Path | None  # None: normal, or a defect in an own folder without ground_truth
+    label: int  # 0 normal, 1 defective
+    defect: str  # "good" or the name that the layout gives to the defect
     split: Split
 
 
 @dataclass
 class Scan:
-    """What a reader found in the folder of a category.
+    """What a reader found in the folder of a category."""
 
-    samples: every image with its label, also defective training images.
-    problems: one line each, naming the file.
-    """
-
-    samples: list[Sample] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)  # also defective training images
+    problems: list[str] = field(default_factory=list)  # one line each, naming the file
 
 
 def natural_key(name: str) -> tuple[list[str | int], str]:
@@ -49,18 +39,17 @@ def natural_key(name: str) -> tuple[list[str | int], str]:
 
 def subfolders(folder: Path) -> list[str]:
     """Names of the folders in `folder`, without hidden ones, in natural order; [] if absent."""
-    if not folder.is_dir():
-        return []
-    names = (path.name for path in folder.iterdir() if path.is_dir())
-    return sorted((name for name in names if not name.startswith(".")), key=natural_key)
+    return [path.name for path in _visible(folder) if path.is_dir()]
 
 
 def image_files(folder: Path) -> list[Path]:
     """Image files in `folder`, without hidden ones, in natural order; [] if absent."""
-    if not folder.is_dir():
-        return []
-    files = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-    visible = (path for path in files if not path.name.startswith("."))
+    return [path for path in _visible(folder) if path.suffix.lower() in IMAGE_SUFFIXES]
+
+
+def _visible(folder: Path) -> list[Path]:
+    paths = folder.iterdir() if folder.is_dir() else ()
+    visible = (path for path in paths if not path.name.startswith("."))
     return sorted(visible, key=lambda path: natural_key(path.name))
 
 
@@ -94,10 +83,7 @@ def add_defects(folder: Path, has_masks: bool, scan: Scan) -> None:
 
 
 def scan_tree(folder: Path) -> Scan:
-    """Reads train/good, test/good, test/DEFECT and ground_truth/DEFECT of a category.
-
-    This is the layout of MVTec AD, MPDD and VisA rearranged.
-    """
+    """Reads train/good, test/DEFECT and ground_truth/DEFECT: MVTec AD, MPDD, VisA rearranged."""
     scan = Scan()
     add_normal(folder / "train" / GOOD, "train", scan)
     add_normal(folder / "test" / GOOD, "test", scan)
@@ -107,10 +93,7 @@ def scan_tree(folder: Path) -> Scan:
 
 
 def add_unread(folder: Path, normal: Path, scan: Scan) -> None:
-    """Reports images and folders of a category that have no place in the train / test tree.
-
-    normal: the folder that the normal training images were read from.
-    """
+    """Reports what has no place in the tree; `normal`: where the training images were read from."""
     for place in (folder, folder / "train", folder / "test"):
         if place != normal:
             scan.problems += [
@@ -127,10 +110,7 @@ def add_unread(folder: Path, normal: Path, scan: Scan) -> None:
 
 
 def add_listed(sample: Sample, where: str, listed: set[Path], scan: Scan) -> None:
-    """Adds a sample that a list file names at `where`, and its files to `listed`.
-
-    A file that does not exist or is listed already is a problem.
-    """
+    """Adds a sample named at `where`; that a file is absent or `listed` already is a problem."""
     files = [sample.image] if sample.mask is None else [sample.image, sample.mask]
     problems = [
         f"{where} names {file}, which does not exist" for file in files if not file.is_file()
@@ -144,10 +124,8 @@ def add_listed(sample: Sample, where: str, listed: set[Path], scan: Scan) -> Non
 
 def add_unlisted(folders: Iterable[Path], listed: set[Path], source: Path, scan: Scan) -> None:
     """Reports every image file in `folders` that the list file `source` does not name."""
-    for folder in folders:
-        for file in image_files(folder):
-            if file not in listed:
-                scan.problems.append(f"{file} is not listed in {source}")
+    files = (file for folder in folders for file in image_files(folder))
+    scan.problems += [f"{file} is not listed in {source}" for file in files if file not in listed]
 
 
 def _by_stem(folder: Path, scan: Scan, ending: str = "") -> dict[str, Path]:

@@ -31,9 +31,8 @@ def unpack(archive: Path, target: Path, wanted: Collection[str]) -> list[str]:
     """Unpacks a tar or zip archive so that `wanted` entries lie directly in `target`.
 
     Folders that wrap the wanted entries are left out, and a wanted X that is a nested X.zip is
-    unpacked too. Everything goes into a hidden folder first, then each entry is renamed into
-    `target`, so an entry is there as a whole or not at all. What is there already stays as it
-    is; its names are returned. One process at a time.
+    unpacked too. Each entry is renamed into `target` from a hidden folder, so it is there whole or
+    not at all. What is there already stays; its names are returned. One process at a time.
 
     Raises DiffadError that names the archive if it is damaged, holds a link, a device or a name
     that leads outside, or none of the wanted entries, and if there is too little disk space.
@@ -105,31 +104,20 @@ def _replace_by_content(archive: Path) -> None:
 
 
 def _extract(archive: Path, folder: Path) -> None:
-    """Writes the plain files of an archive below `folder`, with default permissions.
-
-    Names are checked and links are refused, so no write can be led outside.
-    """
+    """Writes the plain files of an archive below `folder`, with default permissions."""
     folder.mkdir()
-    for name, source in _files(archive):
+    files = _zip_files if zipfile.is_zipfile(archive) else _tar_files
+    for name, source in files(archive):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         with source, path.open("wb") as target:
             shutil.copyfileobj(source, target, 1 << 20)
 
 
-def _files(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
-    """Names and contents of the files; raises DiffadError at a member that is not safe."""
-    if zipfile.is_zipfile(archive):
-        return _zip_files(archive)
-    return _tar_files(archive)
-
-
 def _zip_files(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
     with zipfile.ZipFile(archive) as opened:
         for info in tqdm(opened.infolist(), f"unpacking {archive.name}", unit=" files"):
-            _require_inside(archive, info.filename)
-            if stat.S_ISLNK(info.external_attr >> 16):
-                raise _unsafe(archive, info.filename, "is a link")
+            _require_safe(archive, info.filename, not stat.S_ISLNK(info.external_attr >> 16))
             # __MACOSX/ is what the zip tool of macOS adds.
             if not info.is_dir() and not info.filename.startswith("__MACOSX/"):
                 yield info.filename, opened.open(info)
@@ -143,23 +131,20 @@ def _tar_files(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
         tarfile.open(fileobj=file) as opened,
     ):
         for member in opened:
-            _require_inside(archive, member.name)
-            if not (member.isfile() or member.isdir()):
-                raise _unsafe(archive, member.name, "is a link or a device")
-            if member.isfile():
-                yield member.name, opened.extractfile(member)
+            _require_safe(archive, member.name, member.isfile() or member.isdir())
+            if (content := opened.extractfile(member)) is not None:  # None of a folder
+                yield member.name, content
         while opened.fileobj.read(1 << 20):  # to the end, where gzip has its checksum
             pass
 
 
-def _require_inside(archive: Path, name: str) -> None:
-    for path in (PurePosixPath(name), PureWindowsPath(name)):
-        if path.anchor or ".." in path.parts:
-            raise _unsafe(archive, name, "leads outside its folder")
-
-
-def _unsafe(archive: Path, name: str, why: str) -> DiffadError:
-    return DiffadError(
-        f"{archive}: its member {name!r} {why}, so nothing was unpacked; "
-        "do not use this archive, fetch it again from the authors of the dataset"
-    )
+def _require_safe(archive: Path, name: str, is_plain: bool) -> None:
+    """Raises DiffadError at a member that is not a file or folder, or leads outside."""
+    paths = (PurePosixPath(name), PureWindowsPath(name))
+    leads_out = any(path.anchor or ".." in path.parts for path in paths)
+    if leads_out or not is_plain:
+        why = "leads outside its folder" if leads_out else "is a link or a device"
+        raise DiffadError(
+            f"{archive}: its member {name!r} {why}, so nothing was unpacked; "
+            "do not use this archive, fetch it again from the authors of the dataset"
+        )

@@ -1,26 +1,22 @@
 """Counts what is in a dataset's folder against the catalog and names every bad file."""
 
-import os
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from diffad_lib.datasets.catalog import find_dataset
 from diffad_lib.datasets.dataset import CategoryInfo
 from diffad_lib.datasets.decode import decode_pair, format_size
+from diffad_lib.datasets.images import reading_threads
 from diffad_lib.datasets.layouts import list_categories, scan_category
-from diffad_lib.datasets.samples import Sample
+from diffad_lib.datasets.samples import Sample, Split
 from diffad_lib.errors import DiffadError
 
 
 @dataclass(frozen=True)
 class Report:
-    """Lines for a person; ok is True if something is there and nothing that is there is wrong.
-
-    A category that is absent altogether is named but not wrong: a run may not need it.
-    """
+    """Lines for a person. ok: something is there and nothing wrong; what is absent is not wrong."""
 
     lines: tuple[str, ...]
     ok: bool
@@ -29,10 +25,9 @@ class Report:
 def verify(dataset: str, data_root: Path) -> Report:
     """Reads and decodes every file of a dataset, official or own ("custom").
 
-    Reported are counts that differ from the catalog's and, by name, each file that is missing,
-    unreadable, unlabelled, of another size than its mask or (where the dataset has one size)
-    than its category, and each mask that marks no pixel. Raises DiffadError if the dataset is
-    unknown or has no folder in `data_root`.
+    Reported are counts that differ from the catalog's and each file that is missing, unreadable,
+    unlabelled, of another size than its mask or (where the dataset has one size) its category, and
+    each mask that marks no pixel. Raises DiffadError if the dataset is unknown or not there.
     """
     info = find_dataset(dataset)
     official = info.categories
@@ -61,7 +56,9 @@ def verify(dataset: str, data_root: Path) -> Report:
     return Report(tuple(lines), ok=bool(present) and wrong == 0)
 
 
-_PARTS = {  # by (split, label)
+Part = tuple[Split, int]  # the images of a split with one label
+
+_PARTS: dict[Part, str] = {
     ("train", 0): "train good",
     ("train", 1): "train defect",
     ("test", 0): "test good",
@@ -69,11 +66,11 @@ _PARTS = {  # by (split, label)
 }
 
 
-def _count_line(counts: Counter[tuple[str, int]]) -> str:
+def _count_line(counts: Counter[Part]) -> str:
     return ", ".join(f"{counts[key]} {part}" for key, part in _PARTS.items() if counts[key])
 
 
-def _count_problems(counts: Counter[tuple[str, int]], info: CategoryInfo | None) -> list[str]:
+def _count_problems(counts: Counter[Part], info: CategoryInfo | None) -> list[str]:
     if info is None:
         return []
     official = (info.train_good, info.train_defect, info.test_good, info.test_defect)
@@ -85,7 +82,7 @@ def _count_problems(counts: Counter[tuple[str, int]], info: CategoryInfo | None)
 
 
 def _file_problems(samples: Sequence[Sample], one_size: bool) -> list[str]:
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as threads:
+    with reading_threads() as threads:
         found = list(threads.map(_inspect, samples))
     problems = [problem for _, problem in found if problem]
     sizes = Counter(size for size, _ in found if size)

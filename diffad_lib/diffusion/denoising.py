@@ -6,7 +6,7 @@ Source: DiffusionAD (arXiv 2303.08730) section 3.2 and its models/DDPM.py; DDIM 
 
 from collections.abc import Callable
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from torch import Tensor
 from diffad_lib.diffusion.process import (
     NoiseFunction,
     NoisePredictor,
+    gaussian_noise,
     p_sample,
     predict_eps_from_x0,
     predict_x0_from_eps,
@@ -21,8 +22,17 @@ from diffad_lib.diffusion.process import (
 )
 from diffad_lib.diffusion.schedule import Schedule, extract
 
-Callback = Callable[[dict[str, Tensor | int]], None]
-"""Called before each step leaves t with {"x": x_t, "t": t, "pred_x0": x_0 predicted from x_t}."""
+
+class Step(TypedDict):
+    """Where a denoising is: x_t and the x_0 predicted from it, [B,C,H,W], and the t it leaves."""
+
+    x: Tensor
+    t: int
+    pred_x0: Tensor
+
+
+Callback = Callable[[Step], None]
+"""Called before each step."""
 
 
 class NoiseLevel(NamedTuple):
@@ -72,10 +82,7 @@ def ddim_denoise(
     steps: int,
     callback: Callback | None = None,
 ) -> Tensor:
-    """x_0 from x_t at t = `start` by `steps` deterministic steps (DDIM eq. 12 with η = 0).
-
-    steps: 1 … start + 1, evenly spaced in t; one step is `one_step_denoise`.
-    """
+    """x_0 from x_t at `start` by 1 … start + 1 evenly spaced steps of DDIM (eq. 12, η = 0)."""
     _check_start(schedule, start)
     if not 1 <= steps <= start + 1:
         raise ValueError(f"steps must be from 1 to start + 1 = {start + 1}, not {steps}")
@@ -109,8 +116,7 @@ def norm_guided_one_step(
     """Norm-guided one-step denoising of x_0 (DiffusionAD section 3.2).
 
     x_0 is noised to the times of both levels. The prediction from the noisier one has lost the
-    anomaly; it steers the prediction from the other one, which has kept the detail. Both calls of
-    the model run as one batch of 2B.
+    anomaly; it steers the other one, which has kept the detail. The model runs once, on 2B images.
     weight: strength of the guidance, 1 in the paper and the code; 0 gives pred_x0_normal.
     """
     x_normal_t = q_sample(schedule, x_0, *normal)
@@ -141,19 +147,12 @@ def norm_guided_one_step(
 def random_levels(
     schedule: Schedule, x_0: Tensor, less_t_range: int, generator: torch.Generator
 ) -> tuple[NoiseLevel, NoiseLevel]:
-    """The normal and the noisier level of a training step, drawn for images x_0 [B,C,H,W].
-
-    normal_t is uniform in 0 … less_t_range - 1 and noisier_t in less_t_range … T - 1, per image.
-    """
+    """Levels of a training step: normal_t in 0 … less_t_range - 1, noisier_t up to T - 1."""
     batch, device = len(x_0), x_0.device
     normal_t = torch.randint(less_t_range, (batch,), generator=generator, device=device)
-    noisier_t = torch.randint(
-        less_t_range, schedule.timesteps, (batch,), generator=generator, device=device
-    )
-    normal_noise, noisier_noise = (
-        torch.randn(x_0.shape, generator=generator, device=device) for _ in range(2)
-    )
-    return NoiseLevel(normal_t, normal_noise), NoiseLevel(noisier_t, noisier_noise)
+    most, draw = schedule.timesteps, gaussian_noise(generator)
+    noisier_t = torch.randint(less_t_range, most, (batch,), generator=generator, device=device)
+    return NoiseLevel(normal_t, draw(x_0, normal_t)), NoiseLevel(noisier_t, draw(x_0, noisier_t))
 
 
 def norm_guided_training(
@@ -167,10 +166,9 @@ def norm_guided_training(
 ) -> tuple[Tensor, NormGuided]:
     """Loss [] of the noise (training form, eq. 9), and what norm guidance made of x_0.
 
-    is_anomalous: bool [B]; levels: the normal and the noisier one, see `random_levels`. The loss
-    is the error of the noise at both levels, averaged over the normal images; 0, with a gradient
-    of 0, in a batch without one. loss_weights: [T], what the error counts at each t; None: 1, as
-    in the paper.
+    is_anomalous: bool [B]; levels: see `random_levels`. The loss is the error of the noise at both
+    levels, averaged over the normal images; 0, with a gradient of 0, in a batch without one.
+    loss_weights: [T], what the error counts at each t; None: 1, as in the paper.
     """
     normal, noisier = levels
     guided = norm_guided_one_step(schedule, model, x_0, normal, noisier, weight)
@@ -186,11 +184,8 @@ def _noise_error(eps: Tensor, level: NoiseLevel, weights: Tensor | None) -> Tens
 
 
 def normal_image_mean(values: Tensor, is_anomalous: Tensor) -> Tensor:
-    """Mean of values [B] over the images that are not anomalous; 0 if there is none.
-
-    The mean of an empty selection is NaN; the official code met it and overwrote the loss.
-    """
-    is_normal = ~is_anomalous
+    """Mean of values [B] over the images that are not anomalous; 0 if there is none, not NaN."""
+    is_normal = ~is_anomalous  # the official code met the NaN and overwrote the loss
     return torch.where(is_normal, values, 0).sum() / is_normal.sum().clamp(min=1)
 
 

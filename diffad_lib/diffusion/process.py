@@ -98,16 +98,9 @@ def p_mean_variance(
 
 
 def p_sample(
-    schedule: Schedule,
-    model: NoisePredictor,
-    x_t: Tensor,
-    t: Tensor,
-    noise_fn: NoiseFunction,
+    schedule: Schedule, model: NoisePredictor, x_t: Tensor, t: Tensor, noise_fn: NoiseFunction
 ) -> Sample:
-    """One ancestral step: a draw of x_{t-1} given x_t (Algorithm 2); no noise where t = 0.
-
-    noise_fn: `gaussian_noise(generator)` or any function of (x_t, t).
-    """
+    """One ancestral step: a draw of x_{t-1} given x_t (Algorithm 2); no noise where t = 0."""
     step = p_mean_variance(schedule, model, x_t, t)
     not_last = (t != 0).to(x_t.dtype).reshape(-1, *[1] * (x_t.ndim - 1))
     sample = step.mean + not_last * torch.exp(0.5 * step.log_variance) * noise_fn(x_t, t)

@@ -1,7 +1,4 @@
-"""Noise schedules: the constants of the forward and the reverse process.
-
-Time is 0-based: t = 0 is one noising step, t = T - 1 the last.
-"""
+"""Noise schedules: constants of q and p at t = 0, the first noising step, to T - 1."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -102,9 +99,6 @@ def min_snr_weights(schedule: Schedule, limit: float = 5.0) -> Tensor:
 
 
 def extract(values: Tensor, t: Tensor, ndim: int) -> Tensor:
-    """float32 values[t] shaped [B, 1, …, 1] with `ndim` axes, to broadcast over images.
-
-    values: [T]; t: int64 [B], 0-based, on the device of the images.
-    """
+    """float32 values [T] at t int64 [B], shaped [B,1,…,1] with `ndim` axes, on the device of t."""
     picked = values.to(device=t.device, dtype=torch.float32)[t]  # [B]
     return picked.reshape(-1, *[1] * (ndim - 1))

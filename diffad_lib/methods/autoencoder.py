@@ -17,8 +17,7 @@ from diffad_lib.types import Prediction, TrainingBatch
 class AutoencoderSettings(DetectorSettings):
     """Sizes of the autoencoder and the window of its image score.
 
-    The code holds bottleneck x (image_size / 16)^2 numbers: a wide one lets anomalies through, a
-    narrow one blurs normal detail.
+    A code of many numbers, bottleneck x (image_size / 16)^2, lets anomalies through; of few, blurs.
     """
 
     image_size: int = setting(256, "side of the images, pixels", ge=16, le=4096, multiple_of=16)

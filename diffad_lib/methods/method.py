@@ -19,25 +19,21 @@ OFFICIAL_CODE = "official-code"  # the variant that turns all of a method's offi
 class OfficialFiles:
     """Checkpoints of the official code.
 
-    names: what its files are called, in the order in which `load` and `export` take their paths.
     load: detector from the files; settings that the files do not tell may be changed. export: to
     the files; raises DiffadError if the official code cannot build such a network.
     """
 
-    names: tuple[str, ...]
+    names: tuple[str, ...]  # of its files, in the order in which both functions take their paths
     load: Callable[[Sequence[Path], Mapping[str, Any]], Detector]
     export: Callable[[Any, Sequence[Path]], None]
 
 
 @dataclass(frozen=True)
 class Method:
-    """A method: its detector, that one's settings, and their values at every budget.
-
-    detector: built from its settings alone; the weights come from PyTorch's global generator.
-    """
+    """A method: its detector, that one's settings, and their values at every budget."""
 
     title: str
-    detector: Callable[[Any], Detector]
+    detector: Callable[[Any], Detector]  # of settings; weights from PyTorch's global generator
     settings: type[DetectorSettings]
     budgets: Mapping[BudgetName, Budget]
     variants: Mapping[str, Variant] = field(default_factory=dict)

@@ -14,16 +14,6 @@ from diffad_lib.metrics.intervals import Metric, compute_metrics
 from diffad_lib.metrics.table import METRICS, tabled
 
 __all__ = [
-    "METRICS",
-    "Metric",
-    "aupro",
-    "compute_metrics",
-    "image_ap",
-    "image_auroc",
-    "pixel_ap",
-    "pixel_auroc",
-    "pr_curve",
-    "pro_curve",
-    "roc_curve",
-    "tabled",
-]
+    "METRICS", "Metric", "aupro", "compute_metrics", "image_ap", "image_auroc", "pixel_ap",
+    "pixel_auroc", "pr_curve", "pro_curve", "roc_curve", "tabled",
+]  # fmt: skip

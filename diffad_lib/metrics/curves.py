@@ -21,10 +21,7 @@ Floats = NDArray[np.float64]
 
 
 class Sweep(NamedTuple):
-    """Sums over all that scores at or above a threshold, as the threshold falls.
-
-    Each is non-decreasing along its last axis [...,T], from 0 to its total.
-    """
+    """Sums over all that scores at or above a falling threshold: rising [...,T], from 0."""
 
     false_positives: Floats
     true_positives: Floats
@@ -33,12 +30,12 @@ class Sweep(NamedTuple):
 
 def image_auroc(scores: ArrayLike, labels: ArrayLike) -> float:
     """Area under the ROC curve of image scores [N] and labels [N] in {0,1}; 0.5 is chance."""
-    return float(auroc(_sweep_images(scores, labels)))
+    return float(auroc(_sweep(*checked_scores(scores, labels))))
 
 
 def image_ap(scores: ArrayLike, labels: ArrayLike) -> float:
     """Average precision of image scores [N] and labels [N] in {0,1}."""
-    return float(average_precision(_sweep_images(scores, labels)))
+    return float(average_precision(_sweep(*checked_scores(scores, labels))))
 
 
 def pixel_auroc(anomaly_maps: ArrayLike, masks: ArrayLike) -> float:
@@ -62,18 +59,12 @@ def aupro(anomaly_maps: ArrayLike, masks: ArrayLike, fpr_limit: float = 0.3) -> 
 
 
 def roc_curve(scores: ArrayLike, labels: ArrayLike) -> tuple[Floats, Floats]:
-    """False-positive rates and true-positive rates, from (0,0) to (1,1).
-
-    Scores of images [N] or of pixels [N,H,W], with labels of the same shape in {0,1}.
-    """
+    """False- and true-positive rates, (0,0) to (1,1), of scores and labels [N] or [N,H,W]."""
     return roc_of(_sweep(*_checked(scores, labels)))
 
 
 def pr_curve(scores: ArrayLike, labels: ArrayLike) -> tuple[Floats, Floats]:
-    """Recalls and precisions, from the strictest threshold to the one that everything passes.
-
-    The curve starts where the highest score passes; before, the precision is undefined.
-    """
+    """Recalls and precisions, from where the highest score passes to where everything does."""
     found = _sweep(*_checked(scores, labels))
     recall, precision = _rates(found.true_positives)[1:], _precision(found)
     passed = (found.true_positives + found.false_positives)[1:] > 0
@@ -130,10 +121,6 @@ def _area(x: Floats, y: Floats, limit: float = 1.0) -> Floats:
     share = np.divide(inside, length, out=np.zeros_like(length), where=length > 0)
     middle = y[..., :-1] + share * np.diff(y) / 2  # height at the middle of that part
     return (inside * middle).sum(axis=-1)
-
-
-def _sweep_images(scores: ArrayLike, labels: ArrayLike) -> Sweep:
-    return _sweep(*checked_scores(scores, labels))
 
 
 def sweep_pixels(anomaly_maps: NDArray, masks: NDArray[np.bool_]) -> Sweep:

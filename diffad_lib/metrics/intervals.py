@@ -1,9 +1,8 @@
 """The metrics of a test set, with bootstrap intervals over its images.
 
 An interval answers: how far could the figure move if other images of the same kind had been
-photographed? So whole images are resampled with replacement, those with and those without a
-defect separately (stratified), and the 2.5 and 97.5 percentiles are reported. It says nothing
-about other training seeds.
+photographed? So whole images are resampled with replacement, those with and without a defect
+separately, and the 2.5 and 97.5 percentiles reported. It says nothing about training seeds.
 
 A resample only changes how often each image counts. So the counts of every image are taken once,
 at up to 2 · `_QUANTILES` thresholds, and a resampled curve is a weighted sum of them with straight
@@ -12,7 +11,7 @@ makes to the metric itself is corrected by shifting the interval.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -59,9 +58,8 @@ def compute_metrics(
 
     image_scores [N], labels [N] in {0,1}, anomaly_maps [N,H,W], masks [N,H,W] in {0,1}. Image
     metrics are NaN without normal or without defective images, pixel metrics without normal or
-    without marked pixels (an own folder without masks); the note says so. bootstrap_samples 0
-    leaves the intervals out. Raises DiffadError for NaN or infinite scores, for shapes that do
-    not fit, and for a normal image whose mask marks a defect.
+    without marked pixels; the note says so. bootstrap_samples 0 leaves the intervals out. Raises
+    DiffadError for NaN or infinite scores, unfit shapes, and a normal image with a marked mask.
     """
     scores, defective = checked_scores(image_scores, labels)
     maps, marks = checked_maps(anomaly_maps, masks)
@@ -71,57 +69,46 @@ def compute_metrics(
     if (marked & ~defective).any():
         first = int(np.argmax(marked & ~defective))
         raise DiffadError(f"test image {first} is labelled normal, but its mask marks a defect")
-    unmarked = int((defective & ~marked).sum())
-    note = f"defective images with an empty mask, whose pixels count as normal: {unmarked}"
-
     rng = np.random.default_rng(seed)
-    of_images = _measure(
-        _TestSet(scores[:, None, None], defective[:, None, None], "image"),  # maps of one pixel
-        fpr_limit,
-        bootstrap_samples,
-        rng,
-    )
-    of_pixels = _measure(
-        _TestSet(maps, marks, "pixel", note if unmarked else ""), fpr_limit, bootstrap_samples, rng
-    )
-    measured = of_images | of_pixels
+    images = scores[:, None, None], defective[:, None, None]  # as maps of one pixel
+    measured = _measure("image", *images, fpr_limit, bootstrap_samples, rng)
+    measured |= _measure("pixel", maps, marks, fpr_limit, bootstrap_samples, rng)
+    if unmarked := int((defective & ~marked).sum()):
+        note = f"defective images with an empty mask, whose pixels count as normal: {unmarked}"
+        for name, metric in measured.items():
+            if METRICS[name].unit == "pixel" and not metric.note:
+                measured[name] = replace(metric, note=note)
     return {name: measured[name] for name in METRICS}
 
 
-@dataclass(frozen=True)
-class _TestSet:
-    """Maps and masks [N,H,W], what their pixels stand for, and a note for every metric."""
-
-    maps: NDArray
-    masks: NDArray[np.bool_]
-    unit: str
-    note: str = ""
-
-
 def _measure(
-    test: _TestSet, fpr_limit: float, samples: int, rng: np.random.Generator
+    unit: str,
+    maps: NDArray,
+    masks: NDArray[np.bool_],
+    fpr_limit: float,
+    samples: int,
+    rng: np.random.Generator,
 ) -> dict[str, Metric]:
-    """The metrics of the table that count the unit of the test set."""
-    kinds = {name: kind for name, kind in METRICS.items() if kind.unit == test.unit}
-    maps, masks = test.maps, test.masks
+    """The metrics of the table that count `unit`, which a pixel of the maps [N,H,W] stands for."""
+    kinds = {name: kind for name, kind in METRICS.items() if kind.unit == unit}
     if masks.all() or not masks.any():
         absent = "normal" if masks.any() else "defective"
-        undefined = Metric(math.nan, note=f"undefined: the test set has no {absent} {test.unit}")
+        undefined = Metric(math.nan, note=f"undefined: the test set has no {absent} {unit}")
         return dict.fromkeys(kinds, undefined)
     found = sweep_pixels(maps, masks)
     values = {name: float(kind.value_of(found, fpr_limit)) for name, kind in kinds.items()}
     if samples == 0:
-        return {name: Metric(value, note=test.note) for name, value in values.items()}
+        return {name: Metric(value) for name, value in values.items()}
 
     of_images = _sweep_each(maps, masks, _thresholds(maps, masks))
     coarse = _weighted(of_images, np.ones(len(maps)))
-    resampled = _weighted(of_images, _draw(masks.any(axis=(1, 2)), samples, rng))
+    resampled = _weighted(of_images, _draw(np.any(masks, axis=(1, 2)), samples, rng))
     metrics = {}
     for name, kind in kinds.items():
         shift = values[name] - kind.value_of(coarse, fpr_limit)
         ends = np.percentile(kind.value_of(resampled, fpr_limit), [2.5, 97.5]) + shift
         low, high = np.clip(ends, 0, 1)
-        metrics[name] = Metric(values[name], float(low), float(high), test.note)
+        metrics[name] = Metric(values[name], float(low), float(high))
     return metrics
 
 
@@ -158,11 +145,6 @@ def _sweep_each(maps: NDArray, masks: NDArray[np.bool_], thresholds: NDArray) ->
         order = np.argsort(defective)
         lower = np.searchsorted(defective[order], thresholds)  # [T] defective pixels below
         shares = np.cumsum(np.r_[0.0, region_shares(mask[None])[order]])
-        rows.append(
-            (
-                normal.size - np.searchsorted(normal, thresholds),
-                defective.size - lower,
-                shares[-1] - shares[lower],
-            )
-        )
+        above = normal.size - np.searchsorted(normal, thresholds)
+        rows.append((above, defective.size - lower, shares[-1] - shares[lower]))
     return Sweep(*(np.array(sums, np.float64) for sums in zip(*rows, strict=True)))

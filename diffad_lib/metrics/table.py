@@ -1,7 +1,4 @@
-"""The table of metrics. What computes, records, prints and plots metrics reads it.
-
-A metric is one function of a `Sweep` and one entry here.
-"""
+"""The metrics: each a function of a `Sweep` and an entry, which all that uses metrics reads."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,19 +9,14 @@ from diffad_lib.metrics.curves import Floats, Sweep, auroc, average_precision, n
 
 @dataclass(frozen=True)
 class MetricKind:
-    """One metric.
-
-    title: for a reader. unit: what its sweep counts, images or pixels. summary: value [...] of a
-    sweep [...,T]. takes_fpr_limit: `summary` has a keyword fpr_limit. in_tables: shown where
-    there is room for a few only. curve: the curve that it is the area of, if it is to be drawn.
-    """
+    """One metric."""
 
     title: str
-    unit: Literal["image", "pixel"]
-    summary: Callable[..., Floats]
-    takes_fpr_limit: bool = False
-    in_tables: bool = True
-    curve: Literal["roc", "pr", "pro"] | None = None
+    unit: Literal["image", "pixel"]  # what its sweep counts
+    summary: Callable[..., Floats]  # value [...] of a sweep [...,T]
+    takes_fpr_limit: bool = False  # `summary` has a keyword fpr_limit
+    in_tables: bool = True  # also where there is room for a few only
+    curve: Literal["roc", "pr", "pro"] | None = None  # that it is the area of, if to be drawn
 
     def value_of(self, found: Sweep, fpr_limit: float) -> Floats:
         """The metric [...] of a sweep [...,T]."""

@@ -1,6 +1,7 @@
 """From a scene to a picture: light, shadow, lens, sensor."""
 
 from dataclasses import dataclass
+from typing import cast
 
 import cv2
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from diffad_lib.mini.surface import GRID, SIZE, Map, Surface, X, Y
 
 _SHADOW_STEPS = (0.02, 0.045, 0.08, 0.125, 0.18)  # distances toward the light at which we look
-Picture = NDArray[np.float32]  # [SIZE, SIZE, 3] RGB in [0, 1]
+Picture = NDArray[np.floating]  # [SIZE, SIZE, 3] RGB in [0, 1]
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,8 @@ class Camera:
     noise: standard deviation of the sensor noise.
     """
 
-    light: NDArray[np.float32]
-    tint: NDArray[np.float32]
+    light: NDArray[np.floating]
+    tint: NDArray[np.floating]
     falloff: tuple[float, float]
     blur: float
     noise: float
@@ -76,10 +77,10 @@ def _slopes(height: Map) -> tuple[Map, Map]:
     scale = GRID / 2 / 8  # Sobel of size 3 sums to eight times the slope per sample
     slope_x = cv2.Sobel(height, cv2.CV_32F, 1, 0, ksize=3, scale=scale)
     slope_y = cv2.Sobel(height, cv2.CV_32F, 0, 1, ksize=3, scale=scale)
-    return slope_x, slope_y
+    return cast(Map, slope_x), cast(Map, slope_y)
 
 
-def _shadow(height: Map, light: NDArray[np.float32]) -> Map:
+def _shadow(height: Map, light: NDArray[np.floating]) -> Map:
     """0 in the light to 1 in shadow, with a soft edge."""
     flat = float(np.hypot(light[0], light[1]))
     rise = float(light[2]) / flat
@@ -89,7 +90,7 @@ def _shadow(height: Map, light: NDArray[np.float32]) -> Map:
         shift = np.array([[1, 0, -dx], [0, 1, -dy]], np.float32)
         toward = cv2.warpAffine(height, shift, (GRID, GRID), borderMode=cv2.BORDER_REPLICATE)
         np.maximum(depth, toward - height - distance * rise, out=depth)
-    return cv2.blur(np.minimum(depth * 25, 0.85), (5, 5))
+    return cast(Map, cv2.blur(np.minimum(depth * 25, 0.85), (5, 5)))
 
 
 def _openness(height: Map) -> Map:

@@ -5,6 +5,7 @@ Recipes are compared on them, so that no test set takes part (`runs/held_out.py`
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import cv2
 import numpy as np
@@ -37,9 +38,9 @@ def scratch(image: Image, spot: Spot, rng: np.random.Generator) -> Drawn:
     points = points + bow * np.array([-along[1], along[0]])
     canvas = np.zeros((4 * size, 4 * size), np.float32)
     width = max(1, int(rng.uniform(3, 10) * spot.scale))
-    cv2.polylines(canvas, [np.int32(points * 4)[:, None]], False, 1.0, width)
+    cv2.polylines(canvas, [(points * 4).astype(np.int32)[:, None]], False, 1.0, width)
     share = cv2.resize(canvas, (size, size), interpolation=cv2.INTER_AREA)
-    return np.clip(image + spot.tone[:, None, None], 0, 1), share
+    return np.clip(image + spot.tone[:, None, None], 0, 1), cast(Share, share)
 
 
 def blot(image: Image, spot: Spot, rng: np.random.Generator) -> Drawn:
@@ -78,7 +79,7 @@ def smear(image: Image, spot: Spot, rng: np.random.Generator) -> Drawn:
     pulled = cv2.remap(
         image.transpose(1, 2, 0), x_from, y_from, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
     )
-    return pulled.transpose(2, 0, 1), (share > 0.1).astype(np.float32)
+    return cast(Image, pulled.transpose(2, 0, 1)), (share > 0.1).astype(np.float32)
 
 
 def chip(image: Image, spot: Spot, rng: np.random.Generator) -> Drawn:
@@ -134,7 +135,7 @@ def inside(distance: NDArray[np.floating], softness: float) -> Share:
     return 1 / (1 + np.exp(np.clip(2 * distance / softness, -50, 50)))
 
 
-def slow_noise(rng: np.random.Generator, size: int, sigma: float) -> NDArray[np.float32]:
+def slow_noise(rng: np.random.Generator, size: int, sigma: float) -> NDArray[np.floating]:
     """Blurred Gaussian noise [H,W] with standard deviation 1."""
     noise = cv2.GaussianBlur(rng.normal(size=(size, size)).astype(np.float32), (0, 0), sigma)
     return noise / noise.std()

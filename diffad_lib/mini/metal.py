@@ -39,7 +39,7 @@ def draw_plate(rng: np.random.Generator, fault: Fault) -> Surface:
     grind = sample(smooth_noise(rng, 180, 5), x, y)
     smear = sample(smooth_noise(rng, 6, 5), x, y)
     turns = rng.uniform(0, np.pi, 2)
-    lift = 0
+    lift: Map | float = 0
     if fault.kind == "bent_corner":
         x, y, lift = _fold_corner(x, y, fault.rng)
     outline = box(x, y, 0.80, 0.58, 0.09)

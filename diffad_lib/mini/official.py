@@ -77,7 +77,8 @@ def dagm_files(categories: Sequence[Category], seed: int) -> Iterator[File]:
                 image, mask = take_picture(category, seed, f"{split}/{name}", defect)
                 label = f"{name}_label.PNG" if defect else "0\t"
                 lines.append(f"{name}\t{int(defect is not None)}\t{name}.PNG\t0\t{label}")
-                yield f"{folder}/{name}.PNG", _png(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))
+                grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
+                yield f"{folder}/{name}.PNG", _png(grey)
                 if defect:
                     ellipse = coarse_ellipse(mask) * np.uint8(255)
                     yield f"{folder}/Label/{name}_label.PNG", _png(ellipse)

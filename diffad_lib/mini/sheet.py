@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from diffad_lib.datasets.decode import decode_pair
 from diffad_lib.datasets.layouts import list_samples
 from diffad_lib.datasets.samples import Sample
 from diffad_lib.mini.categories import CATEGORIES, Category
@@ -46,9 +47,7 @@ def _one_of_each(samples: list[Sample]) -> list[Sample]:
 
 
 def _tile(sample: Sample) -> NDArray[np.uint8]:
-    tile = cv2.imread(str(sample.image), cv2.IMREAD_COLOR)[..., ::-1].copy()
-    if sample.mask:
-        mask = (cv2.imread(str(sample.mask), cv2.IMREAD_GRAYSCALE) > 0).astype(np.uint8)
-        contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-        cv2.drawContours(tile, contours, -1, _OUTLINE, 1)
+    tile, mask = decode_pair(sample.image, sample.mask)
+    contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(tile, contours, -1, _OUTLINE, 1)
     return tile

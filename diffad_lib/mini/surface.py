@@ -7,6 +7,7 @@ unit, so that slopes are true.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import cv2
 import numpy as np
@@ -15,9 +16,9 @@ from numpy.typing import NDArray
 SIZE = 128  # pixels of a finished picture, each way
 GRID = 3 * SIZE // 2  # samples of a scene, each way; the picture is averaged down from it
 
-Map = NDArray[np.float32]  # [GRID, GRID], or the part of it that a window cuts out
+Map = NDArray[np.floating]  # [GRID, GRID], or the part of it that a window cuts out
 Window = tuple[slice, slice]
-Colour = tuple[float, float, float] | NDArray[np.float32]  # RGB in [0, 1], or such a map [3, G, G]
+Colour = tuple[float, float, float] | NDArray[np.floating]  # RGB in [0, 1], or such a map [3, G, G]
 
 _AXIS = ((np.arange(GRID) + 0.5) * (2 / GRID) - 1).astype(np.float32)
 X: Map = np.broadcast_to(_AXIS[None, :], (GRID, GRID))
@@ -34,7 +35,7 @@ class Surface:
     body: float32 [GRID, GRID], 1 where the inspected material is, 0 on the background.
     """
 
-    colour: NDArray[np.float32]
+    colour: NDArray[np.floating]
     height: Map
     gloss: Map
     body: Map
@@ -68,17 +69,19 @@ def background(colour: Colour, gloss: float | Map = 0.0) -> Surface:
     return Surface(colour=full, height=height, gloss=shine, body=body)
 
 
-def dyed(colour: Colour, tone: Map) -> NDArray[np.float32]:
+def dyed(colour: Colour, tone: Map | float) -> NDArray[np.floating]:
     """A colour, lighter or darker from place to place: RGB times `tone` → [3, G, G]."""
     return _planes(colour) * tone
 
 
-def _planes(colour: Colour) -> NDArray[np.float32]:
+def _planes(colour: Colour) -> NDArray[np.floating]:
     values = np.asarray(colour, np.float32)
     return values[:, None, None] if values.ndim == 1 else values
 
 
-def frame(shift: Sequence[float], angle: float, x: Map = X, y: Map = Y) -> tuple[Map, Map]:
+def frame(
+    shift: Sequence[float] | NDArray[np.floating], angle: float, x: Map = X, y: Map = Y
+) -> tuple[Map, Map]:
     """Coordinates (x, y) as seen from a part that lies at `shift`, turned by `angle` radians."""
     cos, sin = math.cos(angle), math.sin(angle)
     dx, dy = x - float(shift[0]), y - float(shift[1])
@@ -162,13 +165,14 @@ def either(rng: np.random.Generator) -> float:
 def smooth_noise(rng: np.random.Generator, rows: int, columns: int) -> Map:
     """Smooth random field with about unit variance and `rows` × `columns` independent values."""
     coarse = rng.standard_normal((rows, columns), dtype=np.float32)
-    return cv2.resize(coarse, (GRID, GRID), interpolation=cv2.INTER_CUBIC)
+    return cast(Map, cv2.resize(coarse, (GRID, GRID), interpolation=cv2.INTER_CUBIC))
 
 
 def sample(field: Map, x: Map, y: Map) -> Map:
     """A field that is fixed to a part: read at the part's own coordinates, mirrored outside."""
     columns, rows = (x + 1) * (GRID / 2) - 0.5, (y + 1) * (GRID / 2) - 0.5
-    return cv2.remap(field, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+    read = cv2.remap(field, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+    return cast(Map, read)
 
 
 def stroke(points: NDArray[np.floating], width: float) -> Map:

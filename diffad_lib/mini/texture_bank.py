@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from functools import lru_cache
+from typing import cast
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Map = NDArray[np.float32]  # [S,S]
+Map = NDArray[np.floating]  # [S,S]
 Pattern = Callable[[np.random.Generator, Map, Map], Map]
 """Values, any range, from a generator and two coordinate maps in about [0,1]."""
 
@@ -124,9 +125,9 @@ def _cells(rng: np.random.Generator, x: Map, y: Map) -> Map:
         points, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
     )
     if rng.uniform() < 0.5:
-        return cv2.GaussianBlur(distance, (0, 0), 1.0)
+        return cast(Map, cv2.GaussianBlur(distance, (0, 0), 1.0))
     edges = cv2.Laplacian((cell * 37 % 251).astype(np.float32), cv2.CV_32F) != 0
-    return cv2.GaussianBlur(edges.astype(np.float32), (0, 0), rng.uniform(0.6, 1.5))
+    return cast(Map, cv2.GaussianBlur(edges.astype(np.float32), (0, 0), rng.uniform(0.6, 1.5)))
 
 
 def _edge(cells: Map) -> Map:

@@ -4,6 +4,8 @@ A `draw` function takes the generator of the normal variation and a fault. It ta
 numbers from the generator whatever the fault, so that a defective picture has a clean twin.
 """
 
+from typing import cast
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -109,7 +111,7 @@ def _tear(fault: Fault) -> Map:
     centre, angle = fault.rng.uniform(-0.5, 0.5, 2), fault.rng.uniform(0.2, 2.9)
     along = np.array([np.cos(angle), np.sin(angle)])
     points = centre + np.linspace(-0.4, 0.4, 9)[:, None] * along
-    return cv2.GaussianBlur(stroke(points, 0.2), (0, 0), 7)
+    return cast(Map, cv2.GaussianBlur(stroke(points, 0.2), (0, 0), 7))
 
 
 def draw_timber(rng: np.random.Generator, fault: Fault) -> Surface:

@@ -1,7 +1,4 @@
-"""The segmentation network that DRAEM and DiffusionAD share, and the blocks it is made of.
-
-Module names equal the official state dicts', which are the same in both repositories.
-"""
+"""The segmentation network of DRAEM and DiffusionAD; names as in both official state dicts."""
 
 import torch
 import torch.nn.functional as F
@@ -76,8 +73,7 @@ class SegmentationDecoder(nn.Module):
 class SegmentationNetwork(nn.Module):
     """[B,in_channels,H,W] -> logits [B,out_channels,H,W]; H and W multiples of 32.
 
-    Source: DRAEM's DiscriminativeSubNetwork and DiffusionAD's SegmentationSubNetwork, without
-    the latter's final sigmoid.
+    Source: DRAEM's DiscriminativeSubNetwork; in DiffusionAD's a sigmoid follows.
     """
 
     def __init__(self, in_channels: int, out_channels: int, base_width: int = 64) -> None:

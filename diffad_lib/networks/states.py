@@ -34,7 +34,7 @@ def read_pickle(path: Path) -> dict[str, Any]:
     """
     # The unpickler fills plain dicts only, so the name of the official defaultdict(str) stands
     # for a function that gives one.
-    allowed = [(lambda factory: {}, "collections.defaultdict"), (str, "builtins.str")]
+    allowed: list[Any] = [(lambda factory: {}, "collections.defaultdict"), (str, "builtins.str")]
     try:
         with torch.serialization.safe_globals(allowed):
             content = torch.load(path, map_location="cpu", weights_only=True)

@@ -1,7 +1,4 @@
-"""The noise-predicting U-Net of DiffusionAD (guided-diffusion style; its Recon_subnetwork.py).
-
-Module names equal the official state dict's, so that its checkpoints load without renaming.
-"""
+"""DiffusionAD's U-Net (guided-diffusion style; Recon_subnetwork.py); names as in its state dict."""
 
 import math
 from typing import Self
@@ -32,9 +29,7 @@ class UNetSettings(DetectorSettings):
     """
 
     base_width: int = setting(128, "channels of the first level", ge=4, multiple_of=4)
-    channel_multipliers: tuple[int, ...] | None = setting(
-        None, "widths of the levels in base_width; none: as published for the size"
-    )
+    channel_multipliers: tuple[int, ...] | None = setting(None, "of base_width; none: as published")
     residual_blocks: int = setting(2, "of each level, one more on the way up", ge=1)
     attention_resolutions: tuple[int, ...] = setting(
         (32, 16, 8), "widths of the feature maps that get attention, pixels"
@@ -44,19 +39,38 @@ class UNetSettings(DetectorSettings):
 
     @model_validator(mode="after")
     def _check_unet(self) -> Self:
-        _checked_multipliers(self.image_size, self.channel_multipliers)
-        _checked_groups(self.base_width, self.norm_groups, self.heads)
+        multipliers, groups = self.multipliers, self.groups
+        if not multipliers or min(multipliers) < 1:
+            raise DiffadError(f"channel_multipliers {multipliers} must be whole numbers >= 1")
+        factor = 2 ** (len(multipliers) - 1)
+        if self.image_size % factor:
+            raise DiffadError(
+                f"image_size {self.image_size} must be a multiple of {factor} for "
+                f"{len(multipliers)} channel_multipliers"
+            )
+        if self.base_width % groups or self.base_width % self.heads:
+            raise DiffadError(
+                f"base_width {self.base_width} must be a multiple of 4, of norm_groups {groups} "
+                f"and of the {self.heads} attention heads"
+            )
         return self
 
     @property
     def multipliers(self) -> tuple[int, ...]:
         """Widths of the levels in units of base_width."""
-        return _checked_multipliers(self.image_size, self.channel_multipliers)
+        if self.channel_multipliers is not None:
+            return self.channel_multipliers
+        if self.image_size not in CHANNEL_MULTIPLIERS:
+            raise DiffadError(
+                f"image_size {self.image_size} has no published channel multipliers; "
+                f"use one of {sorted(CHANNEL_MULTIPLIERS)} or set channel_multipliers"
+            )
+        return CHANNEL_MULTIPLIERS[self.image_size]
 
     @property
     def groups(self) -> int:
         """Groups of each GroupNorm."""
-        return _checked_groups(self.base_width, self.norm_groups, self.heads)
+        return min(32, self.base_width // 4) if self.norm_groups is None else self.norm_groups
 
 
 class TimestepEmbedding(nn.Module):
@@ -98,11 +112,8 @@ class ResidualBlock(nn.Module):
             nn.Identity(),  # holds the place of the official dropout, which is 0
             _zeroed(nn.Conv2d(out_channels, out_channels, 3, padding=1)),
         )
-        self.skip_connection = (
-            nn.Identity()
-            if in_channels == out_channels
-            else nn.Conv2d(in_channels, out_channels, 1)
-        )
+        same = in_channels == out_channels
+        self.skip_connection = nn.Identity() if same else nn.Conv2d(in_channels, out_channels, 1)
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         """x [B,C,H,W], time [B,time_width] -> [B,out_channels,H',W']."""
@@ -138,7 +149,7 @@ class AttentionBlock(nn.Module):
 class Stage(nn.Sequential):
     """Layers in sequence; the residual blocks among them also get the time embedding."""
 
-    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:  # type: ignore[override]  # 2 inputs
         for layer in self:
             x = layer(x, time) if isinstance(layer, ResidualBlock) else layer(x)
         return x
@@ -215,32 +226,3 @@ def _zeroed(layer: nn.Conv1d | nn.Conv2d) -> nn.Conv1d | nn.Conv2d:
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
     return layer
-
-
-def _checked_multipliers(image_size: int, multipliers: tuple[int, ...] | None) -> tuple[int, ...]:
-    if multipliers is None:
-        if image_size not in CHANNEL_MULTIPLIERS:
-            raise DiffadError(
-                f"image_size {image_size} has no published channel multipliers; "
-                f"use one of {sorted(CHANNEL_MULTIPLIERS)} or set channel_multipliers"
-            )
-        return CHANNEL_MULTIPLIERS[image_size]
-    if not multipliers or min(multipliers) < 1:
-        raise DiffadError(f"channel_multipliers {tuple(multipliers)} must be whole numbers >= 1")
-    factor = 2 ** (len(multipliers) - 1)
-    if image_size % factor:
-        raise DiffadError(
-            f"image_size {image_size} must be a multiple of {factor} for "
-            f"{len(multipliers)} channel_multipliers"
-        )
-    return multipliers
-
-
-def _checked_groups(base_width: int, norm_groups: int | None, heads: int) -> int:
-    groups = min(32, base_width // 4) if norm_groups is None else norm_groups
-    if base_width < 4 or base_width % 4 or base_width % groups or base_width % heads:
-        raise DiffadError(
-            f"base_width {base_width} must be a multiple of 4, of norm_groups {groups} "
-            f"and of the {heads} attention heads"
-        )
-    return groups

@@ -72,11 +72,7 @@ def build_config(
     overrides: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> RunConfig:
-    """A checked configuration: the method's budget, then variants, then overrides.
-
-    `options` are the remaining keys that have a command-line option (seed, data_root, ...).
-    Raises DiffadError that names the key and the nearest valid one.
-    """
+    """A checked RunConfig: budget, variants, overrides, options; DiffadError names a wrong key."""
     variants, overrides = tuple(variants), dict(overrides or {})
     for number, name in enumerate(variants):
         if name in variants[:number]:
@@ -99,7 +95,10 @@ def build_config(
         method=method,
         budget=budget,
         variants=variants,
-        overrides=tuple(_pair(key, value) for key, value in sorted(overrides.items())),
+        overrides=tuple(
+            f"{key}={value if isinstance(value, str) else json.dumps(value)}"
+            for key, value in sorted(overrides.items())
+        ),
         **options,
     )
 
@@ -115,16 +114,10 @@ def _check_override(key: str, name: str, method: Method) -> None:
         raise DiffadError(f'"{key}" is no setting of method {name}, only of {" and ".join(others)}')
 
 
-def _pair(key: str, value: Any) -> str:
-    """The inverse of `parse_overrides` for one pair."""
-    return f"{key}={value if isinstance(value, str) else json.dumps(value)}"
-
-
 def parse_overrides(pairs: Iterable[str]) -> dict[str, Any]:
     """`["steps=200", "precision=bf16-mixed"]` → {"steps": 200, "precision": "bf16-mixed"}.
 
-    Values are read as JSON where they parse as JSON, else as plain text. A setting that is text
-    takes a whole number as text, so that precision=32 is "32".
+    Values are read as JSON where they parse as JSON, else as plain text.
     """
     overrides: dict[str, Any] = {}
     for pair in pairs:

@@ -20,17 +20,14 @@ MINI_ROOT = project_root() / "data" / "mini"
 
 def check_device(config: RunConfig) -> None:
     """Raises DiffadError if the machine lacks the device that the configuration names."""
-    is_there = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
+    is_there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     device = config.training.device
-    if device in is_there and not is_there[device]():
+    if not is_there.get(device, True):
         raise DiffadError(f"device: PyTorch finds no {device} here; set device=auto")
 
 
 def check_inputs(config: RunConfig) -> None:
-    """Look for everything that a run reads, without decoding an image.
-
-    Raises DiffadError that names what is missing or does not fit together.
-    """
+    """Look for all that a run reads, decoding nothing; DiffadError names what is missing."""
     check_device(config)
     _splits(config)
     if config.textures is not None:

@@ -4,6 +4,7 @@ import datetime
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,28 +21,11 @@ from diffad_lib.methods.method import find_method
 from diffad_lib.metrics import Metric, compute_metrics, image_auroc, pixel_auroc
 from diffad_lib.mini.texture_bank import builtin_textures
 from diffad_lib.plans import TrainingSettings
+from diffad_lib.runs import facts
 from diffad_lib.runs.config import RunConfig
 from diffad_lib.runs.data import check_device, data_kind, load_data
-from diffad_lib.runs.facts import (
-    computes_bf16,
-    device_facts,
-    git_state,
-    package_versions,
-    peak_memory,
-)
 from diffad_lib.runs.folder import CONFIG_NAME, claim_folder, settings_of
-from diffad_lib.runs.record import (
-    RECORD_NAME,
-    Data,
-    ImageScore,
-    Measured,
-    Record,
-    Seconds,
-    Settled,
-    Split,
-    Training,
-    write_record,
-)
+from diffad_lib.runs.record import RECORD_NAME, Measured, Record, Training, write_record
 from diffad_lib.selection import KeepBest
 from diffad_lib.synthesis.foreground import automatic_masks, isnet_masks, load_mask_folder
 from diffad_lib.synthesis.synthesizer import Synthesizer
@@ -65,36 +49,25 @@ class Experiment:
 
 
 def prepare(config: RunConfig) -> Experiment:
-    """Read data and textures, make foregrounds, build detector and plan.
-
-    Raises DiffadError for data that is missing or damaged.
-    """
+    """Read data, make foregrounds, build detector and plan; DiffadError for damaged data."""
     started = time.monotonic()
     torch.set_flush_denormal(True)  # a CPU computes many times slower with denormal numbers
     fabric = make_fabric(config)
-    train_stack, test_stack = load_data(config)
+    train, test = load_data(config)
     kind = data_kind(config)
     batches = SyntheticBatches(
-        train_stack.images,
-        [sample.image.name for sample in train_stack.samples],
+        train.images,
+        [sample.image.name for sample in train.samples],
         Synthesizer(_textures(config), config.synthesis, kind),
         config.training.batch_size,
         config.seed,
         fabric.device,
-        _foregrounds(config, kind, train_stack),
+        _foregrounds(config, kind, train),
     )
     torch.manual_seed(config.seed)  # initial weights
     detector = find_method(config.method).detector(config.detector)
-    return Experiment(
-        config=config,
-        fabric=fabric,
-        train=train_stack,
-        test=test_stack,
-        batches=batches,
-        detector=detector,
-        plan=config.training.in_steps(len(train_stack.images)),
-        prepared_seconds=time.monotonic() - started,
-    )
+    plan, seconds = config.training.in_steps(len(train.images)), time.monotonic() - started
+    return Experiment(config, fabric, train, test, batches, detector, plan, seconds)
 
 
 def make_fabric(config: RunConfig) -> Fabric:
@@ -103,16 +76,13 @@ def make_fabric(config: RunConfig) -> Fabric:
     device, precision = config.training.device, config.training.precision
     if precision == "auto":
         fabric = Fabric(accelerator=device, devices=1)
-        precision = "bf16-mixed" if computes_bf16(fabric.device) else "32"
+        precision = "bf16-mixed" if facts.computes_bf16(fabric.device) else "32"
     full = "32-true" if precision == "32" else precision
     return Fabric(accelerator=device, devices=1, precision=full)
 
 
 def train_experiment(experiment: Experiment) -> TrainingResult:
-    """Train, with checkpoints in the run folder; an interrupted run goes on from there.
-
-    Raises DiffadError if the folder holds a run with other settings, and as `Trainer.train`.
-    """
+    """Train in the run folder, from its checkpoint if any; raises as `claim_folder` and `train`."""
     config, plan = experiment.config, experiment.config.training
     claim_folder(config)
     callbacks = []
@@ -120,33 +90,18 @@ def train_experiment(experiment: Experiment) -> TrainingResult:
         an_epoch = plan.steps_an_epoch(len(experiment.train.images))
         every = plan.select_on_test_epochs * an_epoch
         callbacks.append(KeepBest(lambda detector: _test_auroc_sum(experiment, detector), every))
-    trainer = Trainer(
-        experiment.detector,
-        experiment.batches,
-        experiment.plan,
-        experiment.fabric,
-        folder=config.run_folder,
-        callbacks=callbacks,
-    )
-    return trainer.train()
+    parts = experiment.detector, experiment.batches, experiment.plan, experiment.fabric
+    return Trainer(*parts, folder=config.run_folder, callbacks=callbacks).train()
 
 
 def evaluate_experiment(experiment: Experiment) -> tuple[Predictions, dict[str, Metric]]:
     """Predictions on the test images, and their metrics."""
-    config, test = experiment.config, experiment.test
-    how = config.evaluation
+    config, test, how = experiment.config, experiment.test, experiment.config.evaluation
     predictions = predict_all(
         experiment.detector, test.images, experiment.fabric, how.eval_batch_size, config.seed
     )
-    metrics = compute_metrics(
-        predictions.image_scores,
-        labels(test),
-        predictions.anomaly_maps,
-        test.masks[:, 0],
-        fpr_limit=how.fpr_limit,
-        bootstrap_samples=how.bootstrap_samples,
-        seed=config.seed,
-    )
+    given = predictions.image_scores, labels(test), predictions.anomaly_maps, test.masks[:, 0]
+    metrics = compute_metrics(*given, how.fpr_limit, how.bootstrap_samples, config.seed)
     return predictions, metrics
 
 
@@ -165,13 +120,8 @@ def finish(
     """Save weights, then the record, into the run folder; the record marks the run as complete."""
     folder = experiment.config.run_folder
     save_detector(experiment.detector, folder)
-    seconds = Seconds(
-        prepare=experiment.prepared_seconds,
-        train=training.seconds,
-        predict=predictions.seconds,
-        total=total_seconds,
-    )
-    write_record(folder / RECORD_NAME, _record(experiment, training, predictions, metrics, seconds))
+    record = _record(experiment, training, predictions, metrics, total_seconds)
+    write_record(folder / RECORD_NAME, record)
     for name in (CHECKPOINT_NAME, CONFIG_NAME):
         (folder / name).unlink(missing_ok=True)
     remove_leftovers(folder)
@@ -183,39 +133,35 @@ def _record(
     training: TrainingResult,
     predictions: Predictions,
     metrics: dict[str, Metric],
-    seconds: Seconds,
+    total_seconds: float,
 ) -> Record:
-    device, test = experiment.fabric.device, experiment.test
-    train_split, test_split = (
-        Split(images=len(stack.samples), fingerprint=stack.fingerprint)
-        for stack in (experiment.train, test)
-    )
+    fabric, stacks = experiment.fabric, {"train": experiment.train, "test": experiment.test}
+    data: dict[str, Any] = {
+        name: {"images": len(stack.samples), "fingerprint": stack.fingerprint}
+        for name, stack in stacks.items()
+    }
+    device, precision = fabric.device, fabric.strategy.precision.precision
+    scored = zip(experiment.test.samples, predictions.image_scores.tolist(), strict=True)
     return Record(
         finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        config=Settled(**settings_of(experiment.config)),
-        data=Data(train=train_split, test=test_split, test_defects=int(labels(test).sum())),
-        git=git_state(),
-        versions=package_versions(),
-        device=device_facts(device) | {"precision": experiment.fabric.strategy.precision.precision},
-        seconds=seconds,
-        peak_memory=peak_memory(device),
-        training=Training(
-            steps=training.steps,
-            stopped_by=training.stopped_by,
-            selected_step=training.selected_step,
-            resumed_from=training.resumed_from,
-            last=training.history[-1],
-        ),
+        config=settings_of(experiment.config),
+        data=data | {"test_defects": int(labels(experiment.test).sum())},
+        git=facts.git_state(),
+        versions=facts.package_versions(),
+        device=facts.device_facts(device) | {"precision": precision},
+        seconds={
+            "prepare": experiment.prepared_seconds,
+            "train": training.seconds,
+            "predict": predictions.seconds,
+            "total": total_seconds,
+        },
+        peak_memory=facts.peak_memory(device),
+        training=Training.model_validate(training, from_attributes=True),
         images_per_second=predictions.images_per_second,
         metrics={name: Measured.of(metric) for name, metric in metrics.items()},
         images=[
-            ImageScore(
-                file=sample.image.name,
-                defect=sample.defect,
-                label=sample.label,
-                score=float(score),
-            )
-            for sample, score in zip(test.samples, predictions.image_scores, strict=True)
+            {"file": one.image.name, "defect": one.defect, "label": one.label, "score": score}
+            for one, score in scored
         ],
     )
 

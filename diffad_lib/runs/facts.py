@@ -10,15 +10,7 @@ from typing import Any
 
 import torch
 
-_PACKAGES = (
-    "torch",
-    "lightning-fabric",
-    "kornia",
-    "numpy",
-    "opencv-python-headless",
-    "safetensors",
-    "papermill",
-)
+_PACKAGES = "torch lightning-fabric kornia numpy opencv-python-headless safetensors papermill"
 
 
 def project_root() -> Path:
@@ -43,7 +35,8 @@ def _git(*arguments: str) -> str:
 
 def package_versions() -> dict[str, str]:
     """Versions of Python and of the packages that decide the numbers."""
-    return {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
+    versions = {name: version(name) for name in _PACKAGES.split()}
+    return {"python": platform.python_version()} | versions
 
 
 def device_facts(device: torch.device) -> dict[str, Any]:
@@ -71,13 +64,9 @@ def computes_bf16(device: torch.device) -> bool:
     """Whether the hardware computes in bf16, so that mixed precision is faster."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and any(_says(name) for name in _CPU_HAS_BF16)
+    queries = (getattr(torch.cpu, name, None) for name in _CPU_HAS_BF16)
+    return device.type == "cpu" and any(query() for query in queries if query)
 
 
 # PyTorch has no public name for these two; without them a CPU is taken for one without bf16.
 _CPU_HAS_BF16 = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-
-
-def _says(name: str) -> bool:
-    query = getattr(torch.cpu, name, None)
-    return bool(query and query())

@@ -1,11 +1,11 @@
 """Compare recipes without a test set: defects drawn on held-out normal images.
 
 Trains on five sixths of the normal training images. The rest is copied until there are at least
-210, and every second copy gets a drawn defect. Measured are these images as they are, under uneven
-light, and with large defects. docs/recipes.md holds what was found with it.
+210, and every second copy gets a drawn defect. docs/recipes.md holds what was found with it.
 """
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -55,8 +55,7 @@ def held_out_path(config: RunConfig) -> Path:
 def hold_out(config: RunConfig) -> HeldOutRecord:
     """Train on a part of the normal images, measure on the rest, write the record.
 
-    On one thread, so that figures repeat on another machine with the same instructions. Raises
-    DiffadError as `prepare` and `Trainer.train`.
+    On one thread: figures repeat where the instructions are the same. Raises as `prepare`, `train`.
     """
     torch.set_num_threads(1)
     started = time.monotonic()
@@ -89,28 +88,21 @@ def hold_out(config: RunConfig) -> HeldOutRecord:
 
 
 def split(experiment: Experiment) -> tuple[SyntheticBatches, NDArray, NDArray]:
-    """Batches of five sixths of the training images; the rest and its foregrounds, copied.
-
-    Defects are drawn on the same places whether a recipe uses foregrounds or not.
-    """
+    """Batches of five sixths of the training images; the rest and its foregrounds, copied."""
     batches = experiment.batches
     images = np.asarray(batches.images)
     held = np.arange(len(images)) % 6 == 5
     known = batches.foregrounds
-    kept = SyntheticBatches(
-        images[~held],
-        [name for name, out in zip(batches.names, held, strict=True) if not out],
-        batches.synthesizer,
-        batches.batch_size,
-        batches.seed,
-        batches.device,
-        None if known is None else known[~held],
+    kept = replace(
+        batches,
+        images=images[~held],
+        names=[name for name, out in zip(batches.names, held, strict=True) if not out],
+        foregrounds=None if known is None else known[~held],
     )
     copies = max(1, -(-COPIES // int(held.sum())))
-    if data_kind(experiment.config) == "object":
-        foregrounds = automatic_masks(images[held])
-    else:
-        foregrounds = np.ones_like(images[held][:, :1])
+    is_object = data_kind(experiment.config) == "object"
+    # Defects are drawn on the same places whether a recipe uses foregrounds or not.
+    foregrounds = automatic_masks(images[held]) if is_object else np.ones_like(images[held][:, :1])
     return kept, np.repeat(images[held], copies, 0), np.repeat(foregrounds, copies, 0)
 
 

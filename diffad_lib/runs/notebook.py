@@ -39,8 +39,7 @@ def run(config: RunConfig, stream: TextIO | None = None) -> Record:
 
     `stream` gets what the notebook prints (default: standard output). A run that is complete is
     not repeated; one that was interrupted goes on from its checkpoint. On failure the notebook
-    with its traceback stays in the run folder as `notebook.failed.ipynb`, and a DiffadError tells
-    why.
+    with its traceback stays as `notebook.failed.ipynb`, and a DiffadError tells why.
     """
     folder = config.run_folder.absolute()
     output, record = folder / "notebook.ipynb", folder / RECORD_NAME
@@ -59,10 +58,7 @@ def run(config: RunConfig, stream: TextIO | None = None) -> Record:
 
 @contextlib.contextmanager
 def occupied(folder: Path) -> Iterator[None]:
-    """Make a folder if it is missing, and keep other processes out while the block runs.
-
-    Raises DiffadError when it cannot be written or another process works in it.
-    """
+    """Make a folder and keep other processes out; DiffadError if it is unwritable or in use."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with exclusive(folder, _BUSY):
@@ -83,8 +79,7 @@ def execute(
 ) -> None:
     """Execute a notebook with papermill; `output` appears only when every cell has run.
 
-    The folder of `output` is `occupied` by the caller. Raises DiffadError: the message of a
-    DiffadError raised in a cell, or the cell and error.
+    The caller has `occupied` its folder. DiffadError: one raised in a cell, or the cell and error.
     """
     try:
         _execute(notebook, output, values, stream or sys.stdout)
@@ -106,10 +101,7 @@ def _execute(notebook: Path, output: Path, values: dict[str, Any], stream: TextI
     for name, value in _KEEP_FREED_MEMORY.items():
         os.environ.setdefault(name, value)  # the kernel inherits them
     try:
-        with (
-            tempfile.TemporaryDirectory(prefix="diffad-") as sockets,
-            warnings.catch_warnings(),
-        ):
+        with tempfile.TemporaryDirectory(prefix="diffad-") as sockets, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # papermill warns of formats that it then upgrades
             logging.getLogger("papermill").setLevel(logging.CRITICAL)  # errors become one line
             papermill.execute_notebook(
@@ -127,8 +119,9 @@ def _execute(notebook: Path, output: Path, values: dict[str, Any], stream: TextI
         partial.replace(failed)
         if error.ename == "DiffadError":
             raise DiffadError(error.evalue) from error
+        first_line = next(iter(str(error.evalue).splitlines()), "no message")
         raise DiffadError(
-            f"{failed}: cell {error.exec_count} failed with {error.ename}: {_first_line(error)}"
+            f"{failed}: cell {error.exec_count} failed with {error.ename}: {first_line}"
         ) from error
     except RuntimeError as error:  # for a kernel that died, in the run or at its start
         partial.replace(failed_notebook(output))
@@ -150,8 +143,6 @@ def _local_kernel(sockets: Path) -> Config:
 
     So no port is opened, and runs that start at the same moment cannot take each other's. What
     IPython would write into the home folder goes there too: that may be full or read-only.
-
-    Raises DiffadError if the folder's path is too long for a socket.
     """
     if len(os.fsencode(sockets)) > _SOCKET_BYTES:
         raise DiffadError(f"{sockets}: too long a path for a socket; set TMPDIR to a short one")
@@ -173,7 +164,3 @@ def _local_kernel(sockets: Path) -> Config:
 def _partial(output: Path) -> Path:
     """Where papermill writes a notebook while its cells run."""
     return output.with_name(f".{output.name}.partial.ipynb")
-
-
-def _first_line(error: PapermillExecutionError) -> str:
-    return next(iter(str(error.evalue).splitlines()), "no message")

@@ -1,7 +1,6 @@
 """The record of a run, `record.json`: what ran, with what, and what came out.
 
-It is written and read here only. Schema 2 has the configuration in sections; a record of schema 1,
-whose configuration was flat, is read as if it had them.
+Written and read here only. In schema 1 the configuration was flat; it is read into sections.
 """
 
 import json
@@ -148,10 +147,9 @@ def read_record(path: Path) -> Record:
 
 
 def in_sections(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """The flat configuration of schema 1, in sections.
+    """The flat configuration of schema 1, in sections; one in sections stays as it is.
 
-    Keys of other methods, which had no effect, are left out; settings that are newer have their
-    default. A configuration in sections stays as it is.
+    Keys of other methods, which had no effect, are left out; newer settings have their default.
     """
     if "detector" in flat or not isinstance(flat.get("method"), str):
         return dict(flat)

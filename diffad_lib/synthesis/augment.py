@@ -2,8 +2,7 @@
 
 Every function takes images float32 [B,3,H,W] in [0,1] and a generator, draws its own strength
 for every image, and returns the same shape and range. 8-bit units of the sources are divided by
-255. Source: DRAEM's and DiffusionAD's data loaders, with the default ranges of imgaug 0.4.0 where
-these set none.
+255. Source: DRAEM's and DiffusionAD's data loaders, else the default ranges of imgaug 0.4.0.
 """
 
 from collections.abc import Callable
@@ -26,21 +25,15 @@ def gamma_contrast(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def brightness(images: Tensor, generator: torch.Generator) -> Tensor:
-    """v·m + a, m ~ U(0.8, 1.2), a ~ U(-30, 30)/255.
-
-    imgaug changes only the brightness channel of a colour space that it draws.
-    """
+    """v·m + a, m ~ U(0.8, 1.2), a ~ U(-30, 30)/255. imgaug does so in a drawn colour space."""
     factor = _per_image(generator, images, 0.8, 1.2)
     return (images * factor + _per_image(generator, images, -30 / 255, 30 / 255)).clamp(0, 1)
 
 
 def sharpness(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Blend with a smoothed image: factor U(0, 2), 1 changes nothing, below 1 blurs.
-
-    The smoothing kernel is PIL's: ones with a 5 in the middle, divided by 13.
-    """
+    """Blend with a smoothed image: factor U(0, 2), 1 changes nothing, below 1 blurs."""
     kernel = images.new_ones(3, 1, 3, 3)
-    kernel[:, :, 1, 1] = 5
+    kernel[:, :, 1, 1] = 5  # as in PIL
     padded = F.pad(images, (1, 1, 1, 1), mode="replicate")
     smooth = F.conv2d(padded, kernel / 13, groups=3)
     factor = _per_image(generator, images, 0, 2)
@@ -107,24 +100,15 @@ def rotate_45(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 AUGMENTATIONS: tuple[Augmentation, ...] = (
-    gamma_contrast,
-    brightness,
-    sharpness,
-    hue_and_saturation,
-    solarize,
-    posterize,
-    invert,
-    autocontrast,
-    equalize,
-    rotate_45,
-)
+    gamma_contrast, brightness, sharpness, hue_and_saturation, solarize,
+    posterize, invert, autocontrast, equalize, rotate_45,
+)  # fmt: skip
 
 
 def augment(images: Tensor, generator: torch.Generator) -> Tensor:
     """Apply 3 different augmentations of the 10 to every image [B,3,H,W] in [0,1].
 
-    Which ones and in which order is drawn for every image. Each step runs an augmentation once,
-    on all the images that drew it for that step.
+    Which ones and in which order is drawn for every image. A step runs each once, where drawn.
     """
     ranks = torch.rand(len(images), len(AUGMENTATIONS), generator=generator, device=images.device)
     order = ranks.argsort(dim=1)[:, :PICKED]  # [B,3]

@@ -28,9 +28,8 @@ _SMALLEST_PART = 0.01  # of the image; smaller components are dropped
 def automatic_masks(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """uint8 [N,1,H,W] in {0,1} for objects before a background; images uint8 [N,3,H,W] RGB.
 
-    The border tells the background's colour; Otsu's threshold on the distance to it gives a
-    first mask, GrabCut refines it, holes are filled. Where the result is implausible (less than
-    5 % or more than 95 % of the image) the whole image counts as foreground.
+    The border tells the background's colour; Otsu's threshold on the distance to it gives a first
+    mask, GrabCut refines it, holes are filled. An implausible one becomes the whole image.
     """
     with ThreadPoolExecutor() as threads:  # OpenCV releases the interpreter lock
         masks = threads.map(_automatic_mask, images)
@@ -41,11 +40,12 @@ def _automatic_mask(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     height, width = image.shape[1:]
     pixels = np.ascontiguousarray(image.transpose(1, 2, 0))  # [H,W,3]
     scale = min(1.0, _WORKING_SIZE / max(height, width))
-    small = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    reduced = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    small = np.asarray(reduced, np.uint8)
     mask = _filled(_refined(small, _far_from_border_colour(small)))
     if not PLAUSIBLE_SHARE[0] <= mask.mean() <= PLAUSIBLE_SHARE[1]:
         mask = np.ones_like(mask)
-    return cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST)
+    return np.asarray(cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8)
 
 
 def _far_from_border_colour(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -57,7 +57,8 @@ def _far_from_border_colour(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     distance = np.linalg.norm(lab[:, :, None] - levels, axis=3).min(axis=2)  # [H,W]
     scaled = np.clip(distance * 255 / max(float(distance.max()), 1e-6), 0, 255).astype(np.uint8)
     smooth = cv2.GaussianBlur(scaled, (5, 5), 0)
-    return cv2.threshold(smooth, 0, 1, cv2.THRESH_BINARY + cv2.THRESH_OTSU)[1]
+    mask = cv2.threshold(smooth, 0, 1, cv2.THRESH_BINARY + cv2.THRESH_OTSU)[1]
+    return np.asarray(mask, np.uint8)
 
 
 def _refined(image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -68,23 +69,25 @@ def _refined(image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.ui
     models = np.zeros((2, 1, 65))
     cv2.setRNGSeed(0)  # GrabCut's k-means
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    cv2.grabCut(bgr, labels, None, models[0], models[1], _GRABCUT_ROUNDS, cv2.GC_INIT_WITH_MASK)
+    none = (0, 0, 0, 0)  # no rectangle, as there is a mask
+    cv2.grabCut(bgr, labels, none, models[0], models[1], _GRABCUT_ROUNDS, cv2.GC_INIT_WITH_MASK)
     return np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
 
 
 def _filled(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Close small gaps, fill holes, drop specks."""
-    mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
-    outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    closed = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
+    outlines, _ = cv2.findContours(closed, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     large = [o for o in outlines if cv2.contourArea(o) >= _SMALLEST_PART * mask.size]
-    return cv2.drawContours(np.zeros_like(mask), large, -1, 1, thickness=cv2.FILLED)
+    filled = np.zeros_like(mask)
+    cv2.drawContours(filled, large, -1, 1, thickness=cv2.FILLED)
+    return filled
 
 
 def random_regions(count: int, height: int, width: int, generator: torch.Generator) -> Tensor:
     """float32 [B,1,H,W] in {0,1}: for textures, an upright ellipse at a random place.
 
-    Its half axes are U(0.25, 0.75) of the image's sides. DiffusionAD takes a random region; the
-    masks that its code reads were not published.
+    Its half axes are U(0.25, 0.75) of the sides. DiffusionAD's random regions were not published.
     """
     y = torch.arange(height, device=generator.device)[:, None] / height  # [H,1]
     x = torch.arange(width, device=generator.device) / width  # [W]
@@ -97,10 +100,9 @@ def random_regions(count: int, height: int, width: int, generator: torch.Generat
 def load_mask_folder(folder: Path, samples: Sequence[Sample], size: int) -> NDArray[np.uint8]:
     """Precomputed masks uint8 [N,1,S,S] in the official layout, for training images.
 
-    The official code replaces "train" by "DISthresh" in an image's path, so that the mask of
-    CATEGORY/train/good/000.png is CATEGORY/DISthresh/good/000.png. `folder` is the DISthresh
-    folder of the category. Raises DiffadError that names a mask which is missing, holds no
-    foreground or cannot be decoded.
+    In an image's path "train" becomes "DISthresh", so that the mask of CATEGORY/train/good/000.png
+    is CATEGORY/DISthresh/good/000.png; `folder` is this DISthresh. Raises DiffadError that names a
+    mask which is missing, holds no foreground or cannot be decoded.
     """
     masks = []
     for sample in samples:
@@ -116,8 +118,7 @@ def load_mask_folder(folder: Path, samples: Sequence[Sample], size: int) -> NDAr
 def _decode_foreground(path: Path) -> NDArray[np.uint8]:
     """[H,W] in {0,1}: 1 above half of the brightest pixel.
 
-    Not every pixel above 0, as in a mask of defects: VisA's foregrounds are JPEG files, and
-    compression leaves dark noise in the background.
+    Not above 0, as in a mask of defects: VisA's foregrounds are JPEG files, with noise in the dark.
     """
     values = decode_image(path).max(axis=2)
     if not values.any():
@@ -128,8 +129,7 @@ def _decode_foreground(path: Path) -> NDArray[np.uint8]:
 def isnet_masks(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """uint8 [N,1,H,W] in {0,1} by IS-Net through rembg, an extra; images uint8 [N,3,H,W] RGB.
 
-    rembg fetches the network's weights at its first use. Raises DiffadError without rembg, and
-    when the weights cannot be fetched.
+    rembg fetches the weights at its first use. DiffadError without rembg or the weights.
     """
     try:
         import rembg

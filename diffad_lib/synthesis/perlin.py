@@ -1,7 +1,4 @@
-"""Perlin noise for a batch, with another grid for every image.
-
-Source: DRAEM section 3.2 and its perlin.py and data_loader.py.
-"""
+"""Perlin noise, a grid for every image. Source: DRAEM section 3.2, perlin.py, data_loader.py."""
 
 import math
 
@@ -31,8 +28,7 @@ def random_scales(count: int, generator: torch.Generator) -> Tensor:
 def perlin_noise(scales: Tensor, height: int, width: int, generator: torch.Generator) -> Tensor:
     """float32 [B,1,H,W] Perlin noise times √2, about in [-1, 1]; scales int64 [B,2].
 
-    Quintic fade, unit gradients of random direction. Height and width need not be multiples of
-    the scales.
+    Quintic fade, unit gradients of random direction; sides need not be multiples of the scales.
     """
     batch, device = len(scales), generator.device
     angles = 2 * math.pi * torch.rand(batch, _LATTICE**2, generator=generator, device=device)

@@ -12,13 +12,7 @@ from torch import Tensor
 from diffad_lib.settings import Settings, setting
 from diffad_lib.synthesis.augment import augment
 from diffad_lib.synthesis.foreground import random_regions
-from diffad_lib.synthesis.perlin import (
-    perlin_masks,
-    perlin_noise,
-    random_scales,
-    rotate,
-    uniform,
-)
+from diffad_lib.synthesis.perlin import perlin_masks, perlin_noise, random_scales, rotate, uniform
 from diffad_lib.types import TrainingBatch
 
 PATCHES = 8  # self-augmentation shuffles 8 x 8 patches
@@ -26,10 +20,7 @@ MASK_TRIES = 50
 
 
 class SynthesisSettings(Settings):
-    """How anomalies are made; lengths in degrees, shares in [0,1].
-
-    The share β of the normal image that shows through an anomaly is U(beta_min, beta_max).
-    """
+    """How anomalies are made; angles in degrees, shares in [0,1]."""
 
     beta_min: float = setting(0.0, "least share that shows through", ge=0, le=1)
     beta_max: float = setting(0.8, "largest share that shows through", ge=0, le=1)
@@ -37,10 +28,8 @@ class SynthesisSettings(Settings):
     # auto and rembg: on the object, found by GrabCut or IS-Net; on a texture in a random region.
     foreground: Literal["none", "auto", "rembg"] = setting("none", "where anomalies may lie")
     foreground_folder: Path | None = setting(None, "masks made before, in the DISthresh layout")
-    # Their source is the image itself, augmented and with its patches shuffled.
-    self_augmentation_probability: float = setting(
-        0.0, "share of an object's anomalies that show the object itself", ge=0, le=1
-    )
+    # Of an object's anomalies: they show the object itself, augmented, its patches shuffled.
+    self_augmentation_probability: float = setting(0.0, "share that show the object", ge=0, le=1)
     rotation_degrees: float = setting(0.0, "normal images turn by up to so much", ge=0, le=180)
     rotation_probability: float = setting(0.0, "share of images that are turned", ge=0, le=1)
     # Slow noise, for every place and channel of a normal image. Not in the papers.
@@ -89,20 +78,20 @@ class Synthesizer:
         if self.settings.lighting > 0:
             images = relight(images, self.settings.lighting, generator)
         if self.random_regions:
-            foreground = random_regions(len(images), *images.shape[2:], generator)
+            foreground = random_regions(len(images), images.shape[2], images.shape[3], generator)
         masks = torch.zeros_like(images[:, :1])  # [B,1,H,W]
         chosen = uniform(generator, len(images)) < self.settings.anomaly_probability
         rows = chosen.nonzero()[:, 0]
         if len(rows) == 0:
             return TrainingBatch(images, images, masks, generator)
-        masks[rows] = self._masks(images[rows], _at(foreground, rows), generator)
+        allowed = None if foreground is None else foreground[rows]
+        masks[rows] = self._masks(images[rows], allowed, generator)
         sources = self._sources(images[rows], generator)
         beta = uniform(generator, len(rows), self.settings.beta_min, self.settings.beta_max)
         beta = beta.reshape(-1, 1, 1, 1)
+        pasted = (1 - beta) * sources + beta * images[rows]
         anomalous = images.clone()
-        anomalous[rows] = torch.where(
-            masks[rows] > 0, (1 - beta) * sources + beta * images[rows], images[rows]
-        )
+        anomalous[rows] = torch.where(masks[rows] > 0, pasted, images[rows])
         return TrainingBatch(images, anomalous, masks, generator)
 
     def _rotated(
@@ -112,9 +101,8 @@ class Synthesizer:
         rows = (uniform(generator, len(images)) < settings.rotation_probability).nonzero()[:, 0]
         if len(rows) == 0:
             return images, foreground
-        degrees = uniform(
-            generator, len(rows), -settings.rotation_degrees, settings.rotation_degrees
-        )
+        most = settings.rotation_degrees
+        degrees = uniform(generator, len(rows), -most, most)
         images = images.clone()  # the others stay as they are, to the bit
         images[rows] = rotate(images[rows], degrees)
         if foreground is not None:
@@ -126,9 +114,9 @@ class Synthesizer:
         self, images: Tensor, foreground: Tensor | None, generator: torch.Generator
     ) -> Tensor:
         """Perlin masks [B,1,H,W], cut to the foreground and drawn again while that is empty."""
-        size = images.shape[2:]
+        height, width = images.shape[2:]
         scales = random_scales(len(images), generator)
-        masks = perlin_masks(scales, *size, generator)
+        masks = perlin_masks(scales, height, width, generator)
         if foreground is None:
             return masks
         masks = masks * foreground
@@ -136,7 +124,8 @@ class Synthesizer:
             empty = (~masks.flatten(1).any(dim=1)).nonzero()[:, 0]
             if len(empty) == 0:
                 break
-            masks[empty] = perlin_masks(scales[empty], *size, generator) * foreground[empty]
+            again = perlin_masks(scales[empty], height, width, generator)
+            masks[empty] = again * foreground[empty]
         return masks
 
     def _sources(self, images: Tensor, generator: torch.Generator) -> Tensor:
@@ -169,8 +158,7 @@ def relight(images: Tensor, strength: float, generator: torch.Generator) -> Tens
 def shuffle_patches(images: Tensor, generator: torch.Generator) -> Tensor:
     """Shuffle the 8 x 8 patches of every image [B,C,H,W]; H and W multiples of 8.
 
-    Any order is equally likely. The official code shuffles whole columns, then whole rows, of
-    patches, which keeps patches of a column together.
+    Any order is equally likely. The official code shuffles whole columns, then whole rows.
     """
     batch, channels, height, width = images.shape
     grid = images.reshape(batch, channels, PATCHES, height // PATCHES, PATCHES, width // PATCHES)
@@ -179,7 +167,3 @@ def shuffle_patches(images: Tensor, generator: torch.Generator) -> Tensor:
     order = ranks.argsort(dim=1)[:, :, None, None, None].expand_as(patches)
     grid = patches.gather(1, order).unflatten(1, (PATCHES, PATCHES))  # [B,8,8,C,h,w]
     return grid.permute(0, 3, 1, 4, 2, 5).reshape(images.shape)
-
-
-def _at(foreground: Tensor | None, rows: Tensor) -> Tensor | None:
-    return None if foreground is None else foreground[rows]

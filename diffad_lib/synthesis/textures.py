@@ -10,20 +10,16 @@ from diffad_lib.errors import DiffadError
 
 
 def load_texture_folder(folder: Path, size: int, cache_dir: Path | None = None) -> np.memmap:
-    """All images below a folder as uint8 [M,3,S,S] RGB, from the cache or decoded into it.
+    """All images below a folder, nested in any way, as uint8 [M,3,S,S] RGB.
 
-    Folders may be nested in any way (DTD: images/CLASS/*.jpg). Raises DiffadError for a folder
-    that is missing or holds no image, and for an image that cannot be used.
+    Raises as `texture_files` and as `load_split`, which caches them.
     """
     samples = [Sample(path, None, 0, GOOD, "train") for path in texture_files(folder)]
     return load_split(samples, size, cache_dir).images
 
 
 def texture_files(folder: Path) -> list[Path]:
-    """All image files below a folder, without hidden ones, in natural order.
-
-    Raises DiffadError for a folder that is missing or holds no image.
-    """
+    """Image files below a folder, without hidden ones, in natural order; DiffadError if none."""
     if not folder.is_dir():
         raise DiffadError(f"{folder}: no such folder; --textures needs a folder of images")
     paths = [path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES]

@@ -84,7 +84,7 @@ def _per_image(values: Tensor) -> Tensor:
     return values.float().reshape(-1, 1, 1, 1)
 
 
-def _jump_with(signal_scale: Function, noise_scale: Function) -> Function:
+def _jump_with(signal_scale: Callable[..., Tensor], noise_scale: Callable[..., Tensor]) -> Function:
     """`jump` with other scales, functions of (ᾱ_s, ᾱ_t, α_t) per image."""
 
     def wrong(x_s: Tensor, s: Tensor, t: Tensor, noise: Tensor, alphas_cumprod: Tensor) -> Tensor:

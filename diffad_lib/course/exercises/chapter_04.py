@@ -222,7 +222,10 @@ def _probability(x_t: Tensor, alpha_bar: Tensor, mode: float, share: float) -> T
     return torch.sigmoid(odds + math.log(share / (1 - share)))
 
 
-def _guess_with(probability: Callable[[Tensor, Tensor, float, float], Tensor]) -> Function:
+Probability = Callable[[Tensor, Tensor, float, float], Tensor]
+
+
+def _guess_with(probability: Probability) -> Function:
     """`best_guess` by another P(+mode) of (x_t, ᾱ_t, mode, share)."""
     return lambda x_t, t, mode, share, alphas_cumprod: (
         mode * (2 * probability(x_t, alphas_cumprod[t], mode, share) - 1)
@@ -231,7 +234,7 @@ def _guess_with(probability: Callable[[Tensor, Tensor, float, float], Tensor]) -
 
 def _by_exponents(
     scale: Callable[[Tensor], Tensor], spread: Callable[[Tensor], Tensor]
-) -> Function:
+) -> Probability:
     """P(+mode) with other means and another divisor of the square, functions of ᾱ_t."""
 
     def probability(x_t: Tensor, alpha_bar: Tensor, mode: float, share: float) -> Tensor:

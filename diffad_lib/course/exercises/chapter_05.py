@@ -1,5 +1,7 @@
 """Exercises of notebook 05, norm guidance."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -27,7 +29,7 @@ def _mixed(pred_s: Tensor, pred_b: Tensor, share: Tensor) -> Tensor:
     return (1 - share) * pred_s + share * pred_b
 
 
-def _guided_with(share: Function) -> Function:
+def _guided_with(share: Callable[[float, Tensor], Tensor]) -> Function:
     """`guided_x0` with another share of the guide, a function of (w, ᾱ_ts)."""
     return lambda pred_s, pred_b, t_s, w, alphas_cumprod: _mixed(
         pred_s, pred_b, share(w, alphas_cumprod[t_s])
@@ -246,8 +248,8 @@ def _sum_over_pixels(error_s: Tensor, error_b: Tensor, anomaly_label: Tensor) ->
 
 
 def _loss_with_roots(error_s: Tensor, error_b: Tensor, anomaly_label: Tensor) -> Tensor:
-    roots = (error.square().mean(dim=(1, 2, 3)).sqrt() for error in (error_s, error_b))
-    return _over(sum(roots), anomaly_label == 0)
+    root_s, root_b = (error.square().mean(dim=(1, 2, 3)).sqrt() for error in (error_s, error_b))
+    return _over(root_s + root_b, anomaly_label == 0)
 
 
 def _absolute_loss(error_s: Tensor, error_b: Tensor, anomaly_label: Tensor) -> Tensor:

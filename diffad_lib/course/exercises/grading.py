@@ -87,7 +87,7 @@ def grade(exercise: Exercise, answer: Function) -> Verdict:
         trials = zip(_cases(exercise), values, expected, strict=True)
         for number, (arguments, value, right) in enumerate(trials):
             case = _described(exercise, arguments)
-            if isinstance(right, Tensor):
+            if isinstance(right, Tensor) and isinstance(value, Tensor):  # of one kind
                 _compare_form(value, right, _after_the_first(number, case))
             _compare_numbers(value, right, case)
     except _Wrong as wrong:
@@ -187,10 +187,10 @@ def _compare_numbers(value: Value, expected: Value, case: str) -> None:
     if _close(value, expected):
         return
     place = ""
-    if isinstance(expected, Tensor) and expected.numel() > _FEW:
+    if isinstance(value, Tensor) and isinstance(expected, Tensor) and expected.numel() > _FEW:
         gap = (value.double() - expected.double()).abs() - _RTOL * expected.double().abs()
         farthest = gap.nan_to_num(torch.inf).argmax()
-        where = tuple(index.item() for index in torch.unravel_index(farthest, gap.shape))
+        where = tuple(int(index) for index in torch.unravel_index(farthest, gap.shape))
         value, expected, place = value[where], expected[where], f" at {list(where)}"
     yours, right = _shown_apart(value, expected)
     raise _Wrong(f"for {case}: yours gives {yours}{place}, expected {right}.")
@@ -216,7 +216,7 @@ def _shown_apart(value: Value, expected: Value) -> tuple[str, str]:
     return next((pair for pair in shown if pair[0] != pair[1]), (str(value), str(expected)))
 
 
-def _shown(value: Value, digits: int = 4) -> str:
+def _shown(value: Value | Real, digits: int = 4) -> str:
     """A number, the values of a small tensor, or the shape of a larger one."""
     if isinstance(value, Tensor):
         if value.ndim and value.numel() <= _FEW:

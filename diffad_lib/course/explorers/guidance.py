@@ -38,7 +38,7 @@ def guidance_explorer(
     """
     schedule, denoise, value_range = diffusion
     x_0 = checked_image(image, value_range)[None]  # [1,3,H,W]
-    defect = checked_mask(mask, x_0)
+    defect = None if mask is None else checked_mask(mask, x_0)
     noises = noise_like(x_0, seed), noise_like(x_0, seed + 1)
     model = remembering(denoise)
 

@@ -39,13 +39,11 @@ def checked_image(image: Tensor, value_range: Range = (0, 1)) -> Tensor:
     return image
 
 
-def checked_mask(mask: ArrayLike | None, image: Tensor) -> NDArray[np.bool_] | None:
-    """Bool [H,W] from a mask [H,W] or [1,H,W] in {0,1}; None stays None.
+def checked_mask(mask: ArrayLike, image: Tensor) -> NDArray[np.bool_]:
+    """Bool [H,W] from a mask [H,W] or [1,H,W] in {0,1}.
 
     Raises DiffadError where it does not fit the image [...,H,W], marks nothing or everything.
     """
-    if mask is None:
-        return None
     marks = np.asarray(mask).squeeze()
     if marks.shape != tuple(image.shape[-2:]):
         raise DiffadError(f"the mask {marks.shape} does not fit the image {list(image.shape)}")

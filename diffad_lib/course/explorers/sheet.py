@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
@@ -10,7 +11,7 @@ from diffad_lib.course.explorers.view import View
 
 _TILE, _GAP, _LINE = 1.5, 0.1, 0.14  # inches: height of a tile, space, height of a text line
 _LETTERS = 17  # per inch
-_TEXT = {"fontsize": 8, "verticalalignment": "top"}
+_TEXT: dict[str, Any] = {"fontsize": 8, "verticalalignment": "top"}
 
 
 def contact_sheet(views: Sequence[View]) -> Figure:

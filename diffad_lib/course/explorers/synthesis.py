@@ -43,7 +43,7 @@ def synthesis_explorer(
     Source of the defaults: threshold 0.5 and β from 0 to 0.8, DRAEM section 3.2.
     """
     normal = checked_image(image)[None]  # [1,3,H,W]
-    inside = checked_mask(foreground, normal)
+    inside = None if foreground is None else checked_mask(foreground, normal)
     if textures.dtype != np.uint8 or textures.shape[1:] != tuple(image.shape):
         raise DiffadError(
             f"textures are {textures.dtype} {list(textures.shape)}; "
@@ -55,7 +55,8 @@ def synthesis_explorer(
         scale: tuple[int, int], threshold: float, beta: float, source: str, foreground: str = _OFF
     ) -> View:
         generator = torch.Generator().manual_seed(seed)
-        noise = perlin_noise(torch.tensor([scale]), *normal.shape[2:], generator)
+        height, width = normal.shape[2:]
+        noise = perlin_noise(torch.tensor([scale]), height, width, generator)
         noise = rotate(noise, uniform(generator, 1, -90, 90))[0, 0]  # [H,W]
         mask = noise > threshold
         if foreground == _ON:

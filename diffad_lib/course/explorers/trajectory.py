@@ -12,7 +12,7 @@ from diffad_lib.course.explorers.explorer import Explorer
 from diffad_lib.course.explorers.pictures import checked_image, checked_mask, rgb
 from diffad_lib.course.explorers.reconstruction import Diffusion, error_text, noise_like, residual
 from diffad_lib.course.explorers.view import Parameter, View
-from diffad_lib.diffusion.denoising import ddim_denoise, iterative_denoise, one_step_denoise
+from diffad_lib.diffusion.denoising import Step, ddim_denoise, iterative_denoise, one_step_denoise
 from diffad_lib.diffusion.process import gaussian_noise, q_sample
 
 ANCESTRAL = "ancestral"
@@ -51,7 +51,7 @@ def trajectory_explorer(
     """
     value_range = diffusion.value_range
     x_0 = checked_image(image, value_range)[None]  # [1,3,H,W]
-    defect = checked_mask(mask, x_0)
+    defect = None if mask is None else checked_mask(mask, x_0)
     ddim = f"DDIM-{ddim_steps}"
 
     @cache
@@ -101,7 +101,7 @@ def _walk(
     states: dict[int, State] = {}
     made = iter(range(calls))
 
-    def keep(step: dict[str, Tensor | int]) -> None:
+    def keep(step: Step) -> None:
         if (number := next(made)) in wanted:
             states[number] = State(f"t = {step['t']}", step["x"], step["pred_x0"])
 

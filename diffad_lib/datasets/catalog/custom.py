@@ -3,14 +3,7 @@
 from pathlib import Path
 
 from diffad_lib.datasets.dataset import Dataset
-from diffad_lib.datasets.samples import (
-    GOOD,
-    Scan,
-    add_defects,
-    add_normal,
-    add_unread,
-    image_files,
-)
+from diffad_lib.datasets.samples import GOOD, Scan, add_defects, add_normal, add_unread, image_files
 
 
 def is_own_category(folder: Path) -> bool:
@@ -19,11 +12,9 @@ def is_own_category(folder: Path) -> bool:
 
 
 def scan_own_folder(folder: Path) -> Scan:
-    """Reads a category that its user made.
+    """Reads normal images from train/good, train or the folder itself, and test sets if any.
 
-    Normal training images lie in train/good, in train, or in the folder itself. test/good,
-    test/DEFECT and ground_truth/DEFECT are optional; without ground_truth the defective test
-    images get no mask, with it each needs one.
+    Without a folder ground_truth the defective test images get no mask, with it each needs one.
     """
     scan = Scan()
     places = (folder / "train" / GOOD, folder / "train", folder)

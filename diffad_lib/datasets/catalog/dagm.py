@@ -1,18 +1,16 @@
 """DAGM 2007: its facts and its reader. Labels.txt says which image is defective."""
 
 from pathlib import Path
-from typing import Literal
 
 from diffad_lib.datasets.dataset import Archive, CategoryInfo, Dataset
-from diffad_lib.datasets.samples import GOOD, Sample, Scan, add_listed, add_unlisted
+from diffad_lib.datasets.samples import GOOD, Sample, Scan, Split, add_listed, add_unlisted
 
 
 def scan_dagm(folder: Path) -> Scan:
     """Reads ClassN/{Train,Test}/NNNN.PNG with Label/Labels.txt and Label/NNNN_label.PNG.
 
     The samples hold the defective training images too. Problems: a missing Labels.txt, a
-    malformed line, a file that it names and that is missing or named twice, a defective image
-    without a mask, and an image or mask that it does not name.
+    malformed line, a defect without a mask, and as `add_listed` and `add_unlisted`.
     """
     scan = Scan()
     _scan_split(folder / "Train", "train", scan)
@@ -20,7 +18,7 @@ def scan_dagm(folder: Path) -> Scan:
     return scan
 
 
-def _scan_split(folder: Path, split: Literal["train", "test"], scan: Scan) -> None:
+def _scan_split(folder: Path, split: Split, scan: Scan) -> None:
     labels = folder / "Label" / "Labels.txt"
     if not labels.is_file():
         scan.problems.append(f"{labels} does not exist; without it no image has a label")
@@ -52,8 +50,13 @@ def _is_category(folder: Path) -> bool:
     return (folder / "Train").is_dir() or (folder / "Test").is_dir()
 
 
-# 16,100 images, 2,100 of them defective: 14,000 normal ones. The figure of 15,000 normal images,
-# which is sometimes given, is wrong.
+# Images in a split, defective ones in training and in test. In all 16,100 images, 2,100 of them
+# defective: 14,000 normal ones. The figure of 15,000, which is sometimes given, is wrong.
+_COUNTS = [
+    (575, 79, 71), (575, 66, 84), (575, 66, 84), (575, 82, 68), (575, 70, 80), (575, 83, 67),
+    *[(1150, 150, 150)] * 4,
+]  # fmt: skip
+
 DATASET = Dataset(
     key="dagm",
     title="DAGM 2007",
@@ -70,26 +73,12 @@ DATASET = Dataset(
         f"Class{number}": CategoryInfo(
             "texture", images - train_defect, images - test_defect, test_defect, train_defect
         )
-        for number, (images, train_defect, test_defect) in enumerate(
-            [
-                (575, 79, 71),
-                (575, 66, 84),
-                (575, 66, 84),
-                (575, 82, 68),
-                (575, 70, 80),
-                (575, 83, 67),
-                *[(1150, 150, 150)] * 4,
-            ],
-            start=1,
-        )
+        for number, (images, train_defect, test_defect) in enumerate(_COUNTS, start=1)
     },
     archives=(
         Archive(
-            urls=(),
             filename="dagm-2007-competition-dataset-optical-inspection.zip",
             extract_to="dagm",
-            sha256=None,
-            bytes=None,
             manual=(
                 "get the archive from https://www.kaggle.com/datasets/mhskjelvareid/"
                 "dagm-2007-competition-dataset-optical-inspection (free account) or from "

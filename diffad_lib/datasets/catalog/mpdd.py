@@ -20,11 +20,8 @@ DATASET = Dataset(
     ),
     archives=(
         Archive(
-            urls=(),
             filename="MPDD.zip",
             extract_to="mpdd",
-            sha256=None,
-            bytes=None,
             manual=(
                 "get the archive from the OneDrive link at https://github.com/stepanje/MPDD and "
                 "name it MPDD.zip"

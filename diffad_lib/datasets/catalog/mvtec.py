@@ -35,7 +35,6 @@ DATASET = Dataset(
             filename="mvtec_anomaly_detection.tar.xz",
             extract_to="mvtec",
             sha256="cf4313b13603bec67abb49ca959488f7eedce2a9f7795ec54446c649ac98cd3d",
-            bytes=None,
             manual=(
                 "get mvtec_anomaly_detection.tar.xz from the download form at "
                 "https://www.mvtec.com/company/research/datasets/mvtec-ad"

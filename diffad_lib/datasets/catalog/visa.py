@@ -8,6 +8,7 @@ from diffad_lib.datasets.samples import (
     GOOD,
     Sample,
     Scan,
+    Split,
     add_listed,
     add_unlisted,
     scan_tree,
@@ -17,15 +18,15 @@ from diffad_lib.errors import DiffadError
 VISA_CSV = Path("split_csv", "1cls.csv")  # the one-class split
 REARRANGED = "1cls"  # the folder that the authors' script makes, in the layout of MVTec AD
 _COLUMNS = ("object", "split", "label", "image", "mask")
+_SPLITS: dict[str, Split] = {"train": "train", "test": "test"}
 
 
 def scan_visa(folder: Path) -> Scan:
     """Reads a category, as shipped or rearranged by the authors' script.
 
     As shipped, its samples are rows of `<visa>/split_csv/1cls.csv`, with paths relative to
-    `<visa>`. Problems: a malformed row, a listed file that is missing or listed twice, a defective
-    image without a mask, and an image or mask of the category that is not listed. Raises
-    DiffadError if the csv lacks a column.
+    `<visa>`. Problems: a malformed row, a defect without a mask, and as `add_listed` and
+    `add_unlisted`. Raises DiffadError if the csv lacks a column.
     """
     if folder.parent.name == REARRANGED:
         return scan_tree(folder)
@@ -37,8 +38,9 @@ def scan_visa(folder: Path) -> Scan:
         if row["object"] != folder.name:
             continue
         where = f"{path} line {line}"
-        split, label, image, mask = (row[name] for name in _COLUMNS[1:])
-        if split not in ("train", "test") or label not in ("normal", "anomaly") or not image:
+        named, label, image, mask = (row[name] for name in _COLUMNS[1:])
+        split = _SPLITS.get(named)
+        if split is None or label not in ("normal", "anomaly") or not image:
             scan.problems.append(f"{where} is not: object, train|test, normal|anomaly, image, mask")
         elif (label == "anomaly") != bool(mask):
             has = "a mask" if mask else "no mask"

@@ -1,7 +1,4 @@
-"""DiffusionAD: norm-guided one-step denoising, then segmentation of image and reconstruction.
-
-Source: Zhang et al. (arXiv 2303.08730); HuiZhang0812/DiffusionAD.
-"""
+"""DiffusionAD (Zhang et al., arXiv 2303.08730): norm-guided denoising, then segmentation."""
 
 import torch
 import torch.nn.functional as F
@@ -50,15 +47,9 @@ class DiffusionAD(Detector):
         if batch.generator is None:
             raise ValueError("DiffusionAD draws times and noises: set TrainingBatch.generator")
         x_0, settings = self._to_diffusion(batch.image), self.settings
-        noise_loss, guided = norm_guided_training(
-            self.schedule,
-            self.predict_noise,
-            x_0,
-            batch.is_anomalous,
-            random_levels(self.schedule, x_0, settings.less_t_range, batch.generator),
-            settings.guidance_weight,
-            self.loss_weights,
-        )
+        levels = random_levels(self.schedule, x_0, settings.less_t_range, batch.generator)
+        given = x_0, batch.is_anomalous, levels, settings.guidance_weight, self.loss_weights
+        noise_loss, guided = norm_guided_training(self.schedule, self.predict_noise, *given)
         logits = self.segment(batch.image, self._from_diffusion(guided.pred_x0_norm_guided))
         terms = {
             "noise": noise_loss,
@@ -72,18 +63,13 @@ class DiffusionAD(Detector):
         """anomaly_map: sigmoid of the segmentation; image_score: mean of its highest pixels.
 
         All images share one noise field at each level, so that a score depends on its image alone
-        and not on the batch that it sits in. Without a generator the fields are the same at every
-        call.
+        and not on its batch. Without a generator the fields are the same at every call.
         """
         if generator is None:
             generator = torch.Generator().manual_seed(PREDICTION_SEED)
-        normal_noise, noisier_noise = (
-            torch.randn(1, *images.shape[1:], generator=generator, device=generator.device)
-            for _ in range(2)
-        )
-        guided = self.reconstruct(
-            images, normal_noise.to(images.device), noisier_noise.to(images.device)
-        )
+        shape, device = (1, *images.shape[1:]), generator.device
+        noises = (torch.randn(shape, generator=generator, device=device) for _ in range(2))
+        guided = self.reconstruct(images, *(noise.to(images.device) for noise in noises))
         reconstruction = self._from_diffusion(guided.pred_x0_norm_guided)
         anomaly_map = self.segment(images, reconstruction).sigmoid()  # [B,1,H,W]
         image_score = highest_mean(anomaly_map, self.settings.score_pixels)  # [B]
@@ -97,14 +83,10 @@ class DiffusionAD(Detector):
         The noises are [B,3,H,W] or [1,3,H,W]; the result is in the range of the diffusion.
         """
         t, settings = images.new_ones(len(images), dtype=torch.int64), self.settings
-        return norm_guided_one_step(
-            self.schedule,
-            self.predict_noise,
-            self._to_diffusion(images),
-            NoiseLevel(settings.test_normal_t * t, normal_noise),
-            NoiseLevel(settings.test_noisier_t * t, noisier_noise),
-            settings.guidance_weight,
-        )
+        normal = NoiseLevel(settings.test_normal_t * t, normal_noise)
+        noisier = NoiseLevel(settings.test_noisier_t * t, noisier_noise)
+        x_0, weight = self._to_diffusion(images), settings.guidance_weight
+        return norm_guided_one_step(self.schedule, self.predict_noise, x_0, normal, noisier, weight)
 
     def predict_noise(self, x_t: Tensor, t: Tensor) -> Tensor:
         """eps [B,3,H,W] in x_t [B,3,H,W] at t int64 [B], in the range of the diffusion."""
@@ -118,10 +100,7 @@ class DiffusionAD(Detector):
         return self.segmentation(torch.cat([images, reconstruction], dim=1)).float()
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        return {
-            "denoising": list(self.denoising.parameters()),
-            "segmentation": list(self.segmentation.parameters()),
-        }
+        return {name: list(network.parameters()) for name, network in self.named_children()}
 
     def _to_diffusion(self, images: Tensor) -> Tensor:
         return 2 * images - 1 if self.settings.signed_range else images

@@ -38,9 +38,8 @@ def load_diffusionad(
 ) -> DiffusionAD:
     """DiffusionAD from an official `params-last.pt` or `params-best.pt`.
 
-    Size, width and times come from the file's `args`; an absent one is as in args1.json.
-    changes: other settings, such as score_pixels. Raises DiffadError that names a file which is
-    missing, damaged or of another kind.
+    Size, width and times come from the file's `args`; an absent one is as in args1.json. changes:
+    other settings. Raises DiffadError that names a file which is missing, damaged or another.
     """
     (path,) = paths
     checkpoint = read_pickle(path)
@@ -61,10 +60,7 @@ def load_diffusionad(
 
 
 def export_diffusionad(detector: DiffusionAD, paths: Sequence[Path]) -> None:
-    """Write the checkpoint that HuiZhang0812/DiffusionAD's eval.py loads.
-
-    Raises DiffadError if the official code cannot build such a network.
-    """
+    """Write what HuiZhang0812/DiffusionAD's eval.py loads; DiffadError if it cannot build it."""
     (path,) = paths
     settings = detector.settings
     for name, value in _OFFICIAL_FIXED.items():

@@ -1,7 +1,4 @@
-"""DRAEM: reconstruct the normal image, then segment from reconstruction and image together.
-
-Source: Zavrtanik, Kristan, Skočaj, ICCV 2021 (arXiv 2108.07610); VitjanZ/DRAEM.
-"""
+"""DRAEM (Zavrtanik, Kristan, Skočaj, ICCV 2021; arXiv 2108.07610): reconstruct, then segment."""
 
 import torch
 import torch.nn.functional as F
@@ -43,10 +40,7 @@ class ReconstructiveDecoder(nn.Module):
 
 
 class ReconstructiveNetwork(nn.Module):
-    """[B,3,H,W] -> [B,3,H,W], H and W multiples of 16; the output is not clamped.
-
-    Module names equal the official state dict's.
-    """
+    """[B,3,H,W] -> [B,3,H,W], not clamped; H and W multiples of 16. Names as in official files."""
 
     def __init__(self, base_width: int = 128) -> None:
         super().__init__()
@@ -76,7 +70,7 @@ class Draem(Detector):
             "ssim": 1 - ssim(reconstruction, batch.normal),
             "focal": softmax_focal_loss(logits, batch.mask),
         }
-        return {"total": sum(terms.values()), **terms}
+        return {"total": terms["l2"] + terms["ssim"] + terms["focal"], **terms}
 
     def predict(self, images: Tensor, generator: torch.Generator | None = None) -> Prediction:
         """anomaly_map: softmax probability of the anomalous class. Draws no random number."""
@@ -94,10 +88,7 @@ class Draem(Detector):
         return reconstruction, self.segmentation(torch.cat([reconstruction, image], dim=1))
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        return {
-            "reconstruction": list(self.reconstruction.parameters()),
-            "segmentation": list(self.segmentation.parameters()),
-        }
+        return {name: list(network.parameters()) for name, network in self.named_children()}
 
 
 def _initialise(module: nn.Module) -> None:

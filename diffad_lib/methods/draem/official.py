@@ -4,22 +4,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from diffad_lib.files import write_torch
 from diffad_lib.methods.draem.detector import Draem, DraemSettings
 from diffad_lib.methods.method import OfficialFiles
-from diffad_lib.networks.states import (
-    StateDict,
-    first_width,
-    load_state,
-    portable_state,
-    read_pickle,
-)
+from diffad_lib.networks.states import first_width, load_state, portable_state, read_pickle
+
+# Names of the first convolutions of the two networks.
+_FIRST, _HEAD_FIRST = "encoder.block1.0.weight", "encoder_segment.block1.0.weight"
 
 
 def load_draem(paths: Sequence[Path], changes: Mapping[str, Any] | None = None) -> Draem:
-    """DRAEM from its two official files; widths are read from the shapes.
-
-    changes: settings that the files do not tell, image_size and score_window.
+    """DRAEM from its two official files; widths are read from the shapes, `changes` are the rest.
 
     The official networks expect BGR, because OpenCV read their images. The channels of their
     first and last convolutions are exchanged here, so that the detector takes and gives RGB like
@@ -27,12 +24,9 @@ def load_draem(paths: Sequence[Path], changes: Mapping[str, Any] | None = None) 
     """
     reconstructive, discriminative = paths
     states = read_pickle(reconstructive), read_pickle(discriminative)
-    widths = {
-        "base_width": first_width(states[0], "encoder.block1.0.weight", reconstructive),
-        "segmentation_width": first_width(
-            states[1], "encoder_segment.block1.0.weight", discriminative
-        ),
-    }
+    base = first_width(states[0], _FIRST, reconstructive)
+    head = first_width(states[1], _HEAD_FIRST, discriminative)
+    widths = {"base_width": base, "segmentation_width": head}
     detector = Draem(DraemSettings(**{**(changes or {}), **widths}))
     networks = detector.reconstruction, detector.segmentation
     for network, state, path in zip(networks, states, paths, strict=True):
@@ -48,13 +42,13 @@ def export_draem(detector: Draem, paths: Sequence[Path]) -> None:
         write_torch(path, _swapped(portable_state(network)))
 
 
-def _swapped(state: StateDict) -> StateDict:
+def _swapped(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Weights with red and blue exchanged; applied twice, the same weights again."""
     swapped = dict(state)
     for name, value in state.items():
-        if name == "encoder.block1.0.weight":
+        if name == _FIRST:
             swapped[name] = value.flip(1)  # [width,3,3,3]
-        elif name == "encoder_segment.block1.0.weight":
+        elif name == _HEAD_FIRST:
             swapped[name] = value.unflatten(1, (2, 3)).flip(2).flatten(1, 2)  # [width,6,3,3]
         elif name.startswith("decoder.fin_out."):
             swapped[name] = value.flip(0)  # [3,width,3,3] and [3]
