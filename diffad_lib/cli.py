@@ -34,7 +34,7 @@ app.add_typer(convert_app, name="convert")
 _DATASETS = _or(key for key, dataset in CATALOG.items() if dataset.archives)
 DataRoot = Annotated[Path, typer.Option(help="Folder that holds one folder a dataset.")]
 DatasetName = Annotated[str, typer.Option("--dataset", help=_or(run_datasets()))]
-Category = Annotated[str, typer.Option(help="A folder of the dataset.")]
+CategoryName = Annotated[str, typer.Option(help="A folder of the dataset.")]
 MethodName = Annotated[str, typer.Option("--method", help=_or(method_names()))]
 BudgetOption = Annotated[str, typer.Option("--budget", help=_or(get_args(BudgetName)))]
 Seed = Annotated[int, typer.Option(help="Seed of every random number.")]
@@ -49,7 +49,7 @@ RunsDir = Annotated[Path, typer.Option(help="Where run folders go.")]
 Variants = Annotated[
     list[str] | None, typer.Option("--variant", help="A named departure; repeatable.")
 ]
-Settings = Annotated[
+SetOptions = Annotated[
     list[str] | None, typer.Option("--set", help="key=value of any setting; repeatable.")
 ]
 Limit = Annotated[float | None, typer.Option(help="Stop training after this many seconds.")]
@@ -58,7 +58,7 @@ Limit = Annotated[float | None, typer.Option(help="Stop training after this many
 @app.command()
 def run(
     dataset: DatasetName,
-    category: Category,
+    category: CategoryName,
     method: MethodName,
     budget: BudgetOption = "mini",
     seed: Seed = 0,
@@ -66,7 +66,7 @@ def run(
     textures: Textures = None,
     runs_dir: RunsDir = Path("runs"),
     variant: Variants = None,
-    set_: Settings = None,
+    set_: SetOptions = None,
     max_train_seconds: Limit = None,
 ) -> None:
     """Train and evaluate one method on one category, through notebook 08."""
@@ -87,7 +87,7 @@ def run(
 @app.command("held-out")
 def held_out(
     dataset: DatasetName,
-    category: Category,
+    category: CategoryName,
     method: MethodName,
     budget: BudgetOption = "laptop",
     seed: Seed = 0,
@@ -95,7 +95,7 @@ def held_out(
     textures: Textures = None,
     runs_dir: RunsDir = Path("runs"),
     variant: Variants = None,
-    set_: Settings = None,
+    set_: SetOptions = None,
 ) -> None:
     """Measure a recipe on defects drawn on held-out normal images; no test set takes part."""
     from diffad_lib.runs.config import build_config, parse_overrides
@@ -163,7 +163,7 @@ def import_official(
     ],
     method: MethodName,
     to: Annotated[Path, typer.Option(help="Folder for the weights in our format.")],
-    set_: Settings = None,
+    set_: SetOptions = None,
 ) -> None:
     """Official checkpoint files to a folder that `load_detector` reads."""
     from diffad_lib.convert import import_files

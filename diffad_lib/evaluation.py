@@ -12,7 +12,7 @@ from diffad_lib.types import Prediction
 
 
 @dataclass(frozen=True)
-class Predictions:
+class SetPrediction:
     """A detector's output on N images."""
 
     image_scores: np.ndarray  # float32 [N]
@@ -39,7 +39,7 @@ def predict_batch(
 
 def predict_all(
     detector: Detector, images: np.ndarray, fabric: Fabric, batch_size: int = 16, seed: int = 0
-) -> Predictions:
+) -> SetPrediction:
     """Predict uint8 images [N,3,H,W]; scores repeat and do not depend on the batch size."""
     scores, maps = [], []
     started = time.perf_counter()
@@ -48,4 +48,4 @@ def predict_all(
         scores.append(prediction.image_score.float().cpu().numpy())
         maps.append(prediction.anomaly_map[:, 0].float().cpu().numpy())  # [B,H,W]
     seconds = time.perf_counter() - started
-    return Predictions(np.concatenate(scores), np.concatenate(maps), seconds)
+    return SetPrediction(np.concatenate(scores), np.concatenate(maps), seconds)

@@ -28,7 +28,7 @@ from diffad_lib.evaluation import predict_all
 from diffad_lib.metrics import METRICS
 from diffad_lib.runs.config import RunConfig, build_config
 from diffad_lib.runs.notebook import run
-from diffad_lib.runs.record import Split, read_record
+from diffad_lib.runs.record import SplitFacts, read_record
 from diffad_lib.weights import load_detector
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("run")]
@@ -168,7 +168,7 @@ def test_the_record_holds_settings_data_machine_times_and_results(
     samples = list_samples("mvtec", "bottle", root / "data")
     for split, count in (("train", 3), ("test", 6)):
         chosen = [sample for sample in samples if sample.split == split]
-        expected = Split(images=count, fingerprint=fingerprint(chosen))
+        expected = SplitFacts(images=count, fingerprint=fingerprint(chosen))
         assert getattr(record.data, split) == expected
     assert record.data.test_defects == 4
     assert set(record.git) == {"commit", "dirty"}

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from diffad_lib.course.chapters import Card, label, read_cards
 from diffad_lib.course.pages import failure, first_picture, write_notebook_page
-from diffad_lib.course.summary import Outcome, write_summary
+from diffad_lib.course.summary import JobResult, write_summary
 from diffad_lib.errors import DiffadError
 from diffad_lib.mini import find_category, make_mini
 from diffad_lib.runs.config import RunConfig, build_config
@@ -95,7 +95,7 @@ def run_job(config: RunConfig, folder: Path) -> Job:
     )
 
 
-def run_jobs(jobs: Iterable[Job], linked: Iterable[str], workers: int = 1) -> list[Outcome]:
+def run_jobs(jobs: Iterable[Job], linked: Iterable[str], workers: int = 1) -> list[JobResult]:
     """Execute the jobs, `workers` at a time, with a line before and after each.
 
     The outcomes are in the order of the jobs. An interrupt ends the kernels of those that run.
@@ -106,7 +106,7 @@ def run_jobs(jobs: Iterable[Job], linked: Iterable[str], workers: int = 1) -> li
     def say(text: str) -> None:
         print(text + "\n", end="", flush=True)  # at once, or the lines of two threads mix
 
-    def done(number: int, job: Job) -> Outcome:
+    def done(number: int, job: Job) -> JobResult:
         place = f"[{number}/{len(jobs)}] {job.title}"
         say(f"{place} ...")
         outcome = _outcome(job, linked)
@@ -128,7 +128,7 @@ def run_jobs(jobs: Iterable[Job], linked: Iterable[str], workers: int = 1) -> li
             raise
 
 
-def _outcome(job: Job, linked: list[str]) -> Outcome:
+def _outcome(job: Job, linked: list[str]) -> JobResult:
     before = time.monotonic()
     record, error = None, ""
     try:
@@ -141,4 +141,4 @@ def _outcome(job: Job, linked: list[str]) -> Outcome:
     if notebook.exists():
         write_notebook_page(notebook, job.page, linked)
         details, picture = failure(notebook), first_picture(notebook)
-    return Outcome(job.title, job.page, picture, seconds, record, error, details)
+    return JobResult(job.title, job.page, picture, seconds, record, error, details)

@@ -26,7 +26,7 @@ pre { overflow-x: auto; background: #f3f3f3; padding: 1rem }
 
 
 @dataclass(frozen=True)
-class Outcome:
+class JobResult:
     """What came of executing a notebook.
 
     error: empty, or one line; details: the cell that failed and its traceback.
@@ -41,7 +41,7 @@ class Outcome:
     details: str
 
 
-def write_summary(page: Path, outcomes: Sequence[Outcome]) -> None:
+def write_summary(page: Path, outcomes: Sequence[JobResult]) -> None:
     """Write the page of a course: what ran, what failed and why, metrics, a picture of each."""
     parts = [
         "<h1>The course, executed</h1>",
@@ -71,7 +71,7 @@ def write_summary(page: Path, outcomes: Sequence[Outcome]) -> None:
     )
 
 
-def _result(outcome: Outcome, page: Path) -> tuple[str, str, str]:
+def _result(outcome: JobResult, page: Path) -> tuple[str, str, str]:
     result = "failed" if outcome.error else "ok"
     if outcome.record:
         name, title = next(iter(tabled().items()))
@@ -80,7 +80,7 @@ def _result(outcome: Outcome, page: Path) -> tuple[str, str, str]:
     return _link(outcome, page), result, f"{outcome.seconds:.0f} s"
 
 
-def _link(outcome: Outcome, page: Path) -> str:
+def _link(outcome: JobResult, page: Path) -> str:
     title = html.escape(outcome.title)
     if not outcome.page.exists():
         return title

@@ -31,7 +31,7 @@ class Step(TypedDict):
     pred_x0: Tensor
 
 
-Callback = Callable[[Step], None]
+StepCallback = Callable[[Step], None]
 """Called before each step."""
 
 
@@ -61,7 +61,7 @@ def iterative_denoise(
     x_t: Tensor,
     start: int,
     noise_fn: NoiseFunction,
-    callback: Callback | None = None,
+    callback: StepCallback | None = None,
 ) -> Tensor:
     """x_0 from x_t at t = `start` by start + 1 ancestral steps (Ho et al. 2020, Algorithm 2)."""
     _check_start(schedule, start)
@@ -80,7 +80,7 @@ def ddim_denoise(
     x_t: Tensor,
     start: int,
     steps: int,
-    callback: Callback | None = None,
+    callback: StepCallback | None = None,
 ) -> Tensor:
     """x_0 from x_t at `start` by 1 … start + 1 evenly spaced steps of DDIM (eq. 12, η = 0)."""
     _check_start(schedule, start)

@@ -35,7 +35,7 @@ class ReverseStep(NamedTuple):
     pred_x0: Tensor
 
 
-class Sample(NamedTuple):
+class ReverseSample(NamedTuple):
     """A draw of x_{t-1} and the x_0 that was predicted for it, both [B,C,H,W]."""
 
     sample: Tensor
@@ -99,12 +99,12 @@ def p_mean_variance(
 
 def p_sample(
     schedule: Schedule, model: NoisePredictor, x_t: Tensor, t: Tensor, noise_fn: NoiseFunction
-) -> Sample:
+) -> ReverseSample:
     """One ancestral step: a draw of x_{t-1} given x_t (Algorithm 2); no noise where t = 0."""
     step = p_mean_variance(schedule, model, x_t, t)
     not_last = (t != 0).to(x_t.dtype).reshape(-1, *[1] * (x_t.ndim - 1))
     sample = step.mean + not_last * torch.exp(0.5 * step.log_variance) * noise_fn(x_t, t)
-    return Sample(sample, step.pred_x0)
+    return ReverseSample(sample, step.pred_x0)
 
 
 def snr(schedule: Schedule) -> Tensor:

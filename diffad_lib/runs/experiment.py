@@ -15,7 +15,7 @@ from diffad_lib.checkpoint import CHECKPOINT_NAME
 from diffad_lib.datasets.dataset import Kind
 from diffad_lib.datasets.images import ImageStack
 from diffad_lib.detector import Detector
-from diffad_lib.evaluation import Predictions, predict_all
+from diffad_lib.evaluation import SetPrediction, predict_all
 from diffad_lib.files import remove_leftovers
 from diffad_lib.methods.method import find_method
 from diffad_lib.metrics import Metric, compute_metrics, image_auroc, pixel_auroc
@@ -94,7 +94,7 @@ def train_experiment(experiment: Experiment) -> TrainingResult:
     return Trainer(*parts, folder=config.run_folder, callbacks=callbacks).train()
 
 
-def evaluate_experiment(experiment: Experiment) -> tuple[Predictions, dict[str, Metric]]:
+def evaluate_experiment(experiment: Experiment) -> tuple[SetPrediction, dict[str, Metric]]:
     """Predictions on the test images, and their metrics."""
     config, test, how = experiment.config, experiment.test, experiment.config.evaluation
     predictions = predict_all(
@@ -113,7 +113,7 @@ def labels(stack: ImageStack) -> np.ndarray:
 def finish(
     experiment: Experiment,
     training: TrainingResult,
-    predictions: Predictions,
+    predictions: SetPrediction,
     metrics: dict[str, Metric],
     total_seconds: float,
 ) -> Path:
@@ -131,7 +131,7 @@ def finish(
 def _record(
     experiment: Experiment,
     training: TrainingResult,
-    predictions: Predictions,
+    predictions: SetPrediction,
     metrics: dict[str, Metric],
     total_seconds: float,
 ) -> Record:

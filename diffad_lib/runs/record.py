@@ -42,7 +42,7 @@ class Settled(Facts):
     evaluation: dict[str, Any] = Field(default_factory=dict)
 
 
-class Split(Facts):
+class SplitFacts(Facts):
     """Images of a split, and the identity of its files."""
 
     images: int
@@ -52,8 +52,8 @@ class Split(Facts):
 class Data(Facts):
     """What was read."""
 
-    train: Split
-    test: Split
+    train: SplitFacts
+    test: SplitFacts
     test_defects: int
 
 
