@@ -1,6 +1,7 @@
 """The folder of a run: which settings it belongs to, while it runs and afterwards."""
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from diffad_lib.errors import DiffadError
@@ -18,7 +19,10 @@ def settings_of(config: RunConfig) -> dict[str, Any]:
         name: str(path.absolute()) if (path := getattr(config, name)) is not None else None
         for name in ("data_root", "textures", "runs_dir")
     }
-    return config.model_dump(mode="json") | folders
+    settings = config.model_dump(mode="json") | folders
+    if masks := settings["synthesis"].get("foreground_folder"):
+        settings["synthesis"]["foreground_folder"] = str(Path(masks).absolute())
+    return settings
 
 
 def claim_folder(config: RunConfig) -> None:
