@@ -99,6 +99,7 @@ def held_out(
     runs_dir: RunsDir = Path("runs"),
     variant: Variants = None,
     set_: SetOptions = None,
+    max_train_seconds: Limit = None,
 ) -> None:
     """Measure a recipe on defects drawn on held-out normal images; no test set takes part."""
     from diffad_lib.runs.config import build_config, parse_overrides
@@ -108,6 +109,7 @@ def held_out(
     config = build_config(
         dataset, category, method, budget, variant or (), parse_overrides(set_ or ()),
         seed=seed, data_root=data_root, textures=textures, runs_dir=runs_dir,
+        max_train_seconds=max_train_seconds,
     )  # fmt: skip
     Console().print(held_out_table(hold_out(config).metrics))
     print(f"record: {held_out_path(config)}")
@@ -116,7 +118,12 @@ def held_out(
 @app.command()
 def course(runs_dir: RunsDir = Path("runs")) -> None:
     """Run every notebook on the mini data, and leave a page with results and pictures."""
-    from diffad_lib.course.headless import run_course
+    try:
+        from diffad_lib.course.headless import run_course
+    except ImportError as error:
+        raise DiffadError(
+            f"the course needs {error.name}: .venv/bin/python -m pip install -e '.[course]'"
+        ) from None
 
     run_course(runs_dir)
 

@@ -30,6 +30,8 @@ def _official(method: str, files: Sequence[Path]) -> OfficialFiles:
     official = find_method(method).official
     if official is None:
         raise DiffadError(f"method {method}: there is no official code, so no files of it")
+    if len({*files}) != len(files):
+        raise DiffadError(f"{files[0]}: is named twice; give one path for each file")
     if len(files) != len(official.names):
         raise DiffadError(
             f"method {method}: its official code has {' and '.join(official.names)}, in this "

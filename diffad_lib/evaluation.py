@@ -1,4 +1,4 @@
-"""Predictions of a detector on a test set, batched and seeded, and their metrics."""
+"""Predictions of a detector on a test set, batched and seeded."""
 
 import time
 from dataclasses import dataclass
@@ -29,9 +29,8 @@ def predict_batch(
     detector: Detector, images: np.ndarray, fabric: Fabric, seed: int = 0
 ) -> Prediction:
     """Predict uint8 images [B,3,H,W]; the same seed gives the same scores."""
-    device = next(detector.parameters()).device
-    pixels = torch.from_numpy(np.array(images)).to(device).float() / 255  # [B,3,H,W]
-    generator = torch.Generator(device).manual_seed(seed)
+    pixels = torch.from_numpy(np.array(images)).to(fabric.device).float() / 255  # [B,3,H,W]
+    generator = torch.Generator(fabric.device).manual_seed(seed)
     detector.eval()
     with torch.inference_mode(), fabric.autocast():
         return detector.predict(pixels, generator)

@@ -9,7 +9,7 @@ from pydantic import SerializeAsAny, model_validator
 
 from diffad_lib.errors import DiffadError, nearest
 from diffad_lib.settings import DetectorSettings, Settings, setting
-from diffad_lib.synthesis.synthesizer import SynthesisSettings
+from diffad_lib.synthesis.synthesizer import NormalSettings
 
 Precision = Literal["auto", "32", "bf16-mixed", "16-mixed"]
 LrSchedule = Literal["constant", "paper-steps", "code-steps", "cosine", "cosine-10"]
@@ -25,21 +25,27 @@ class TrainingSettings(Settings):
     is spent, so that a time limit still ends with the small rates.
     """
 
-    batch_size: int = setting(8, "images a micro-batch", ge=1)
-    accumulate: int = setting(1, "micro-batches an optimiser step", ge=1)
-    steps: int | None = setting(None, "optimiser steps", ge=1)
-    epochs: int | None = setting(None, "passes through the training images", ge=1)
+    batch_size: int = setting(8, "images of a micro-batch", ge=1)
+    accumulate: int = setting(1, "micro-batches of an optimiser step", ge=1)
+    steps: int | None = setting(None, "length in optimiser steps", ge=1)
+    epochs: int | None = setting(None, "length in passes through the images", ge=1)
     max_train_seconds: float | None = setting(None, "time limit of the training, s", gt=0)
-    learning_rate: float = setting(1e-4, "of Adam, before its schedule", gt=0)
-    lr_schedule: LrSchedule = setting("constant", "how the learning rate falls")
-    warmup_fraction: float = setting(0.0, "share in which the rate rises", ge=0, lt=1)
-    # For experiments; in no budget, as it did not help (docs/recipes.md).
-    ema_decay: float = setting(0.0, "of a running mean of the weights, 0: off", ge=0, lt=1)
-    precision: Precision = setting("32", "auto: bf16 where the hardware computes in it")
-    channels_last: bool = setting(False, "memory format of networks and images")
-    device: Literal["auto", "cpu", "cuda", "mps"] = setting("auto", "what computes")
-    checkpoint_seconds: float = setting(60.0, "between two checkpoints, s", ge=0)
-    select_on_test_epochs: int | None = setting(None, "best weights on the test set, a leak", ge=1)
+    learning_rate: float = setting(1e-4, "learning rate before its schedule", gt=0)
+    lr_schedule: LrSchedule = setting("constant", "how the learning rate falls over the training")
+    warmup_fraction: float = setting(0.0, "share in which the learning rate rises", ge=0, lt=1)
+    ema_decay: float = setting(
+        0.0,
+        "decay of a running mean of the weights, 0 is off; in no budget, as it did not help",
+        ge=0,
+        lt=1,
+    )
+    precision: Precision = setting("32", "auto is bf16 where the hardware computes in it")
+    channels_last: bool = setting(False, "channels-last memory format")
+    device: Literal["auto", "cpu", "cuda", "mps"] = setting("auto", "device that computes")
+    checkpoint_seconds: float = setting(60.0, "time between two checkpoints, s", ge=0)
+    select_on_test_epochs: int | None = setting(
+        None, "epochs between looks at the test set, to keep the best weights: a leak", ge=1
+    )
 
     @model_validator(mode="after")
     def _check_length(self) -> Self:
@@ -65,8 +71,10 @@ class TrainingSettings(Settings):
 class HeadTraining(TrainingSettings):
     """How to train a detector whose segmentation head may have a learning rate of its own."""
 
-    segmentation_learning_rate: float | None = setting(None, "none: learning_rate", gt=0)
-    segmentation_lr_schedule: LrSchedule | None = setting(None, "none: lr_schedule")
+    segmentation_learning_rate: float | None = setting(
+        None, "learning rate of the head; none: learning_rate", gt=0
+    )
+    segmentation_lr_schedule: LrSchedule | None = setting(None, "of the head; none: lr_schedule")
 
     def rate(self, network: str) -> tuple[float, LrSchedule]:
         rate, schedule = super().rate(network)
@@ -87,7 +95,7 @@ class Budget(Settings):
     """All numbers of a run but who runs: one section each, no key in two of them."""
 
     detector: SerializeAsAny[DetectorSettings]
-    synthesis: SynthesisSettings = SynthesisSettings()
+    synthesis: SerializeAsAny[NormalSettings] = NormalSettings()
     training: SerializeAsAny[TrainingSettings]
     evaluation: EvaluationSettings = EvaluationSettings()
 
@@ -112,7 +120,7 @@ class Budget(Settings):
                 raise DiffadError(f'"{key}" is not a setting; {nearest(key, sections)}')
             changed.setdefault(sections[key], {})[key] = value
         lengths = {"steps", "epochs"} & changes.keys()
-        if len(lengths) == 1:
+        if len(lengths) == 1 and changes[next(iter(lengths))] is not None:
             changed["training"] |= dict.fromkeys({"steps", "epochs"} - lengths)
         new = {name: getattr(self, name).but(**values) for name, values in changed.items()}
         return self.but(**new)

@@ -37,11 +37,13 @@ class Settings(BaseModel):
     def _check_value(cls, value: Any, info: ValidationInfo) -> Any:
         """Refuses what Pydantic would take: true as 1, and text that no JSON file can hold."""
         annotation = cls.model_fields[info.field_name or ""].annotation
-        if isinstance(value, bool):
-            if annotation is not bool:
-                raise PydanticCustomError("truth_value", "Input should not be true or false")
-        elif isinstance(value, int) and _is_text(annotation):
+        parts = value if isinstance(value, list) else [value]
+        if annotation is not bool and any(isinstance(part, bool) for part in parts):
+            raise PydanticCustomError("truth_value", "Input should not be true or false")
+        if isinstance(value, int) and _is_text(annotation):
             return str(value)  # `--set precision=32` and a folder called 2024 are text
+        if value == "" and _is_text(annotation):
+            raise PydanticCustomError("empty", "Input should not be empty")
         if isinstance(value, str | Path) and not is_utf8(value):
             raise PydanticCustomError("not_utf8", "Input should be UTF-8; rename the folder")
         return value
@@ -67,7 +69,7 @@ def setting(default: Any, sentence: str, **limits: Any) -> Any:
 class DetectorSettings(Settings):
     """What the settings of every detector have; a method adds its own."""
 
-    image_size: int = setting(256, "side of the images, pixels", ge=16, le=4096)
+    image_size: int = setting(256, "side of the images, pixels", ge=16, le=4096, multiple_of=8)
 
 
 def _is_text(annotation: Any) -> bool:

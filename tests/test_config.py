@@ -92,6 +92,11 @@ def test_a_length_in_steps_replaces_the_presets_epochs_and_back() -> None:
     assert (by_epochs.training.steps, by_epochs.training.epochs) == (None, 5)
 
 
+def test_a_length_that_is_taken_away_leaves_the_other() -> None:
+    config = build_config("mvtec", "bottle", "draem", "mini", overrides={"epochs": None})
+    assert config.training.steps == 400
+
+
 def test_run_folder_tells_dataset_category_method_budget_variant_override_and_seed() -> None:
     config = build_config(
         "mvtec",
@@ -135,6 +140,14 @@ def test_a_long_run_folder_is_cut_to_what_a_file_system_takes_and_stays_its_own(
         ({"variants": ["oficial-code"]}, 'did you mean "official-code"?'),
         ({"variants": ["signed-range"]}, "does not concern method DRAEM"),
         ({"dataset": "dtd"}, "--dataset"),
+        ({"overrides": {"overrides": "x"}}, "name the setting itself"),
+        ({"overrides": {"foreground_folder": ""}}, "foreground_folder: "),
+        ({"method": "diffusionad", "overrides": {"channel_multipliers": [True]}}, "channel_mult"),
+        (
+            {"method": "autoencoder", "overrides": {"beta_min": 0.5}},
+            "only of diffusionad and draem",
+        ),
+        ({"overrides": {"image_size": 36}}, "image_size: "),
         ({"colour": 1}, '"colour" is not a setting'),
         ({"seed": -1}, "seed: "),
         ({"max_train_seconds": 0}, "max_train_seconds: "),

@@ -55,4 +55,11 @@ def test_wrong_requests_are_one_line(tmp_path):
         import_files("diffusionad", [tmp_path / "x"], tmp_path / "to")
     with pytest.raises(DiffadError, match='"patchcore" is not known'):
         import_files("patchcore", [tmp_path / "x"], tmp_path / "to")
+    save_detector(small_detector("draem"), tmp_path / "ours")
+    with pytest.raises(DiffadError, match="y: is named twice"):
+        export_files(tmp_path / "ours", [tmp_path / "y", tmp_path / "y"])
+    files = [tmp_path / "a", tmp_path / "b"]
+    export_files(tmp_path / "ours", files)
+    with pytest.raises(DiffadError, match="base_width is 4 in the file and cannot be set"):
+        import_files("draem", files, tmp_path / "to", {"base_width": 99})
     assert not (tmp_path / "to").exists()

@@ -3,7 +3,8 @@ import torch
 import torch.nn.functional as F
 
 from diffad_lib.errors import DiffadError
-from diffad_lib.methods.draem.detector import Draem, DraemSettings, ReconstructiveNetwork
+from diffad_lib.methods.draem import Draem, DraemSettings
+from diffad_lib.methods.draem.detector import ReconstructiveNetwork
 from diffad_lib.scores import smoothed_maximum
 from diffad_lib.types import TrainingBatch
 from reference import (

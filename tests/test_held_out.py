@@ -1,17 +1,20 @@
 """Recipes are measured on drawn defects: no test image, a record, and figures that repeat."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import layout_factory as factory
+from diffad_lib.errors import DiffadError
 from diffad_lib.metrics import METRICS
 from diffad_lib.mini.drawn import KINDS, LARGE_KINDS, LARGE_RADII, draw_defects, uneven_light
 from diffad_lib.runs.config import RunConfig, build_config
 from diffad_lib.runs.data import load_data
-from diffad_lib.runs.experiment import prepare
+from diffad_lib.runs.experiment import make_batches, make_fabric
 from diffad_lib.runs.held_out import COPIES, held_out_path, hold_out, split
 
 SIZE = 64
@@ -62,9 +65,8 @@ def test_uneven_light_changes_every_image_a_little():
 
 
 def test_held_out_images_are_not_trained_on_and_no_test_image_is_used(config: RunConfig) -> None:
-    experiment = prepare(config)
-    batches, held, foregrounds = split(experiment)
     train, test = load_data(config)
+    batches, held, foregrounds = split(make_batches(config, train, make_fabric(config)), "object")
     apart = {image.tobytes() for image in held}
     assert len(held) >= COPIES and foregrounds.shape == held[:, :1].shape
     trained = {image.tobytes() for image in batches.images}
@@ -84,4 +86,26 @@ def test_the_record_holds_settings_and_every_metric_and_figures_repeat(config: R
     for metrics in told["metrics"].values():
         assert set(metrics) == set(METRICS)
     assert set(told["by_defect"]["as they are"]) <= {kind.__name__ for kind in KINDS}
+    assert told["train"]["images"] == 12 and told["finished"]
+    threads = torch.get_num_threads()
+    shutil.rmtree(config.data_root / "mvtec" / "bottle" / "test" / "crack")
+    shutil.rmtree(config.data_root / "mvtec" / "bottle" / "ground_truth" / "crack")
     assert hold_out(config).metrics == first.metrics
+    assert torch.get_num_threads() == threads
+
+
+def test_too_few_images_and_selection_on_a_test_set_are_refused(config: RunConfig) -> None:
+    leak = config.training.but(select_on_test_epochs=1)
+    with pytest.raises(DiffadError, match="select_on_test_epochs: there is no test set here"):
+        hold_out(config.but(training=leak))
+    for number in range(9):
+        (config.data_root / "mvtec/bottle/train/good" / f"1{number:02d}.png").unlink()
+    with pytest.raises(DiffadError, match="3 training images: at least 6"):
+        hold_out(config)
+
+
+def test_a_limit_of_the_evaluation_is_the_one_of_the_settings(config: RunConfig) -> None:
+    strict = hold_out(config.but(evaluation=config.evaluation.but(fpr_limit=0.01)))
+    assert (
+        strict.metrics["as they are"]["aupro"] != hold_out(config).metrics["as they are"]["aupro"]
+    )

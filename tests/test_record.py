@@ -196,3 +196,37 @@ def test_a_written_record_comes_back_the_same(tmp_path: Path) -> None:
     assert read_record(tmp_path / RECORD_NAME) == first
     assert json.loads((tmp_path / RECORD_NAME).read_text())["schema"] == 2
     assert first.run_config().detector == config(tmp_path).detector
+
+
+@pytest.mark.parametrize("broken", [None, {}, 0.5, "high", []])
+def test_what_is_no_metric_does_not_make_a_record_unreadable(tmp_path: Path, broken) -> None:
+    content = whole_record()
+    content["metrics"]["aupro"] = broken
+    record = read_record(write(tmp_path / RECORD_NAME, json.dumps(content)))
+    assert record.metric("aupro") is None and record.metric("pixel_ap").value == 1.0
+
+
+def test_a_newer_schema_and_an_unknown_method_are_one_line_with_the_path(tmp_path: Path) -> None:
+    path = write(tmp_path / RECORD_NAME, json.dumps(whole_record() | {"schema": 3}))
+    with pytest.raises(DiffadError, match=rf"{re.escape(str(path))}: has schema 3; .*update"):
+        read_record(path)
+    old = whole_record() | {"schema": 1}
+    old["config"]["method"] = "gone"
+    write(path, json.dumps(old))
+    with pytest.raises(DiffadError, match=rf'{re.escape(str(path))}: .*"gone" is not known'):
+        read_record(path)
+
+
+def test_an_interrupted_run_of_schema_1_is_the_same_run(tmp_path: Path) -> None:
+    first = build_config("mvtec", "bottle", "diffusionad", "paper", runs_dir=tmp_path)
+    sections = settings_of(first)
+    flat = {key: value for key, value in sections.items() if not isinstance(value, dict)}
+    for section in (value for value in sections.values() if isinstance(value, dict)):
+        flat |= {key: value for key, value in section.items() if key != "attention_resolutions"}
+    write(first.run_folder / CONFIG_NAME, json.dumps(flat))
+    check_same_settings(first)
+
+
+def test_foreground_masks_are_told_by_their_place_wherever_a_run_is_started() -> None:
+    config = build_config("mvtec", "bottle", "draem", overrides={"foreground_folder": "m"})
+    assert settings_of(config)["synthesis"]["foreground_folder"] == str(Path("m").absolute())

@@ -102,8 +102,8 @@ def test_more_residual_blocks_make_a_deeper_network():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"image_size": 100, "channel_multipliers": None}, "image_size 100"),
-        ({"image_size": 18, "channel_multipliers": (1, 2, 2)}, "multiple of 4"),
+        ({"image_size": 104, "channel_multipliers": None}, "image_size 104"),
+        ({"image_size": 24, "channel_multipliers": (1, 2, 2, 2, 2)}, "multiple of 16"),
         ({"channel_multipliers": ()}, "channel_multipliers"),
         ({"channel_multipliers": (1, 0)}, "channel_multipliers"),
         ({"base_width": 18}, r"base_width: .*multiple of 4 \(got 18\)"),

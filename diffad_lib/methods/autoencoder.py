@@ -10,7 +10,7 @@ from diffad_lib.networks.segmentation import conv_block, up_conv
 from diffad_lib.plans import MINI, Budget, TrainingSettings
 from diffad_lib.scores import Window, smoothed_maximum
 from diffad_lib.settings import DetectorSettings, setting
-from diffad_lib.synthesis.synthesizer import SynthesisSettings
+from diffad_lib.synthesis.synthesizer import NormalSettings
 from diffad_lib.types import Prediction, TrainingBatch
 
 
@@ -72,7 +72,7 @@ class Autoencoder(Detector):
 
 _LAPTOP = Budget(
     detector=AutoencoderSettings(image_size=128, base_width=32, score_window=11),
-    synthesis=SynthesisSettings(anomaly_probability=0.0, lighting=0.1),
+    synthesis=NormalSettings(lighting=0.1),
     training=TrainingSettings(
         steps=1500, learning_rate=1e-3, lr_schedule="cosine", precision="auto", channels_last=True
     ),
@@ -87,7 +87,7 @@ METHOD = Method(
         "laptop": _LAPTOP,
         "paper": Budget(
             detector=AutoencoderSettings(),
-            synthesis=SynthesisSettings(anomaly_probability=0.0),  # it reads normal images only
+            synthesis=NormalSettings(),
             training=TrainingSettings(epochs=700, channels_last=True),
         ),
     },

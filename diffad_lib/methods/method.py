@@ -10,7 +10,7 @@ from diffad_lib.detector import Detector
 from diffad_lib.errors import DiffadError, nearest
 from diffad_lib.methods import method_names
 from diffad_lib.plans import Budget, Variant
-from diffad_lib.settings import BudgetName, DetectorSettings
+from diffad_lib.settings import BudgetName, DetectorSettings, Settings
 
 OFFICIAL_CODE = "official-code"  # the variant that turns all of a method's official ones on
 
@@ -33,11 +33,21 @@ class Method:
     """A method: its detector, that one's settings, and their values at every budget."""
 
     title: str
-    detector: Callable[[Any], Detector]  # of settings; weights from PyTorch's global generator
+    detector: type[Detector]  # built from settings; weights from PyTorch's global generator
     settings: type[DetectorSettings]
     budgets: Mapping[BudgetName, Budget]
     variants: Mapping[str, Variant] = field(default_factory=dict)
     official: OfficialFiles | None = None
+
+    def __post_init__(self) -> None:
+        """Sections have one type at every budget, so that a record can be read by its method."""
+        kinds = {tuple(type(section) for _, section in one) for one in self.budgets.values()}
+        if len(kinds) != 1:
+            raise TypeError(f"{self.title}: the budgets' sections have different types")
+
+    def section_types(self) -> dict[str, type[Settings]]:
+        """What each section of a configuration with this method is."""
+        return {name: type(section) for name, section in next(iter(self.budgets.values()))}
 
     def budget(self, name: str) -> Budget:
         """A budget by its name; DiffadError names the nearest one."""
@@ -48,7 +58,7 @@ class Method:
 
     def setting_keys(self) -> set[str]:
         """Keys of all that can be set of a run with this method."""
-        return {key for budget in self.budgets.values() for key in budget.setting_keys()}
+        return set(next(iter(self.budgets.values())).setting_keys())
 
     def departures(self, name: str) -> dict[str, Any]:
         """Settings that a variant changes, or all the official ones; DiffadError if unknown."""

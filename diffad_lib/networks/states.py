@@ -1,6 +1,7 @@
 """Weights of networks, and files from strangers that hold them."""
 
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,13 @@ def read_pickle(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise DiffadError(f"{path}: holds a {type(content).__name__}, not a checkpoint")
     return content
+
+
+def added(changes: Mapping[str, Any] | None, told: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that a file told and others; DiffadError for one that would contradict the file."""
+    if both := [key for key, value in (changes or {}).items() if told.get(key, value) != value]:
+        raise DiffadError(f"{both[0]} is {told[both[0]]} in the file and cannot be set")
+    return {**(changes or {}), **told}
 
 
 def first_width(state: StateDict, key: str, path: Path) -> int:

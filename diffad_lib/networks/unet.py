@@ -28,9 +28,11 @@ class UNetSettings(DetectorSettings):
     channels a group at the first level, which is the published ratio.
     """
 
-    base_width: int = setting(128, "channels of the first level", ge=4, multiple_of=4)
-    channel_multipliers: tuple[int, ...] | None = setting(None, "of base_width; none: as published")
-    residual_blocks: int = setting(2, "of each level, one more on the way up", ge=1)
+    base_width: int = setting(128, "first-level channels of the U-Net", ge=4, multiple_of=4)
+    channel_multipliers: tuple[int, ...] | None = setting(
+        None, "widths of the levels in units of base_width; none: as published for the size"
+    )
+    residual_blocks: int = setting(2, "blocks of a level, one more on the way up", ge=1)
     attention_resolutions: tuple[int, ...] = setting(
         (32, 16, 8), "widths of the feature maps that get attention, pixels"
     )

@@ -39,10 +39,10 @@ class RunConfig(Budget):
         """The method says which settings its detector and its training have."""
         if not isinstance(values, Mapping) or not isinstance(values.get("method"), str):
             return values
-        pattern = next(iter(find_method(values["method"]).budgets.values()))
+        kinds = find_method(values["method"]).section_types()
         sections = {
-            name: type(getattr(pattern, name))(**values[name])
-            for name in Budget.model_fields
+            name: kind(**values[name])
+            for name, kind in kinds.items()
             if isinstance(values.get(name), Mapping)
         }
         return {**values, **sections}
@@ -104,6 +104,8 @@ def build_config(
 
 
 def _check_override(key: str, name: str, method: Method) -> None:
+    if key == "overrides":
+        raise DiffadError("overrides are what --set gives; name the setting itself")
     if key in _OPTION_KEYS:
         option = {"variants": "variant"}.get(key, key).replace("_", "-")
         raise DiffadError(f'"{key}" cannot be set with --set; use --{option}')

@@ -34,7 +34,7 @@ def check_inputs(config: RunConfig) -> None:
     _splits(config)
     if config.textures is not None:
         texture_files(config.textures)
-    masks = config.synthesis.foreground_folder
+    masks = getattr(config.synthesis, "foreground_folder", None)
     if masks is not None and not masks.is_dir():
         raise DiffadError(f"{masks}: no such folder; mend foreground_folder")
 
@@ -47,7 +47,10 @@ def what_is_read(config: RunConfig, loaded: Sequence[ImageStack] = ()) -> Data:
     splits = [_identity(samples) for samples in (() if loaded else _splits(config))]
     splits += [_facts(len(stack.samples), stack.fingerprint, stack.files) for stack in loaded]
     train, test = splits
-    folders = {"textures": config.textures, "foregrounds": config.synthesis.foreground_folder}
+    folders = {
+        "textures": config.textures,
+        "foregrounds": getattr(config.synthesis, "foreground_folder", None),
+    }
     others = {
         name: _identity(texture_samples(folder)).model_copy(update={"files": {}})
         for name, folder in folders.items()
@@ -66,9 +69,15 @@ def _facts(images: int, total: str, files: dict[str, str]) -> SplitFacts:
 
 def load_data(config: RunConfig) -> tuple[ImageStack, ImageStack]:
     """Training images (normal only) and test images of the category, at the run's size."""
-    train, test = _splits(config)
-    size = config.detector.image_size
-    return load_split(train, size), load_split(test, size)
+    train, test = (load_split(split, config.detector.image_size) for split in _splits(config))
+    return train, test
+
+
+def load_normal(config: RunConfig) -> ImageStack:
+    """Training images alone; it needs no test set."""
+    samples = list_samples(config.dataset, config.category, data_root(config))
+    train = [sample for sample in samples if sample.split == "train"]
+    return load_split(train, config.detector.image_size)
 
 
 def data_root(config: RunConfig) -> Path:

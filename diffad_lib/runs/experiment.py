@@ -27,7 +27,7 @@ from diffad_lib.runs.folder import CONFIG_NAME, claim_folder, settings_of
 from diffad_lib.runs.record import RECORD_NAME, Data, Measured, Record, Training, write_record
 from diffad_lib.selection import KeepBest
 from diffad_lib.synthesis.foreground import automatic_masks, isnet_masks, load_mask_folder
-from diffad_lib.synthesis.synthesizer import Synthesizer
+from diffad_lib.synthesis.synthesizer import SynthesisSettings, Synthesizer
 from diffad_lib.synthesis.textures import load_texture_folder
 from diffad_lib.training import Trainer, TrainingResult
 from diffad_lib.weights import save_detector
@@ -54,8 +54,16 @@ def prepare(config: RunConfig) -> Experiment:
     torch.set_flush_denormal(True)  # a CPU computes many times slower with denormal numbers
     fabric = make_fabric(config)
     train, test = load_data(config)
+    batches, detector = make_batches(config, train, fabric), new_detector(config)
+    plan, seconds = config.training.in_steps(len(train.images)), time.monotonic() - started
+    data = what_is_read(config, (train, test))
+    return Experiment(config, fabric, train, test, batches, detector, plan, data, seconds)
+
+
+def make_batches(config: RunConfig, train: ImageStack, fabric: Fabric) -> SyntheticBatches:
+    """The training batches; DiffadError for textures or foreground masks that are damaged."""
     kind = data_kind(config)
-    batches = SyntheticBatches(
+    return SyntheticBatches(
         train.images,
         [sample.image.name for sample in train.samples],
         Synthesizer(_textures(config), config.synthesis, kind),
@@ -64,11 +72,12 @@ def prepare(config: RunConfig) -> Experiment:
         fabric.device,
         _foregrounds(config, kind, train),
     )
-    torch.manual_seed(config.seed)  # initial weights
-    detector = find_method(config.method).detector(config.detector)
-    plan, seconds = config.training.in_steps(len(train.images)), time.monotonic() - started
-    data = what_is_read(config, (train, test))
-    return Experiment(config, fabric, train, test, batches, detector, plan, data, seconds)
+
+
+def new_detector(config: RunConfig) -> Detector:
+    """The detector with its initial weights, which the seed decides."""
+    torch.manual_seed(config.seed)
+    return find_method(config.method).detector(config.detector)
 
 
 def make_fabric(config: RunConfig) -> Fabric:
@@ -180,6 +189,8 @@ def _test_auroc_sum(experiment: Experiment, detector: Detector) -> float:
 def _foregrounds(config: RunConfig, kind: Kind, train: ImageStack) -> np.ndarray | None:
     """Masks for the training images of an object; a texture gets random regions at synthesis."""
     how = config.synthesis
+    if not isinstance(how, SynthesisSettings):
+        return None
     if how.foreground_folder is not None:
         return load_mask_folder(how.foreground_folder, train.samples, config.detector.image_size)
     if how.foreground == "none" or kind == "texture":

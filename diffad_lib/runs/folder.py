@@ -1,6 +1,8 @@
 """The folder of a run: which settings it belongs to, while it runs and afterwards."""
 
 from collections.abc import Iterator, Mapping
+from itertools import count
+from pathlib import Path
 from typing import Any
 
 from diffad_lib.errors import DiffadError
@@ -9,6 +11,7 @@ from diffad_lib.runs.config import RunConfig
 from diffad_lib.runs.record import RECORD_NAME, Data, in_sections, read_json, read_record
 
 CONFIG_NAME = "config.json"  # beside the checkpoint of a run that is not finished
+NOT_SETTINGS = ("data", "under")  # what stands there beside the settings, see claim_folder
 
 
 def settings_of(config: RunConfig) -> dict[str, Any]:
@@ -18,7 +21,10 @@ def settings_of(config: RunConfig) -> dict[str, Any]:
         name: str(path.absolute()) if (path := getattr(config, name)) is not None else None
         for name in ("data_root", "textures", "runs_dir")
     }
-    return config.model_dump(mode="json") | folders
+    settings = config.model_dump(mode="json") | folders
+    if masks := settings["synthesis"].get("foreground_folder"):
+        settings["synthesis"]["foreground_folder"] = str(Path(masks).absolute())
+    return settings
 
 
 def claim_folder(config: RunConfig, data: Data, under: Mapping[str, Any]) -> str:
@@ -51,8 +57,8 @@ def put_aside(config: RunConfig) -> None:
     """Move what a run folder holds to a folder beside it, so that the run begins anew."""
     folder = config.run_folder
     if folder.exists():
-        taken = [path.name for path in folder.parent.glob(f"{folder.name}.before-*")]
-        folder.rename(folder.with_name(f"{folder.name}.before-{len(taken) + 1}"))
+        places = (folder.with_name(f"{folder.name}.before-{number}") for number in count(1))
+        folder.rename(next(place for place in places if not place.exists()))
 
 
 def check_same_settings(config: RunConfig) -> None:
@@ -65,6 +71,7 @@ def check_same_settings(config: RunConfig) -> None:
         held = read_record(folder / RECORD_NAME).config.model_dump()
     elif (folder / CONFIG_NAME).exists():
         held = in_sections(read_json(folder / CONFIG_NAME))
+        held = {key: value for key, value in held.items() if key not in NOT_SETTINGS}
     else:
         return
     known = dict(_flat(held))

@@ -4,38 +4,46 @@ Trains on five sixths of the normal training images. The rest is copied until th
 210, and every second copy gets a drawn defect. docs/recipes.md holds what was found with it.
 """
 
+import datetime
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from pydantic import Field
 
 from diffad_lib.batches import SyntheticBatches
+from diffad_lib.datasets.dataset import Kind
+from diffad_lib.detector import Detector
+from diffad_lib.errors import DiffadError
 from diffad_lib.evaluation import predict_all
 from diffad_lib.files import write_json
 from diffad_lib.metrics import compute_metrics, image_auroc
 from diffad_lib.mini.drawn import LARGE_KINDS, LARGE_RADII, draw_defects, uneven_light
 from diffad_lib.runs.config import RunConfig
-from diffad_lib.runs.data import data_kind
-from diffad_lib.runs.experiment import Experiment, prepare
+from diffad_lib.runs.data import data_kind, load_normal
+from diffad_lib.runs.experiment import make_batches, make_fabric, new_detector
 from diffad_lib.runs.facts import device_facts, git_state, package_versions
 from diffad_lib.runs.folder import settings_of
-from diffad_lib.runs.record import SCHEMA, Facts, Measured, Settled
+from diffad_lib.runs.record import Facts, Measured, Settled, SplitFacts
 from diffad_lib.synthesis.foreground import automatic_masks
 from diffad_lib.training import Trainer
 
 COPIES = 210
 NO_DEFECT = "good"
+Drawn = tuple[NDArray, NDArray, list[str]]  # images [N,3,H,W], masks [N,H,W], kinds of defect
 
 
 class HeldOutRecord(Facts):
     """What a recipe reached on drawn defects: metrics by condition, image AUROC by defect."""
 
-    version: int = Field(SCHEMA, alias="schema")
+    version: int = Field(1, alias="schema")
+    finished: str
     config: Settled
+    train: SplitFacts
     git: dict[str, str | bool | None]
     versions: dict[str, str]
     device: dict[str, str | int]
@@ -55,31 +63,34 @@ def held_out_path(config: RunConfig) -> Path:
 def hold_out(config: RunConfig) -> HeldOutRecord:
     """Train on a part of the normal images, measure on the rest, write the record.
 
-    On one thread: figures repeat where the instructions are the same. Raises as `prepare`, `train`.
+    On one thread: figures repeat where the instructions are the same. DiffadError for fewer than 6
+    images, for selection on a test set, which is not read here, and as `prepare` and `train`.
     """
+    if config.training.select_on_test_epochs is not None:
+        raise DiffadError("select_on_test_epochs: there is no test set here; leave it out")
+    started, threads = time.monotonic(), torch.get_num_threads()
     torch.set_num_threads(1)
-    started = time.monotonic()
-    experiment = prepare(config)
-    batches, normal, foregrounds = split(experiment)
-    trainer = Trainer(experiment.detector, batches, experiment.plan, experiment.fabric)
-    steps = trainer.train().steps
-    images, masks, kinds = draw_defects(normal, foregrounds, np.random.default_rng(5))
-    lit = uneven_light(images, np.random.default_rng(7))
-    rng = np.random.default_rng(9)
-    conditions = {
-        "as they are": (images, masks, kinds),
-        "uneven light": (lit, masks, kinds),
-        "large defects": draw_defects(normal, foregrounds, rng, LARGE_KINDS, LARGE_RADII),
-    }
-    measured = {name: measure(experiment, *drawn) for name, drawn in conditions.items()}
+    try:
+        fabric, train = make_fabric(config), load_normal(config)
+        batches, normal, foregrounds = split(make_batches(config, train, fabric), data_kind(config))
+        plan = config.training.in_steps(len(batches.images))
+        result = Trainer(new_detector(config), batches, plan, fabric).train()
+        measured = {
+            name: measure(result.detector, drawn, config, fabric)
+            for name, drawn in draw_conditions(normal, foregrounds).items()
+        }
+    finally:
+        torch.set_num_threads(threads)
     record = HeldOutRecord(
+        finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         config=Settled(**settings_of(config)),
+        train=SplitFacts(images=len(train.samples), fingerprint=train.fingerprint),
         git=git_state(),
         versions=package_versions(),
-        device=device_facts(experiment.fabric.device),
+        device=device_facts(fabric.device),
         seconds=time.monotonic() - started,
-        steps=steps,
-        images=len(images),
+        steps=result.steps,
+        images=len(normal),
         metrics={name: metrics for name, (metrics, _) in measured.items()},
         by_defect={name: by_defect for name, (_, by_defect) in measured.items()},
     )
@@ -87,11 +98,12 @@ def hold_out(config: RunConfig) -> HeldOutRecord:
     return record
 
 
-def split(experiment: Experiment) -> tuple[SyntheticBatches, NDArray, NDArray]:
+def split(batches: SyntheticBatches, kind: Kind) -> tuple[SyntheticBatches, NDArray, NDArray]:
     """Batches of five sixths of the training images; the rest and its foregrounds, copied."""
-    batches = experiment.batches
     images = np.asarray(batches.images)
     held = np.arange(len(images)) % 6 == 5
+    if not held.any():
+        raise DiffadError(f"{len(images)} training images: at least 6 are needed to hold some out")
     known = batches.foregrounds
     kept = replace(
         batches,
@@ -100,22 +112,37 @@ def split(experiment: Experiment) -> tuple[SyntheticBatches, NDArray, NDArray]:
         foregrounds=None if known is None else known[~held],
     )
     copies = max(1, -(-COPIES // int(held.sum())))
-    is_object = data_kind(experiment.config) == "object"
     # Defects are drawn on the same places whether a recipe uses foregrounds or not.
+    is_object = kind == "object"
     foregrounds = automatic_masks(images[held]) if is_object else np.ones_like(images[held][:, :1])
     return kept, np.repeat(images[held], copies, 0), np.repeat(foregrounds, copies, 0)
 
 
+def draw_conditions(normal: NDArray, foregrounds: NDArray) -> dict[str, Drawn]:
+    """Images, masks and kinds of defect, by what was done to the normal images [N,3,H,W]."""
+    images, masks, kinds = draw_defects(normal, foregrounds, np.random.default_rng(5))
+    lit = uneven_light(images, np.random.default_rng(7))
+    rng = np.random.default_rng(9)
+    large = draw_defects(normal, foregrounds, rng, LARGE_KINDS, LARGE_RADII)
+    return {
+        "as they are": (images, masks, kinds),
+        "uneven light": (lit, masks, kinds),
+        "large defects": large,
+    }
+
+
 def measure(
-    experiment: Experiment, images: NDArray, masks: NDArray, kinds: list[str]
+    detector: Detector, drawn: Drawn, config: RunConfig, fabric: Fabric
 ) -> tuple[dict[str, Measured], dict[str, float]]:
-    """All metrics on images [N,3,H,W] with masks [N,H,W], and the image AUROC of every kind."""
-    predictions = predict_all(experiment.detector, images, experiment.fabric)
-    scores, found = predictions.image_scores, np.array(kinds)
-    label = (found != NO_DEFECT).astype(int)
-    metrics = compute_metrics(scores, label, predictions.anomaly_maps, masks, bootstrap_samples=0)
+    """All metrics on drawn defects, as `config.evaluation` says, and image AUROC by kind."""
+    (images, masks, kinds), how = drawn, config.evaluation
+    found = predict_all(detector, images, fabric, how.eval_batch_size, config.seed)
+    names = np.array(kinds)
+    label = (names != NO_DEFECT).astype(int)
+    given = found.image_scores, label, found.anomaly_maps, masks
+    metrics = compute_metrics(*given, how.fpr_limit, bootstrap_samples=0)
     by_defect = {}
     for kind in sorted({*kinds} - {NO_DEFECT}):
-        chosen = (found == kind) | (found == NO_DEFECT)
-        by_defect[kind] = image_auroc(scores[chosen], label[chosen])
+        chosen = (names == kind) | (names == NO_DEFECT)
+        by_defect[kind] = image_auroc(found.image_scores[chosen], label[chosen])
     return {name: Measured.of(metric) for name, metric in metrics.items()}, by_defect

@@ -7,15 +7,15 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import to_jsonable_python
 
 from diffad_lib.errors import DiffadError
 from diffad_lib.files import write_json
 from diffad_lib.methods.method import find_method
 from diffad_lib.metrics import Metric
-from diffad_lib.plans import Budget
 from diffad_lib.runs.config import RunConfig
 
 RECORD_NAME = "record.json"
@@ -110,6 +110,13 @@ class Measured(Facts):
         return cls(value=value, low=low, high=high, note=metric.note)
 
 
+def _known_metrics(metrics: Any) -> Any:
+    """Without what is no metric, so that it cannot make a record unreadable."""
+    if not isinstance(metrics, dict):
+        return metrics
+    return {name: one for name, one in metrics.items() if isinstance(one, dict) and "value" in one}
+
+
 class ImageScore(Facts):
     """A test image and its score."""
 
@@ -133,7 +140,7 @@ class Record(Facts):
     peak_memory: dict[str, int | None] = Field(default_factory=dict)
     training: Training | None = None
     images_per_second: float | None = None
-    metrics: dict[str, Measured]
+    metrics: Annotated[dict[str, Measured], BeforeValidator(_known_metrics)]
     images: list[ImageScore] = Field(default_factory=list)
 
     def metric(self, name: str) -> Measured | None:
@@ -153,10 +160,15 @@ def write_record(path: Path, record: Record) -> None:
 def read_record(path: Path) -> Record:
     """A run's record; raises DiffadError when the file is missing or damaged."""
     content = read_json(path)
-    if content.get("schema") == 1 and isinstance(content.get("config"), dict):
-        content = {**content, "schema": SCHEMA, "config": in_sections(content["config"])}
+    schema = content.get("schema", SCHEMA)
+    if isinstance(schema, int) and schema > SCHEMA:
+        raise DiffadError(f"{path}: has schema {schema}; this version reads up to {SCHEMA}: update")
     try:
+        if isinstance(content.get("config"), dict):
+            content = {**content, "schema": SCHEMA, "config": in_sections(content["config"])}
         return Record.model_validate(content)
+    except DiffadError as error:  # a method that this version lacks
+        raise DiffadError(f"{path}: {error}") from None
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
@@ -171,14 +183,13 @@ def in_sections(flat: Mapping[str, Any]) -> dict[str, Any]:
     """
     if "detector" in flat or not isinstance(flat.get("method"), str):
         return dict(flat)
-    pattern = next(iter(find_method(flat["method"]).budgets.values()))
     who = {key: flat[key] for key in RunConfig.model_fields if key in flat}
     sections = {
         name: {
-            key: flat.get(key, field.get_default())
-            for key, field in type(getattr(pattern, name)).model_fields.items()
+            key: flat.get(key, to_jsonable_python(field.get_default()))
+            for key, field in kind.model_fields.items()
         }
-        for name in Budget.model_fields
+        for name, kind in find_method(flat["method"]).section_types().items()
     }
     return who | sections
 

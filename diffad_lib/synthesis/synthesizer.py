@@ -19,21 +19,33 @@ PATCHES = 8  # self-augmentation shuffles 8 x 8 patches
 MASK_TRIES = 50
 
 
-class SynthesisSettings(Settings):
-    """How anomalies are made; angles in degrees, shares in [0,1]."""
+class NormalSettings(Settings):
+    """How normal images are varied; all that a method needs which reads nothing else."""
 
-    beta_min: float = setting(0.0, "least share that shows through", ge=0, le=1)
-    beta_max: float = setting(0.8, "largest share that shows through", ge=0, le=1)
-    anomaly_probability: float = setting(0.5, "share that gets an anomaly", ge=0, le=1)
-    # auto and rembg: on the object, found by GrabCut or IS-Net; on a texture in a random region.
-    foreground: Literal["none", "auto", "rembg"] = setting("none", "where anomalies may lie")
-    foreground_folder: Path | None = setting(None, "masks made before, in the DISthresh layout")
-    # Of an object's anomalies: they show the object itself, augmented, its patches shuffled.
-    self_augmentation_probability: float = setting(0.0, "share that show the object", ge=0, le=1)
-    rotation_degrees: float = setting(0.0, "normal images turn by up to so much", ge=0, le=180)
-    rotation_probability: float = setting(0.0, "share of images that are turned", ge=0, le=1)
-    # Slow noise, for every place and channel of a normal image. Not in the papers.
-    lighting: float = setting(0.0, "largest gain or loss of light", ge=0, le=1)
+    rotation_degrees: float = setting(
+        0.0, "largest angle by which normal images are turned; corners become black", ge=0, le=180
+    )
+    rotation_probability: float = setting(0.0, "share of normal images that are turned", ge=0, le=1)
+    lighting: float = setting(
+        0.0, "largest slow gain or loss of light on normal images; not in the papers", ge=0, le=1
+    )
+
+
+class SynthesisSettings(NormalSettings):
+    """How anomalies are made."""
+
+    beta_min: float = setting(0.0, "least share β of the image seen through one", ge=0, le=1)
+    beta_max: float = setting(0.8, "largest share β of the image seen through one", ge=0, le=1)
+    anomaly_probability: float = setting(0.5, "share of images that get an anomaly", ge=0, le=1)
+    foreground: Literal["none", "auto", "rembg"] = setting(
+        "none", "anomalies lie anywhere, or on the object that GrabCut (auto) or IS-Net (rembg) "
+        "finds; on a texture in a random region",
+    )  # fmt: skip
+    foreground_folder: Path | None = setting(None, "foreground masks in the DISthresh layout")
+    self_augmentation_probability: float = setting(
+        0.0, "share of an object's anomalies that show the object itself, its patches shuffled",
+        ge=0, le=1,
+    )  # fmt: skip
 
     @model_validator(mode="after")
     def _check_betas(self) -> Self:
@@ -52,14 +64,14 @@ class Synthesizer:
     def __init__(
         self,
         textures: NDArray[np.uint8],
-        settings: SynthesisSettings,
+        settings: NormalSettings,
         kind: Literal["texture", "object"] = "object",
     ) -> None:
         if len(textures) == 0:
             raise ValueError("at least one texture is needed")
-        self.textures, self.settings = textures, settings
-        self.own_share = settings.self_augmentation_probability if kind == "object" else 0.0
-        self.random_regions = settings.foreground != "none" and kind == "texture"
+        self.textures, self.normal = textures, settings
+        self.settings = settings if isinstance(settings, SynthesisSettings) else None
+        self.kind = kind
 
     def __call__(
         self, images: Tensor, foreground: Tensor | None, generator: torch.Generator
@@ -75,19 +87,22 @@ class Synthesizer:
                 f"images are {list(images.shape[1:])}, textures {list(self.textures.shape[1:])}"
             )
         images, foreground = self._rotated(images, foreground, generator)
-        if self.settings.lighting > 0:
-            images = relight(images, self.settings.lighting, generator)
-        if self.random_regions:
+        if self.normal.lighting > 0:
+            images = relight(images, self.normal.lighting, generator)
+        masks, settings = torch.zeros_like(images[:, :1]), self.settings  # [B,1,H,W]
+        if settings is None:
+            return TrainingBatch(images, images, masks, generator)
+        if settings.foreground != "none" and self.kind == "texture":
             foreground = random_regions(len(images), images.shape[2], images.shape[3], generator)
-        masks = torch.zeros_like(images[:, :1])  # [B,1,H,W]
-        chosen = uniform(generator, len(images)) < self.settings.anomaly_probability
+        chosen = uniform(generator, len(images)) < settings.anomaly_probability
         rows = chosen.nonzero()[:, 0]
         if len(rows) == 0:
             return TrainingBatch(images, images, masks, generator)
         allowed = None if foreground is None else foreground[rows]
         masks[rows] = self._masks(images[rows], allowed, generator)
-        sources = self._sources(images[rows], generator)
-        beta = uniform(generator, len(rows), self.settings.beta_min, self.settings.beta_max)
+        own_share = settings.self_augmentation_probability if self.kind == "object" else 0.0
+        sources = self._sources(images[rows], own_share, generator)
+        beta = uniform(generator, len(rows), settings.beta_min, settings.beta_max)
         beta = beta.reshape(-1, 1, 1, 1)
         pasted = (1 - beta) * sources + beta * images[rows]
         anomalous = images.clone()
@@ -97,7 +112,7 @@ class Synthesizer:
     def _rotated(
         self, images: Tensor, foreground: Tensor | None, generator: torch.Generator
     ) -> tuple[Tensor, Tensor | None]:
-        settings = self.settings
+        settings = self.normal
         rows = (uniform(generator, len(images)) < settings.rotation_probability).nonzero()[:, 0]
         if len(rows) == 0:
             return images, foreground
@@ -128,9 +143,9 @@ class Synthesizer:
             masks[empty] = again * foreground[empty]
         return masks
 
-    def _sources(self, images: Tensor, generator: torch.Generator) -> Tensor:
+    def _sources(self, images: Tensor, own_share: float, generator: torch.Generator) -> Tensor:
         """What the anomalies show, [B,3,H,W]: augmented textures, or the shuffled image itself."""
-        own = uniform(generator, len(images)) < self.own_share  # [B]
+        own = uniform(generator, len(images)) < own_share  # [B]
         index = torch.randint(
             len(self.textures), (len(images),), generator=generator, device=images.device
         )

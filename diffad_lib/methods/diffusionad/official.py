@@ -10,7 +10,13 @@ from diffad_lib.files import write_torch
 from diffad_lib.methods.diffusionad.detector import DiffusionAD
 from diffad_lib.methods.diffusionad.settings import DiffusionADSettings
 from diffad_lib.methods.method import OfficialFiles
-from diffad_lib.networks.states import first_width, load_state, portable_state, read_pickle
+from diffad_lib.networks.states import (
+    added,
+    first_width,
+    load_state,
+    portable_state,
+    read_pickle,
+)
 
 # Our setting -> the official key in `args`; an absent key has the value of args1.json.
 _OFFICIAL_ARGS = {
@@ -50,7 +56,7 @@ def load_diffusionad(
     width = first_width(segmentation_state, "encoder_segment.block1.0.weight", path)
     try:
         told = _settings_from_args(checkpoint["args"])
-        settings = DiffusionADSettings(**{**(changes or {}), "segmentation_width": width, **told})
+        settings = DiffusionADSettings(**added(changes, {"segmentation_width": width, **told}))
     except (DiffadError, KeyError, TypeError, ValueError) as error:
         raise DiffadError(f"{path}: its args describe no network known here: {error}") from error
     detector = DiffusionAD(settings)

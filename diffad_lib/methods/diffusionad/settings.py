@@ -12,17 +12,19 @@ class DiffusionADSettings(UNetSettings):
     """Networks, times and score of DiffusionAD (arXiv 2303.08730 section 4; its args1.json)."""
 
     image_size: int = setting(256, "side of the images, pixels", ge=32, le=4096, multiple_of=32)
-    segmentation_width: int = setting(64, "channels of the first level of the head", ge=1)
+    segmentation_width: int = setting(64, "first-level channels of the head", ge=1)
     timesteps: int = setting(1000, "T, the number of noising steps", ge=21)
-    beta_schedule: Literal["linear", "cosine"] = setting("linear", "of the noise")
-    less_t_range: int = setting(300, "in training, normal_t is below, noisier_t not", ge=1)
+    beta_schedule: Literal["linear", "cosine"] = setting("linear", "noise schedule")
+    less_t_range: int = setting(300, "training draws normal_t below it, noisier_t from it on", ge=1)
     test_normal_t: int = setting(200, "normal_t of the test, 0-based", ge=0)
     test_noisier_t: int = setting(400, "noisier_t of the test, 0-based", ge=0)
     guidance_weight: float = setting(1.0, "strength of the norm guidance")
-    # x_0 is clamped to [-1,1]; the official code feeds [0,1].
-    signed_range: bool = setting(False, "feed the diffusion images in [-1,1]")
-    # For the image, the noise loss has min-SNR weights.
-    prediction: Literal["eps", "x0"] = setting("eps", "what the U-Net puts out, noise or image")
+    signed_range: bool = setting(
+        False, "feed the diffusion [-1,1], to which x_0 is clamped; the official code feeds [0,1]"
+    )
+    prediction: Literal["eps", "x0"] = setting(
+        "eps", "what the U-Net puts out: noise, or the image (then min-SNR weights the noise loss)"
+    )
     score_pixels: int = setting(50, "highest pixels that the image score averages", ge=1)
 
     @model_validator(mode="after")

@@ -4,7 +4,7 @@ paper: Zavrtanik, Kristan, Skočaj, ICCV 2021, sections 3.2 and 4. laptop, mini:
 normal images with drawn defects (docs/recipes.md).
 """
 
-from diffad_lib.methods.draem.detector import DraemSettings
+from diffad_lib.methods.draem.settings import DraemSettings
 from diffad_lib.plans import MINI, Budget, HeadTraining, Variant
 from diffad_lib.settings import BudgetName
 from diffad_lib.synthesis.synthesizer import SynthesisSettings

@@ -6,19 +6,10 @@ from torch import Tensor, nn
 
 from diffad_lib.detector import Detector
 from diffad_lib.losses import softmax_focal_loss, ssim
+from diffad_lib.methods.draem.settings import DraemSettings
 from diffad_lib.networks.segmentation import Encoder, SegmentationNetwork, double_conv, up_conv
-from diffad_lib.scores import Window, smoothed_maximum
-from diffad_lib.settings import DetectorSettings, setting
+from diffad_lib.scores import smoothed_maximum
 from diffad_lib.types import Prediction, TrainingBatch
-
-
-class DraemSettings(DetectorSettings):
-    """Widths of DRAEM's two networks and the window of its image score, as published."""
-
-    image_size: int = setting(256, "side of the images, pixels", ge=32, le=4096, multiple_of=32)
-    base_width: int = setting(128, "channels of the first level, reconstruction", ge=1)
-    segmentation_width: int = setting(64, "channels of the first level of the head", ge=1)
-    score_window: Window = 21
 
 
 class ReconstructiveDecoder(nn.Module):

@@ -7,9 +7,16 @@ from typing import Any
 from torch import Tensor
 
 from diffad_lib.files import write_torch
-from diffad_lib.methods.draem.detector import Draem, DraemSettings
+from diffad_lib.methods.draem.detector import Draem
+from diffad_lib.methods.draem.settings import DraemSettings
 from diffad_lib.methods.method import OfficialFiles
-from diffad_lib.networks.states import first_width, load_state, portable_state, read_pickle
+from diffad_lib.networks.states import (
+    added,
+    first_width,
+    load_state,
+    portable_state,
+    read_pickle,
+)
 
 # Names of the first convolutions of the two networks.
 _FIRST, _HEAD_FIRST = "encoder.block1.0.weight", "encoder_segment.block1.0.weight"
@@ -27,7 +34,7 @@ def load_draem(paths: Sequence[Path], changes: Mapping[str, Any] | None = None) 
     base = first_width(states[0], _FIRST, reconstructive)
     head = first_width(states[1], _HEAD_FIRST, discriminative)
     widths = {"base_width": base, "segmentation_width": head}
-    detector = Draem(DraemSettings(**{**(changes or {}), **widths}))
+    detector = Draem(DraemSettings(**added(changes, widths)))
     networks = detector.reconstruction, detector.segmentation
     for network, state, path in zip(networks, states, paths, strict=True):
         load_state(network, state, path)
