@@ -114,7 +114,11 @@ def _known_metrics(metrics: Any) -> Any:
     """Without what is no metric, so that it cannot make a record unreadable."""
     if not isinstance(metrics, dict):
         return metrics
-    return {name: one for name, one in metrics.items() if isinstance(one, dict) and "value" in one}
+    return {
+        name: one
+        for name, one in metrics.items()
+        if isinstance(one, Measured) or (isinstance(one, dict) and "value" in one)
+    }
 
 
 class ImageScore(Facts):
