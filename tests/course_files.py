@@ -1,5 +1,6 @@
 """The notebooks of the checkout, and what the tests read from them."""
 
+import ast
 from pathlib import Path
 
 import nbformat
@@ -12,13 +13,15 @@ from diffad_lib.runs.notebook import RUN_NOTEBOOK
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
-COURSE = [path for path in read_cards(ROOT) if path.name != RUN_NOTEBOOK]
+CARDED = list(read_cards(ROOT))
+COURSE = [path for path in CARDED if path.name != RUN_NOTEBOOK]
 SOLUTIONS = sorted((FOLDER / "solutions").glob("*.ipynb"))
 NOT_COMPARED = {"nbval-ignore-output", "nbval-skip", "raises-exception"}
 
 every_notebook = pytest.mark.parametrize(
     "path", [*NOTEBOOKS, *SOLUTIONS], ids=lambda path: str(path.relative_to(FOLDER))
 )
+carded_notebook = pytest.mark.parametrize("path", CARDED, ids=lambda path: path.stem)
 course_notebook = pytest.mark.parametrize("path", COURSE, ids=lambda path: path.stem)
 
 
@@ -36,6 +39,21 @@ def prose(notebook: NotebookNode) -> str:
 
 def tags(cell: NotebookNode) -> set[str]:
     return set(cell.metadata.get("tags", ()))
+
+
+def parameters(notebook: NotebookNode) -> dict[str, str]:
+    """The parameters with their comments; each has to be an annotated literal.
+
+    papermill's own list is not used: it passes over a line whose comment has an equals sign.
+    """
+    (cell,) = [cell for cell in notebook.cells if "parameters" in tags(cell)]
+    lines, found = cell.source.encode().splitlines(), {}
+    for node in ast.parse(cell.source).body:
+        assert isinstance(node, ast.AnnAssign), f"{ast.unparse(node)} has no annotation"
+        ast.literal_eval(node.value)
+        rest = lines[node.end_lineno - 1][node.end_col_offset :].decode()
+        found[node.target.id] = rest.strip().removeprefix("#").strip()
+    return found
 
 
 def printed(cell: NotebookNode) -> str:

@@ -8,6 +8,7 @@ from sklearn.metrics import average_precision_score, precision_recall_curve, roc
 
 from diffad_lib.errors import DiffadError
 from diffad_lib.metrics import (
+    METRICS,
     Metric,
     aupro,
     compute_metrics,
@@ -22,7 +23,7 @@ from diffad_lib.metrics import (
 from reference import REFERENCE, needs_reference, reference_json
 
 NAMES = ["image_auroc", "image_ap", "pixel_auroc", "pixel_ap", "aupro"]
-PIXEL_NAMES = NAMES[2:]
+PIXEL_NAMES = [name for name in NAMES if METRICS[name].unit == "pixel"]
 
 
 def make_case(seed: int, levels: int = 12, images: int = 6, side: int = 16):
@@ -250,14 +251,14 @@ def test_compute_metrics_gives_the_values_of_the_single_functions():
     maps, masks = make_case(11)
     scores, labels = image_level(maps, masks)
     result = compute_metrics(scores, labels, maps, masks, fpr_limit=0.1, bootstrap_samples=0)
-    assert list(result) == NAMES
-    assert [metric.value for metric in result.values()] == [
-        image_auroc(scores, labels),
-        image_ap(scores, labels),
-        pixel_auroc(maps, masks),
-        pixel_ap(maps, masks),
-        aupro(maps, masks, 0.1),
-    ]
+    assert list(result) == list(METRICS)
+    assert {name: result[name].value for name in NAMES} == {
+        "image_auroc": image_auroc(scores, labels),
+        "image_ap": image_ap(scores, labels),
+        "pixel_auroc": pixel_auroc(maps, masks),
+        "pixel_ap": pixel_ap(maps, masks),
+        "aupro": aupro(maps, masks, 0.1),
+    }
     assert all(math.isnan(metric.low) and math.isnan(metric.high) for metric in result.values())
 
 
@@ -265,7 +266,7 @@ def test_perfect_detector_has_the_interval_one_to_one():
     _, masks = make_case(12)
     scores, labels = image_level(masks, masks)
     result = compute_metrics(scores, labels, masks, masks)
-    assert all(m == Metric(1.0, 1.0, 1.0) for m in result.values())
+    assert all(result[name] == Metric(1.0, 1.0, 1.0) for name in NAMES)
 
 
 def test_without_defects_every_metric_is_nan_with_a_reason():
@@ -273,7 +274,7 @@ def test_without_defects_every_metric_is_nan_with_a_reason():
     result = compute_metrics(maps.max((1, 2)), np.zeros(6), maps, np.zeros_like(masks))
     for name, metric in result.items():
         assert math.isnan(metric.value) and math.isnan(metric.low) and math.isnan(metric.high)
-        assert f"no defective {name.split('_')[0].replace('aupro', 'pixel')}" in metric.note
+        assert metric.note.endswith(f"no defective {METRICS[name].unit}")
 
 
 def test_without_normal_images_only_image_metrics_are_nan():
@@ -289,7 +290,8 @@ def test_own_folder_without_masks_has_image_metrics_only():
     scores, labels = image_level(maps, masks)
     result = compute_metrics(scores, labels, maps, np.zeros_like(masks))
     assert result["image_auroc"].value == image_auroc(scores, labels)
-    assert all(math.isnan(result[name].value) for name in PIXEL_NAMES)
+    undefined = [name for name, metric in result.items() if math.isnan(metric.value)]
+    assert undefined == [name for name, kind in METRICS.items() if kind.unit == "pixel"]
 
 
 def test_an_empty_mask_of_a_defective_image_is_noted():

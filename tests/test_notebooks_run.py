@@ -15,8 +15,10 @@ from course_files import (
     NOT_COMPARED,
     ROOT,
     SOLUTIONS,
+    carded_notebook,
     code_cells,
     course_notebook,
+    parameters,
     printed,
     read,
     tags,
@@ -91,17 +93,26 @@ def first_digit(cell: nbformat.NotebookNode) -> tuple[nbformat.NotebookNode, int
     return None
 
 
-@course_notebook
+@carded_notebook
 def test_papermill_runs_it_with_other_parameters(path, tmp_path):
     """From the checkout; nbval runs it from its own folder, with the parameters it has."""
     other = read(path).metadata.diffad.other_parameters
-    before = sorted(FOLDER.iterdir())
+    writes_runs = "runs_dir" in parameters(read(path))
+    if writes_runs:
+        other |= {"runs_dir": str(tmp_path / "runs")}
+    before = written()
     options = ("--no-progress-bar", "--log-level", "ERROR", "--parameters_yaml", json.dumps(other))
     source = str(path.relative_to(ROOT))
     done = run(ROOT, "papermill", source, str(tmp_path / "out.ipynb"), *options)
     assert done.returncode == 0, done.stderr[-5000:]
-    assert sorted(FOLDER.iterdir()) == before
+    assert written() == before
     assert everything_printed(tmp_path / "out.ipynb") != everything_printed(path)
+    assert bool(list(tmp_path.glob("runs/**/record.json"))) == writes_runs
+
+
+def written() -> list[Path]:
+    """What lies where a notebook may leave something in the checkout."""
+    return sorted([*FOLDER.iterdir(), *(ROOT / "runs").rglob("*")])
 
 
 def everything_printed(path: Path) -> str:
