@@ -96,13 +96,13 @@ def roc_pr_pro_curves(
 ) -> Figure:
     """ROC, precision-recall and PRO curves of a test set, with the areas from `compute_metrics`.
 
-    image_scores [N], labels [N], anomaly_maps [N,H,W], masks [N,H,W]. A curve whose metric is
-    undefined (NaN) is left out, and the legend says so.
+    image_scores [N], labels [N], anomaly_maps [N,H,W], masks [N,H,W] as for `aupro`. A curve whose
+    metric is undefined (NaN) is left out, and the legend says so.
     """
     figure = _figure(11, 3.8)
     axes = dict(zip(("roc", "pr", "pro"), figure.subplots(1, 3), strict=True))
-    data = {"image": (image_scores, labels), "pixel": (anomaly_maps, masks)}
-    curves = {"roc": roc_curve, "pr": pr_curve, "pro": pro_curve}
+    data = {"image": (image_scores, labels), "pixel": (anomaly_maps, np.asarray(masks) > 0)}
+    curves = {"roc": roc_curve, "pr": pr_curve, "pro": lambda maps, _: pro_curve(maps, masks)}
     for key, kind in METRICS.items():
         if kind.curve is None or key not in metrics:
             continue
