@@ -2,6 +2,7 @@
 
 import io
 import sys
+import traceback
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, get_args
@@ -52,6 +53,7 @@ Variants = Annotated[
 SetOptions = Annotated[
     list[str] | None, typer.Option("--set", help="key=value of any setting; repeatable.")
 ]
+Again = Annotated[bool, typer.Option("--again", help="Run anew; an old run is put aside.")]
 Limit = Annotated[float | None, typer.Option(help="Stop training after this many seconds.")]
 
 
@@ -68,6 +70,7 @@ def run(
     variant: Variants = None,
     set_: SetOptions = None,
     max_train_seconds: Limit = None,
+    again: Again = False,
 ) -> None:
     """Train and evaluate one method on one category, through notebook 08."""
     from diffad_lib.runs.config import build_config, parse_overrides
@@ -79,7 +82,7 @@ def run(
         seed=seed, data_root=data_root, textures=textures, runs_dir=runs_dir,
         max_train_seconds=max_train_seconds,
     )  # fmt: skip
-    record = run_notebook(config)
+    record = run_notebook(config, again=again)
     Console().print(metrics_table([record]))
     print(f"run folder: {config.run_folder}")
 
@@ -202,3 +205,8 @@ def main() -> None:
     except DiffadError as error:
         print(f"error: {' '.join(str(error).splitlines())}", file=sys.stderr)  # names may have \n
         sys.exit(1)
+    except Exception:
+        traceback.print_exc()
+        told = "This is an error of the program: please report it with the lines above."
+        print(told, file=sys.stderr)
+        sys.exit(70)

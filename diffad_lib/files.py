@@ -1,11 +1,13 @@
 """Writing files so that a reader sees the old one or the new one, never half of one."""
 
 import contextlib
+import errno
 import fcntl
 import io
 import json
 import math
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -33,13 +35,19 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         temporary.chmod(0o644)
         temporary.replace(path)
     except OSError as error:
-        raise DiffadError(
-            f"{path}: cannot be written ({error.strerror or error}); "
-            "free some space or choose a folder you may write to"
-        ) from error
+        raise unwritable(path, error) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def unwritable(
+    path: Path, error: OSError, advice: str = "choose a folder you may write to"
+) -> DiffadError:
+    """What a person is told when `path` refuses: only a full disk is called full."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        advice = f"free some space or {advice}"
+    return DiffadError(f"{path}: cannot be written ({error.strerror or error}); {advice}")
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -63,6 +71,9 @@ def write_torch(path: Path, content: Any) -> None:
     write_atomically(path, lambda temporary: temporary.write_bytes(buffer.getbuffer()))
 
 
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EBADF)
+
+
 @contextlib.contextmanager
 def exclusive(path: Path, meaning: str) -> Iterator[None]:
     """Keep other processes out while the block runs; `path` is a file or folder that exists.
@@ -75,6 +86,14 @@ def exclusive(path: Path, meaning: str) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise DiffadError(f"{path} is locked: {meaning}") from None
+        except OSError as error:  # NFS, FUSE and Lustre may have no locks
+            if error.errno not in _NO_LOCKS:
+                raise
+            print(
+                f"{path}: this file system has no locks ({error.strerror}); start one run at a "
+                "time there",
+                file=sys.stderr,
+            )
         yield
     finally:
         os.close(handle)

@@ -5,13 +5,16 @@ Every function returns a Figure. Okabe and Ito's line colours stay apart for col
 
 import itertools
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
@@ -43,7 +46,7 @@ def image_grid(
     for axis, image in zip(axes, images, strict=False):
         _show(axis, image)
     for axis, title in zip(axes, titles, strict=False):
-        axis.set_title(title, fontsize=8)
+        axis.set_title(readable(title), fontsize=8, parse_math=False)
     return figure
 
 
@@ -93,13 +96,13 @@ def roc_pr_pro_curves(
 ) -> Figure:
     """ROC, precision-recall and PRO curves of a test set, with the areas from `compute_metrics`.
 
-    image_scores [N], labels [N], anomaly_maps [N,H,W], masks [N,H,W]. A curve whose metric is
-    undefined (NaN) is left out, and the legend says so.
+    image_scores [N], labels [N], anomaly_maps [N,H,W], masks [N,H,W] as for `aupro`. A curve whose
+    metric is undefined (NaN) is left out, and the legend says so.
     """
     figure = _figure(11, 3.8)
     axes = dict(zip(("roc", "pr", "pro"), figure.subplots(1, 3), strict=True))
-    data = {"image": (image_scores, labels), "pixel": (anomaly_maps, masks)}
-    curves = {"roc": roc_curve, "pr": pr_curve, "pro": pro_curve}
+    data = {"image": (image_scores, labels), "pixel": (anomaly_maps, np.asarray(masks) > 0)}
+    curves = {"roc": roc_curve, "pr": pr_curve, "pro": lambda maps, _: pro_curve(maps, masks)}
     for key, kind in METRICS.items():
         if kind.curve is None or key not in metrics:
             continue
@@ -201,6 +204,18 @@ def prediction_sheet(
         extend="max", label="anomaly map, one scale for all (99.9th percentile at the end)",
     )  # fmt: skip
     return figure
+
+
+def readable(text: str) -> str:
+    """The text, with the number of a character that no font of the figures has, such as U+BD80."""
+    known = _characters(tuple(plt.rcParams["font.family"]))
+    return "".join(one if ord(one) in known or one == "\n" else f"U+{ord(one):04X}" for one in text)
+
+
+@cache
+def _characters(families: tuple[str, ...]) -> frozenset[int]:
+    fonts = (font_manager.findfont(FontProperties(family=[name])) for name in families)
+    return frozenset(code for font in fonts for code in font_manager.get_font(font).get_charmap())
 
 
 def _figure(width: float, height: float) -> Figure:

@@ -6,14 +6,17 @@ import json
 import os
 import sys
 import tempfile
+import unicodedata
 from pathlib import Path
 
 import numpy as np
 import papermill
 import pytest
+from papermill.parameterize import parameterize_path
 
 import layout_factory as factory
 from diffad_lib import cli
+from diffad_lib.datasets.layouts import list_samples
 from diffad_lib.runs import notebook
 from diffad_lib.runs.config import build_config, parse_overrides
 from diffad_lib.runs.experiment import prepare
@@ -275,3 +278,39 @@ def test_a_run_killed_between_record_and_notebook_is_not_complete(root: Path) ->
 def test_an_unknown_option_is_a_usage_error(diffad: Cli) -> None:
     code, stderr = diffad("--stepps", "3")
     assert code == 2 and "--stepps" in stderr and "Traceback" not in stderr
+
+
+@pytest.mark.parametrize("name", ["{x}", "{", "a}b", "{seed}", "{category.__class__}"])
+def test_braces_in_a_path_are_not_filled_in(
+    diffad: Cli, root: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    written = []
+
+    def look(source: str, output: str, parameters: dict, **options) -> None:
+        written.append(Path(parameterize_path(output, parameters)))
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(papermill, "execute_notebook", look)
+    line = diffad.error(runs_dir=root / name)
+    assert "free some space" not in line and "Input/output error" in line
+    assert written[0].is_relative_to(root / name)
+
+
+def test_an_error_of_the_program_shows_its_traceback_and_asks_for_a_report(
+    diffad: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments, **options) -> None:
+        raise KeyError("surprise")
+
+    monkeypatch.setattr(notebook, "run", fail)
+    code, stderr = diffad()
+    assert code == 70 and "Traceback" in stderr and "surprise" in stderr
+    assert "please report it" in stderr.splitlines()[-1]
+
+
+def test_a_category_is_found_in_either_unicode_form(root: Path) -> None:
+    stored = unicodedata.normalize("NFD", "부품")
+    (root / "data" / "mvtec" / "bottle").rename(root / "data" / "mvtec" / stored)
+    typed = unicodedata.normalize("NFC", "부품")
+    assert len(list_samples("mvtec", typed, root / "data")) == 9
+    assert len(list_samples("mvtec", stored, root / "data")) == 9

@@ -12,8 +12,10 @@ from diffad_lib.datasets.decode import (
     decode_pair,
     resize_image,
     resize_mask,
+    resize_regions,
 )
 from diffad_lib.errors import DiffadError
+from diffad_lib.metrics import aupro
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 needs_shared = pytest.mark.skipif(not SHARED.exists(), reason="the shared data is not here")
@@ -247,3 +249,45 @@ def test_a_cut_off_bmp_or_tiff_is_an_error_without_lines_of_opencv(suffix, tmp_p
     with pytest.raises(DiffadError, match=rf"photo{suffix} is not an image .* copy it again"):
         decode_image(path)
     assert capfd.readouterr().err == ""
+
+
+def scratch_and_blob(side: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """A mask with a bent scratch and a disc that do not touch, and the disc alone."""
+    mask = np.zeros((side, side), np.uint8)
+    points = np.int32(np.array([[100, 150], [380, 240], [620, 300], [900, 420]]) * side / 1024)
+    cv2.polylines(mask, [points], False, 1, width)
+    disc = np.zeros_like(mask)
+    cv2.circle(disc, (int(0.78 * side), int(0.78 * side)), side // 17, 1, -1)
+    return mask | disc, disc
+
+
+@pytest.mark.parametrize("side", [512, 1024, 2048, 4096])
+@pytest.mark.parametrize("width", [1, 2, 3, 4, 5, 6])
+def test_a_scratch_stays_one_region_and_aupro_what_it_is_at_the_native_size(side, width):
+    mask, disc = scratch_and_blob(side, width)
+    assert cv2.connectedComponents(mask)[0] - 1 == 2
+    native = aupro(disc[None].astype(float), mask[None])
+    for size in (256, 128, 64):
+        regions = resize_regions(mask, size)
+        assert regions.max() == len(np.unique(regions)) - 1 == 2
+        found = (resize_regions(disc, size) > 0).astype(float)
+        assert aupro(found[None], regions[None]) == pytest.approx(native, abs=0.002)
+
+
+def test_regions_that_touch_only_after_resizing_stay_two():
+    mask = np.zeros((256, 256), np.uint8)
+    mask[100:140, 60:127] = mask[100:140, 129:200] = 1
+    regions = resize_regions(mask, 32)
+    assert cv2.connectedComponents((regions > 0).astype(np.uint8))[0] - 1 == 1
+    assert set(np.unique(regions)) == {0, 1, 2}
+    assert (regions[:, 8:15] != 2).all() and (regions[:, 18:24] != 1).all()
+
+
+@pytest.mark.parametrize("size", [32, 48, 64, 100])
+def test_every_region_that_has_a_pixel_of_its_own_is_kept_also_when_growing(size):
+    rng = np.random.default_rng(size)
+    for _ in range(20):
+        mask = (cv2.GaussianBlur(rng.normal(size=(70, 50)), (0, 0), 2) > 0.25).astype(np.uint8)
+        regions, marked = resize_regions(mask, size), resize_mask(mask, size)
+        assert regions.dtype == np.uint16 and np.array_equal(regions > 0, marked > 0)
+        assert len(np.unique(regions)) - 1 >= 0.9 * (cv2.connectedComponents(mask)[0] - 1)

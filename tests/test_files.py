@@ -1,6 +1,7 @@
 """Atomic writes: the old file or the new one, and one line when the disk refuses."""
 
 import errno
+import fcntl
 import json
 import math
 import os
@@ -12,7 +13,14 @@ import pytest
 import torch
 
 from diffad_lib.errors import DiffadError
-from diffad_lib.files import exclusive, remove_leftovers, write_atomically, write_json, write_torch
+from diffad_lib.files import (
+    exclusive,
+    remove_leftovers,
+    unwritable,
+    write_atomically,
+    write_json,
+    write_torch,
+)
 
 
 def names(folder: Path) -> list[str]:
@@ -158,3 +166,31 @@ def test_a_second_process_is_kept_out_until_the_first_has_ended(tmp_path):
     with exclusive(tmp_path, "wait"):
         pass
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.EBADF, errno.ENOSYS])
+def test_a_file_system_without_locks_is_told_and_no_obstacle(tmp_path, monkeypatch, capsys, number):
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with exclusive(tmp_path, "busy"):
+        pass
+    assert f"{tmp_path}: this file system has no locks" in capsys.readouterr().err
+
+
+def test_another_error_of_a_lock_is_not_hidden(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(OSError, match="Input/output"), exclusive(tmp_path, "busy"):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("number", "is_full"), [(errno.ENOSPC, True), (errno.EDQUOT, True), (errno.EACCES, False)]
+)
+def test_only_a_full_disk_is_called_full(number, is_full):
+    told = str(unwritable(Path("x"), OSError(number, os.strerror(number))))
+    assert ("free some space" in told) == is_full and os.strerror(number) in told

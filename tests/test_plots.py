@@ -7,6 +7,7 @@ from matplotlib.colors import to_rgb
 
 from diffad_lib import plots
 from diffad_lib.metrics import compute_metrics
+from diffad_lib.metrics.curves import REGIONS
 from diffad_lib.types import TrainingBatch
 
 
@@ -129,6 +130,20 @@ def test_curves_have_the_areas_that_their_legend_states(test_set):
         "precision",
         "per-region overlap",
     ]
+
+
+def test_numbered_regions_change_the_region_curve_alone(test_set):
+    scores, labels, maps, masks = test_set
+    regions = masks.astype(REGIONS)
+    regions[:, : masks.shape[1] // 2] *= 7  # two numbers where the mask shows one region
+    whole = plots.roc_pr_pro_curves(*test_set, compute_metrics(*test_set)).axes
+    metrics = compute_metrics(scores, labels, maps, regions)
+    parts = plots.roc_pr_pro_curves(scores, labels, maps, regions, metrics).axes
+    for before, after, start in zip(
+        whole, parts, ("pixel AUROC", "pixel AP", "AUPRO"), strict=True
+    ):
+        same = np.array_equal(by_name(before, start), by_name(after, start))
+        assert same == (start != "AUPRO")
 
 
 def test_a_perfect_detector_still_gets_its_area_filled(test_set):

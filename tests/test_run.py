@@ -3,9 +3,11 @@
 Every test starts the real command, which starts a kernel for the notebook.
 """
 
+import io
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,12 +29,14 @@ from diffad_lib.errors import DiffadError
 from diffad_lib.evaluation import predict_all
 from diffad_lib.metrics import METRICS
 from diffad_lib.runs.config import RunConfig, build_config
+from diffad_lib.runs.data import what_is_read
 from diffad_lib.runs.notebook import run
 from diffad_lib.runs.record import SplitFacts, read_record
 from diffad_lib.weights import load_detector
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("run")]
 
+ODD_DEFECT = "price_$x_^2$ 긁힘"
 METHODS = ("autoencoder", "draem", "diffusionad")
 FILES = {"notebook.ipynb", "record.json", "detector.safetensors", "detector.json"}
 # The autoencoder trains long enough to be killed in between.
@@ -55,8 +59,14 @@ SHARED_SETTINGS = {
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("run")
-    factory.make_mvtec(root / "data")
+    base = factory.make_mvtec(root / "data")
+    for part in ("test", "ground_truth"):  # neither a formula nor in matplotlib's own font
+        (base / part / "stain").rename(base / part / ODD_DEFECT)
     factory.make_dtd(root / "data")
+    spec = {"argv": ["/nowhere/python", "{connection_file}"], "display_name": "x", "language": "x"}
+    (root / "jupyter" / "kernels" / "python3").mkdir(parents=True)
+    (root / "jupyter" / "kernels" / "python3" / "kernel.json").write_text(json.dumps(spec))
+    (root / "matplotlibrc").write_text("figure.dpi: 3\nfont.family: nowhere\n")
     return root
 
 
@@ -77,7 +87,14 @@ def command(root: Path, runs: str, method: str, *more: str, **overrides) -> list
 
 
 def environment(root: Path) -> dict[str, str]:
-    return os.environ | {"OMP_NUM_THREADS": "1", "DIFFAD_CACHE": str(root / "cache")}
+    """Surroundings of a batch job: another backend, another rc file, a broken kernelspec."""
+    surroundings = {
+        "MPLBACKEND": "Agg",
+        "MATPLOTLIBRC": str(root / "matplotlibrc"),
+        "JUPYTER_PATH": str(root / "jupyter"),
+    }
+    own = {"OMP_NUM_THREADS": "1", "DIFFAD_CACHE": str(root / "cache")}
+    return os.environ | surroundings | own
 
 
 def diffad(
@@ -157,7 +174,9 @@ def test_the_notebook_is_executed_in_order_with_its_parameters(finished: RunConf
     figures = [
         output for cell in cells for output in cell.outputs if "image/png" in output.get("data", {})
     ]
-    assert len(figures) >= 6
+    assert len(figures) == 7
+    sizes = [len(output["data"]["image/png"]) for output in figures]
+    assert min(sizes) > 5000  # at the resolution of the project, not of the user's settings
 
 
 def test_the_record_holds_settings_data_machine_times_and_results(
@@ -168,7 +187,8 @@ def test_the_record_holds_settings_data_machine_times_and_results(
     samples = list_samples("mvtec", "bottle", root / "data")
     for split, count in (("train", 3), ("test", 6)):
         chosen = [sample for sample in samples if sample.split == split]
-        expected = SplitFacts(images=count, fingerprint=fingerprint(chosen))
+        total, files = fingerprint(chosen)
+        expected = SplitFacts(images=count, fingerprint=total, files=files)
         assert getattr(record.data, split) == expected
     assert record.data.test_defects == 4
     assert set(record.git) == {"commit", "dirty"}
@@ -205,6 +225,54 @@ def test_a_finished_run_is_not_repeated(finished: RunConfig) -> None:
     started = time.monotonic()
     assert run(finished) == read_record(path)
     assert time.monotonic() - started < 1 and path.stat().st_mtime_ns == before
+
+
+def test_a_finished_run_says_so_and_answers_only_for_the_same_files(
+    root: Path, all_finished: dict[str, RunConfig]
+) -> None:
+    config, told = all_finished["draem"], io.StringIO()
+    record = run(config, told)
+    assert f"finished on {record.finished} with the same data; nothing was run" in told.getvalue()
+    mask = root / "data" / "mvtec" / "bottle" / "ground_truth" / "crack" / "000_mask.png"
+    before = mask.read_bytes()
+    try:
+        factory.write_mask(mask, value=200)
+        with pytest.raises(DiffadError, match=r"with other data: .*crack/000_mask.png is another"):
+            run(config)
+        mask.with_name("009_mask.png").write_bytes(before)
+        image = root / "data" / "mvtec" / "bottle" / "test" / "crack" / "009.png"
+        factory.write_noise(image, 9)
+        with pytest.raises(DiffadError, match=r"test/crack/009.png|and \d more"):
+            run(config)
+        image.unlink()
+        mask.with_name("009_mask.png").unlink()
+    finally:
+        mask.write_bytes(before)
+    assert run(config) == record
+    aside = root / "data" / "aside"
+    (root / "data" / "mvtec").rename(aside)
+    try:
+        with pytest.raises(DiffadError, match="what it read cannot be compared"):
+            run(config)
+    finally:
+        aside.rename(root / "data" / "mvtec")
+
+
+def test_again_runs_anew_and_keeps_the_old_run_beside_it(
+    root: Path, all_finished: dict[str, RunConfig]
+) -> None:
+    runs = root / "again"
+    shutil.copytree(root / "runs", runs)
+    config = config_of(root, "again", "draem")
+    before = (config.run_folder / "record.json").read_bytes()
+    done = diffad(root, command(root, "again", "draem", "--again"))
+    assert done.returncode == 0, done.stderr
+    kept = config.run_folder.with_name("seed0.before-1")
+    assert (kept / "record.json").read_bytes() == before
+    anew = read_record(config.run_folder / "record.json")
+    assert anew.finished != read_record(kept / "record.json").finished
+    weights = "detector.safetensors"
+    assert (config.run_folder / weights).read_bytes() == (kept / weights).read_bytes()
 
 
 def test_another_setting_in_the_same_folder_is_refused(root: Path, finished: RunConfig) -> None:
@@ -265,10 +333,15 @@ def test_a_killed_run_goes_on_to_the_same_weights_and_a_killed_kernel_is_told(
 def test_an_interrupted_run_refuses_other_data(root: Path) -> None:
     line = command(root, "interrupted", "autoencoder", "--max-train-seconds", "100000")
     config = config_of(root, "interrupted", "autoencoder", max_train_seconds=100000)
-    settings = config.model_dump(mode="json") | {"textures": None}
+    settings = config.model_dump(mode="json")
     config.run_folder.mkdir(parents=True)
-    (config.run_folder / "config.json").write_text(json.dumps(settings))
+    path = config.run_folder / "config.json"
+    path.write_text(json.dumps(settings | {"textures": None}))
     assert_one_line(diffad(root, line), "another textures")
+    data = what_is_read(config).model_dump(mode="json")
+    data["train"]["fingerprint"], data["train"]["files"]["000.png"] = "0", "0"
+    path.write_text(json.dumps(settings | {"data": data}))
+    assert_one_line(diffad(root, line), "began with other data: 000.png is another file", "--again")
 
 
 def test_an_error_in_a_cell_is_one_line_and_leaves_the_failed_notebook(root: Path) -> None:

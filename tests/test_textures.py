@@ -38,19 +38,19 @@ def test_images_at_any_depth_are_found_in_natural_order(folder: Path) -> None:
 
 
 def test_folder_is_loaded_as_rgb_of_the_wanted_size(folder: Path, tmp_path: Path) -> None:
-    textures = load_texture_folder(folder, 16, tmp_path / "cache")
+    textures = load_texture_folder(folder, 16, tmp_path / "cache").images
     assert textures.shape == (3, 3, 16, 16) and textures.dtype == np.uint8
     assert textures[:, :, 8, 8].tolist() == [[200, 10, 20], [30, 60, 90], [5, 250, 125]]
 
 
 def test_second_load_reads_the_cache(folder: Path, tmp_path: Path, monkeypatch) -> None:
-    first = np.array(load_texture_folder(folder, 16, tmp_path / "cache"))
+    first = np.array(load_texture_folder(folder, 16, tmp_path / "cache").images)
 
     def refuse(*_: object) -> None:
         raise AssertionError("decoded again")
 
     monkeypatch.setattr(cv2, "imdecode", refuse)
-    np.testing.assert_array_equal(load_texture_folder(folder, 16, tmp_path / "cache"), first)
+    np.testing.assert_array_equal(load_texture_folder(folder, 16, tmp_path / "cache").images, first)
 
 
 def test_folder_without_images_is_named(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_damaged_texture_is_named(folder: Path, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not SHARED.exists(), reason="the shared data is not here")
 def test_sample_of_dtd_is_loaded(tmp_path: Path) -> None:
-    textures = load_texture_folder(SHARED / "data" / "dtd", 32, tmp_path)
+    textures = load_texture_folder(SHARED / "data" / "dtd", 32, tmp_path).images
     assert textures.shape == (300, 3, 32, 32)
 
 

@@ -75,22 +75,47 @@ def resize_mask(mask: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     8-connected component that would leave no pixel is then drawn where it covers at least half as
     much as where it covers most: a speck becomes a pixel or a few, a hairline stays a line.
     """
+    return (resize_regions(mask, size) > 0).astype(np.uint8)
+
+
+def resize_regions(mask: NDArray[np.uint8], size: int) -> NDArray[np.uint16]:
+    """The regions of a mask [H,W] in {0,1} at size × size: `resize_mask`, with their numbers.
+
+    Regions are the 8-connected components of the mask as it is, numbered from 1. A pixel has the
+    number of the region that covers most of it. So a thin region that is torn by resizing stays
+    one region, and two that come to touch stay two.
+    """
     coverage = resize_image(mask.astype(np.float32), size)  # [size,size] in [0,1]
-    resized = (coverage >= 0.5).astype(np.uint8)
+    marked = coverage >= 0.5
     count, labels = cv2.connectedComponents(mask, connectivity=8)
     rows, columns = np.nonzero(mask)
     height, width = mask.shape
     component = labels[rows, columns]
     # The flat index of the output pixel below the centre of each defective pixel.
     cell = (2 * rows + 1) * size // (2 * height) * size + (2 * columns + 1) * size // (2 * width)
+    pairs, shares = np.unique(component * size**2 + cell, return_counts=True)
+    owner, place = pairs // size**2, pairs % size**2
     survives = np.zeros(count, bool)
-    survives[component[resized.flat[cell] == 1]] = True
-    lost = ~survives[component]
-    pairs, shares = np.unique(component[lost] * size**2 + cell[lost], return_counts=True)
+    survives[owner[marked.flat[place]]] = True
     largest = np.zeros(count, np.int64)
-    np.maximum.at(largest, pairs // size**2, shares)
-    resized.flat[pairs[2 * shares >= largest[pairs // size**2]] % size**2] = 1
-    return resized
+    np.maximum.at(largest, owner, shares)
+    is_drawn = ~survives[owner] & (2 * shares >= largest[owner])
+    marked.flat[place[is_drawn]] = True
+    order = np.argsort(shares + size**2 * is_drawn, kind="stable")  # the last one wins
+    regions = np.zeros(size * size, np.uint16)
+    regions[place[order]] = np.minimum(owner[order], np.iinfo(np.uint16).max)
+    regions = np.where(marked, regions.reshape(size, size), 0)
+    return _spread(regions, marked)
+
+
+def _spread(regions: NDArray[np.uint16], marked: NDArray[np.bool_]) -> NDArray[np.uint16]:
+    """Marked pixels without a number get that of a neighbour: no centre of a pixel lies in them."""
+    while (missing := marked & (regions == 0)).any():
+        grown = np.where(missing, cv2.dilate(regions, np.ones((3, 3), np.uint8)), regions)
+        if np.array_equal(grown, regions):  # an island of them
+            grown = np.where(missing, regions.max() + np.uint16(1), regions)
+        regions = grown.astype(np.uint16)
+    return regions
 
 
 def check_name(path: Path) -> None:

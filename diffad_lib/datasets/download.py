@@ -13,7 +13,7 @@ from diffad_lib.datasets.dataset import ARCHIVE_FOLDER, Archive, Dataset
 from diffad_lib.datasets.layouts import list_categories
 from diffad_lib.datasets.unpack import UNPACKED_SHARE, require_space, unpack
 from diffad_lib.errors import DiffadError
-from diffad_lib.files import exclusive
+from diffad_lib.files import exclusive, unwritable
 
 _TIMEOUT = (10, 60)  # seconds to connect, and to wait for the next bytes
 _ATTEMPTS = 3  # in a row without a new byte, before an address is given up
@@ -44,10 +44,8 @@ def download(info: Dataset, data_root: Path, report: Say = print) -> Path:
             for archive in info.archives:
                 _provide(archive, info, data_root, report)
     except OSError as error:
-        raise DiffadError(
-            f"{error.filename or data_root}: cannot be read or written "
-            f"({error.strerror or error}); free some space or choose another --data-root"
-        ) from error
+        where = Path(error.filename or data_root)
+        raise unwritable(where, error, "choose another --data-root") from error
     if absent := _absent(info, data_root):
         report(f"{folder} still lacks {', '.join(absent)}")
     return folder

@@ -7,17 +7,18 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from diffad_lib.datasets.decode import check_name, decode_pair, resize_image, resize_mask
+from diffad_lib.datasets.decode import check_name, decode_pair, resize_image, resize_regions
 from diffad_lib.datasets.samples import Sample
 from diffad_lib.errors import DiffadError
 from diffad_lib.files import write_atomically
 
-RULES = 1  # raise it when decode.py computes other pixels, so that no old cache is used
+RULES = 2  # raise it when decode.py computes other pixels, so that no old cache is used
 _STALE_SECONDS = 24 * 3600  # no build takes a day
 
 
@@ -26,9 +27,15 @@ class ImageStack:
     """Images of one size with their masks, read-only memory maps in the order of `samples`."""
 
     images: np.memmap  # uint8 [N,3,H,W] RGB
-    masks: np.memmap  # uint8 [N,1,H,W] in {0,1}; all zero where a sample has no mask file
+    regions: np.memmap  # uint16 [N,1,H,W]: 0 normal, 1, 2, … regions of the mask as it lies there
     samples: tuple[Sample, ...]
     fingerprint: str  # identity of the files and labels
+    files: dict[str, str]  # a short digest of every file, by its path below the common folder
+
+    @cached_property
+    def masks(self) -> NDArray[np.uint8]:
+        """uint8 [N,1,H,W] in {0,1}; all zero where a sample has no mask file."""
+        return (self.regions > 0).astype(np.uint8)
 
     @property
     def has_pixel_labels(self) -> bool:
@@ -45,23 +52,24 @@ def load_split(samples: Sequence[Sample], size: int, cache_dir: Path | None = No
     """
     if not samples:
         raise DiffadError("there is no image to load: the list of samples is empty")
-    digest = fingerprint(samples)
+    digest, files = fingerprint(samples)
     folder = Path(cache_dir or os.environ.get("DIFFAD_CACHE") or "~/.cache/diffad").expanduser()
     key = hashlib.blake2b(f"{RULES} {size} {digest}".encode(), digest_size=16).hexdigest()
     path = folder / f"{key}.u8"
     count, pixels = len(samples), size * size
-    if not _has_bytes(path, count * 4 * pixels):
+    if not _has_bytes(path, count * 5 * pixels):
         _build(path, samples, size)
     return ImageStack(
         images=np.memmap(path, np.uint8, "r", 0, (count, 3, size, size)),
-        masks=np.memmap(path, np.uint8, "r", count * 3 * pixels, (count, 1, size, size)),
+        regions=np.memmap(path, np.uint16, "r", count * 3 * pixels, (count, 1, size, size)),
         samples=tuple(samples),
         fingerprint=digest,
+        files=files,
     )
 
 
-def fingerprint(samples: Sequence[Sample]) -> str:
-    """Hexadecimal BLAKE2b over file names, labels and file contents, for the record of a run.
+def fingerprint(samples: Sequence[Sample]) -> tuple[str, dict[str, str]]:
+    """Hexadecimal BLAKE2b over file names, labels and contents; and a digest of every file.
 
     Independent of where the dataset lies. DiffadError for an unreadable file or a non-UTF-8 name.
     """
@@ -78,7 +86,8 @@ def fingerprint(samples: Sequence[Sample]) -> str:
         for file in (sample.image, sample.mask):
             fields += [file.relative_to(base).as_posix(), digests[file]] if file else ["", ""]
         total.update(("\t".join(fields) + "\n").encode())
-    return total.hexdigest()
+    short = {path.relative_to(base).as_posix(): digests[path][:16] for path in files}
+    return total.hexdigest(), short
 
 
 def _file_digest(path: Path) -> str:
@@ -116,18 +125,18 @@ def _build(path: Path, samples: Sequence[Sample], size: int) -> None:
 
 
 def _write(path: Path, samples: Sequence[Sample], size: int) -> None:
-    """All images, then all masks. Plain writes, because a memory map on a full disk crashes."""
+    """All images, then all regions. Plain writes, because a memory map on a full disk crashes."""
     pixels = size * size
     with path.open("wb") as file, reading_threads() as threads:
         pairs = threads.map(lambda sample: _load(sample, size), samples)
-        for index, (image, mask) in enumerate(pairs):
+        for index, (image, regions) in enumerate(pairs):
             file.seek(index * 3 * pixels)
             file.write(image.tobytes())
-            file.seek((3 * len(samples) + index) * pixels)
-            file.write(mask.tobytes())
+            file.seek((3 * len(samples) + 2 * index) * pixels)
+            file.write(regions.tobytes())
 
 
-def _load(sample: Sample, size: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def _load(sample: Sample, size: int) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
     image, mask = decode_pair(sample.image, sample.mask)
     resized = resize_image(image, size)  # [H,W,3]
-    return np.ascontiguousarray(resized.transpose(2, 0, 1)), resize_mask(mask, size)
+    return np.ascontiguousarray(resized.transpose(2, 0, 1)), resize_regions(mask, size)

@@ -1,6 +1,7 @@
 """Which categories and samples a dataset's folder holds, for every dataset and own folders."""
 
 import difflib
+import unicodedata
 from pathlib import Path
 
 from diffad_lib.datasets.catalog import find_dataset
@@ -35,6 +36,9 @@ def scan_category(dataset: str, category: str, data_root: Path) -> Scan:
     found = find_dataset(dataset)
     root = _category_root(found, data_root)
     present = list_categories(dataset, data_root)
+    # A folder copied from a Mac has its name in another Unicode form than a keyboard gives.
+    same = {unicodedata.normalize("NFC", name): name for name in present}
+    category = same.get(unicodedata.normalize("NFC", category), category)
     if category not in present:
         close = difflib.get_close_matches(category, present, n=1, cutoff=0.5)
         hint = f'; did you mean "{close[0]}"?' if close else ""

@@ -55,10 +55,10 @@ def _visible(folder: Path) -> list[Path]:
 
 def add_normal(folder: Path, split: Split, scan: Scan) -> None:
     """Adds the images of a folder of normal images; that it holds none is a problem."""
-    images = _by_stem(folder, scan)
+    images = image_files(folder)
     if not images:
         scan.problems.append(f"{folder} holds no PNG, JPEG, BMP or TIFF image")
-    scan.samples += [Sample(image, None, 0, GOOD, split) for image in images.values()]
+    scan.samples += [Sample(image, None, 0, GOOD, split) for image in images]
 
 
 def add_defects(folder: Path, has_masks: bool, scan: Scan) -> None:

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from diffad_lib.errors import DiffadError
 
 Floats = NDArray[np.float64]
+REGIONS = np.uint16  # the type of masks [N,H,W] that hold 0 or the number of a region
 
 
 class Sweep(NamedTuple):
@@ -51,9 +52,10 @@ def pixel_ap(anomaly_maps: ArrayLike, masks: ArrayLike) -> float:
 def aupro(anomaly_maps: ArrayLike, masks: ArrayLike, fpr_limit: float = 0.3) -> float:
     """Exact area under the PRO curve up to a false-positive rate, divided by that rate.
 
-    PRO is the share of a ground-truth region that is found, averaged over the 8-connected regions
-    of all masks (Bergmann et al., CVPR 2020). The curve is piecewise linear, integrated exactly
-    and interpolated at the limit. Maps [N,H,W], masks [N,H,W] in {0,1}, fpr_limit in (0,1].
+    PRO is the share of a ground-truth region that is found, averaged over the regions of all masks
+    (Bergmann et al., CVPR 2020). The curve is piecewise linear, integrated exactly and interpolated
+    at the limit. Maps [N,H,W]; masks [N,H,W] in {0,1}, whose regions are 8-connected, or the
+    numbers of regions as `ImageStack.regions` has them; fpr_limit in (0,1].
     """
     return float(normalised_aupro(sweep_pixels(*checked_maps(anomaly_maps, masks)), fpr_limit))
 
@@ -123,9 +125,9 @@ def _area(x: Floats, y: Floats, limit: float = 1.0) -> Floats:
     return (inside * middle).sum(axis=-1)
 
 
-def sweep_pixels(anomaly_maps: NDArray, masks: NDArray[np.bool_]) -> Sweep:
+def sweep_pixels(anomaly_maps: NDArray, masks: NDArray) -> Sweep:
     """All pixels of checked maps and masks [N,H,W], at every threshold where a curve bends."""
-    return _sweep(anomaly_maps, masks, region_shares(masks))
+    return _sweep(anomaly_maps, masks > 0, region_shares(masks))
 
 
 def _sweep(scores: NDArray, labels: NDArray[np.bool_], shares: Floats | None = None) -> Sweep:
@@ -153,11 +155,18 @@ def _before_and_at(sums: NDArray) -> Floats:
     return np.r_[0.0, 0.0, np.repeat(sums, 2)]
 
 
-def region_shares(masks: NDArray[np.bool_]) -> Floats:
-    """1 / size of its 8-connected region for every defective pixel, in the order of nonzero."""
+def region_shares(masks: NDArray) -> Floats:
+    """1 / size of its region for every defective pixel, in the order of nonzero.
+
+    Regions are the numbers in masks of type REGIONS, else the 8-connected components.
+    """
     shares = []
     for mask in masks:
-        labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)[1][mask]
+        if mask.dtype == REGIONS:
+            numbers = mask
+        else:
+            numbers = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)[1]
+        labels = numbers[mask > 0]
         shares.append(1 / np.bincount(labels)[labels] if labels.size else np.empty(0))
     return np.concatenate(shares)
 
@@ -170,12 +179,13 @@ def checked_scores(scores: ArrayLike, labels: ArrayLike) -> tuple[NDArray, NDArr
     return scores, labels
 
 
-def checked_maps(anomaly_maps: ArrayLike, masks: ArrayLike) -> tuple[NDArray, NDArray[np.bool_]]:
-    """Maps and masks [N,H,W], finite and of one shape, or DiffadError."""
-    maps, marks = _checked(anomaly_maps, masks)
+def checked_maps(anomaly_maps: ArrayLike, masks: ArrayLike) -> tuple[NDArray, NDArray]:
+    """Maps and masks [N,H,W], finite and of one shape, or DiffadError; masks bool or REGIONS."""
+    given = np.asarray(masks)
+    maps, marks = _checked(anomaly_maps, given > 0 if given.dtype == REGIONS else given)
     if maps.ndim != 3:
         raise DiffadError(f"anomaly maps have the shape {maps.shape}; give [images,height,width]")
-    return maps, marks
+    return maps, given if given.dtype == REGIONS else marks
 
 
 def _checked(scores: ArrayLike, labels: ArrayLike) -> tuple[NDArray, NDArray[np.bool_]]:

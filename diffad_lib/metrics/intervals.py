@@ -56,23 +56,23 @@ def compute_metrics(
 ) -> dict[str, Metric]:
     """Every metric of `METRICS` of a test set, by its name.
 
-    image_scores [N], labels [N] in {0,1}, anomaly_maps [N,H,W], masks [N,H,W] in {0,1}. Image
+    image_scores [N], labels [N] in {0,1}, anomaly_maps [N,H,W], masks [N,H,W] as `aupro`. Image
     metrics are NaN without normal or without defective images, pixel metrics without normal or
     without marked pixels; the note says so. bootstrap_samples 0 leaves the intervals out. Raises
     DiffadError for NaN or infinite scores, unfit shapes, and a normal image with a marked mask.
     """
     scores, defective = checked_scores(image_scores, labels)
-    maps, marks = checked_maps(anomaly_maps, masks)
+    maps, regions = checked_maps(anomaly_maps, masks)
     if len(scores) != len(maps):
         raise DiffadError(f"{len(scores)} image scores do not fit {len(maps)} anomaly maps")
-    marked = marks.any(axis=(1, 2))
+    marked = np.any(regions, axis=(1, 2))
     if (marked & ~defective).any():
         first = int(np.argmax(marked & ~defective))
         raise DiffadError(f"test image {first} is labelled normal, but its mask marks a defect")
     rng = np.random.default_rng(seed)
     images = scores[:, None, None], defective[:, None, None]  # as maps of one pixel
     measured = _measure("image", *images, fpr_limit, bootstrap_samples, rng)
-    measured |= _measure("pixel", maps, marks, fpr_limit, bootstrap_samples, rng)
+    measured |= _measure("pixel", maps, regions, fpr_limit, bootstrap_samples, rng)
     if unmarked := int((defective & ~marked).sum()):
         note = f"defective images with an empty mask, whose pixels count as normal: {unmarked}"
         for name, metric in measured.items():
@@ -84,7 +84,7 @@ def compute_metrics(
 def _measure(
     unit: str,
     maps: NDArray,
-    masks: NDArray[np.bool_],
+    masks: NDArray,
     fpr_limit: float,
     samples: int,
     rng: np.random.Generator,
@@ -100,7 +100,7 @@ def _measure(
     if samples == 0:
         return {name: Metric(value) for name, value in values.items()}
 
-    of_images = _sweep_each(maps, masks, _thresholds(maps, masks))
+    of_images = _sweep_each(maps, masks, _thresholds(maps, masks > 0))
     coarse = _weighted(of_images, np.ones(len(maps)))
     resampled = _weighted(of_images, _draw(np.any(masks, axis=(1, 2)), samples, rng))
     metrics = {}
@@ -137,11 +137,11 @@ def _thresholds(maps: NDArray, masks: NDArray[np.bool_]) -> NDArray:
     return np.concatenate([np.array([np.inf], falling.dtype), falling])
 
 
-def _sweep_each(maps: NDArray, masks: NDArray[np.bool_], thresholds: NDArray) -> Sweep:
+def _sweep_each(maps: NDArray, masks: NDArray, thresholds: NDArray) -> Sweep:
     """Sums at or above the thresholds for every image separately, each [N,T]."""
     rows = []
     for scores, mask in zip(maps, masks, strict=True):
-        normal, defective = np.sort(scores[~mask]), scores[mask]
+        normal, defective = np.sort(scores[mask == 0]), scores[mask > 0]
         order = np.argsort(defective)
         lower = np.searchsorted(defective[order], thresholds)  # [T] defective pixels below
         shares = np.cumsum(np.r_[0.0, region_shares(mask[None])[order]])

@@ -10,6 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from diffad_lib.errors import DiffadError
+from diffad_lib.files import unwritable
 from diffad_lib.mini.categories import CATEGORIES
 from diffad_lib.mini.official import File, dagm_files, mvtec_files, visa_files
 
@@ -43,10 +44,7 @@ def make_mini(root: Path, seed: int = 0) -> None:
             _build(built, seed)
             _move(built, root, seed)
     except OSError as error:
-        raise DiffadError(
-            f"{root}: the mini data cannot be written ({error.strerror or error}); free some "
-            "space or choose a folder you may write to"
-        ) from error
+        raise unwritable(root, error) from error
 
 
 def _build(folder: Path, seed: int) -> None:

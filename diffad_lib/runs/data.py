@@ -1,19 +1,21 @@
 """The data of a run: where it lies, what is in it, and early checks that it is there."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from diffad_lib.datasets.catalog import category_kind
 from diffad_lib.datasets.dataset import Kind
-from diffad_lib.datasets.images import ImageStack, load_split
+from diffad_lib.datasets.images import ImageStack, fingerprint, load_split
 from diffad_lib.datasets.layouts import list_samples
 from diffad_lib.datasets.samples import Sample
 from diffad_lib.errors import DiffadError
 from diffad_lib.mini import MINI_CATEGORIES, make_mini
 from diffad_lib.runs.config import RunConfig
 from diffad_lib.runs.facts import project_root
-from diffad_lib.synthesis.textures import texture_files
+from diffad_lib.runs.record import Data, SplitFacts
+from diffad_lib.synthesis.textures import texture_files, texture_samples
 
 MINI_ROOT = project_root() / "data" / "mini"
 
@@ -35,6 +37,34 @@ def check_inputs(config: RunConfig) -> None:
     masks = getattr(config.synthesis, "foreground_folder", None)
     if masks is not None and not masks.is_dir():
         raise DiffadError(f"{masks}: no such folder; mend foreground_folder")
+
+
+def what_is_read(config: RunConfig, loaded: Sequence[ImageStack] = ()) -> Data:
+    """The identity of every file that a run reads; decodes nothing. DiffadError as `load_data`.
+
+    loaded: what `load_data` gave, if it was called, so that no file is read a second time.
+    """
+    splits = [_identity(samples) for samples in (() if loaded else _splits(config))]
+    splits += [_facts(len(stack.samples), stack.fingerprint, stack.files) for stack in loaded]
+    train, test = splits
+    folders = {
+        "textures": config.textures,
+        "foregrounds": getattr(config.synthesis, "foreground_folder", None),
+    }
+    others = {
+        name: _identity(texture_samples(folder)).model_copy(update={"files": {}})
+        for name, folder in folders.items()
+        if folder is not None
+    }
+    return Data(train=train, test=test, **others)
+
+
+def _identity(samples: Sequence[Sample]) -> SplitFacts:
+    return _facts(len(samples), *fingerprint(samples))
+
+
+def _facts(images: int, total: str, files: dict[str, str]) -> SplitFacts:
+    return SplitFacts(images=images, fingerprint=total, files=files)
 
 
 def load_data(config: RunConfig) -> tuple[ImageStack, ImageStack]:

@@ -4,7 +4,6 @@ import datetime
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,9 +22,9 @@ from diffad_lib.mini.texture_bank import builtin_textures
 from diffad_lib.plans import TrainingSettings
 from diffad_lib.runs import facts
 from diffad_lib.runs.config import RunConfig
-from diffad_lib.runs.data import check_device, data_kind, load_data
+from diffad_lib.runs.data import check_device, data_kind, load_data, what_is_read
 from diffad_lib.runs.folder import CONFIG_NAME, claim_folder, settings_of
-from diffad_lib.runs.record import RECORD_NAME, Measured, Record, Training, write_record
+from diffad_lib.runs.record import RECORD_NAME, Data, Measured, Record, Training, write_record
 from diffad_lib.selection import KeepBest
 from diffad_lib.synthesis.foreground import automatic_masks, isnet_masks, load_mask_folder
 from diffad_lib.synthesis.synthesizer import SynthesisSettings, Synthesizer
@@ -45,6 +44,7 @@ class Experiment:
     batches: SyntheticBatches
     detector: Detector
     plan: TrainingSettings  # its length in steps
+    data: Data
     prepared_seconds: float
 
 
@@ -56,7 +56,8 @@ def prepare(config: RunConfig) -> Experiment:
     train, test = load_data(config)
     batches, detector = make_batches(config, train, fabric), new_detector(config)
     plan, seconds = config.training.in_steps(len(train.images)), time.monotonic() - started
-    return Experiment(config, fabric, train, test, batches, detector, plan, seconds)
+    data = what_is_read(config, (train, test))
+    return Experiment(config, fabric, train, test, batches, detector, plan, data, seconds)
 
 
 def make_batches(config: RunConfig, train: ImageStack, fabric: Fabric) -> SyntheticBatches:
@@ -93,7 +94,10 @@ def make_fabric(config: RunConfig) -> Fabric:
 def train_experiment(experiment: Experiment) -> TrainingResult:
     """Train in the run folder, from its checkpoint if any; raises as `claim_folder` and `train`."""
     config, plan = experiment.config, experiment.config.training
-    claim_folder(config)
+    under = {"threads": torch.get_num_threads(), "torch": torch.__version__}
+    under |= {"precision": experiment.fabric.strategy.precision.precision}
+    if changed := claim_folder(config, experiment.data, under):
+        print(f"goes on under {changed}: the weights differ in their last digits")
     callbacks = []
     if plan.select_on_test_epochs is not None:
         an_epoch = plan.steps_an_epoch(len(experiment.train.images))
@@ -109,7 +113,7 @@ def evaluate_experiment(experiment: Experiment) -> tuple[SetPrediction, dict[str
     predictions = predict_all(
         experiment.detector, test.images, experiment.fabric, how.eval_batch_size, config.seed
     )
-    given = predictions.image_scores, labels(test), predictions.anomaly_maps, test.masks[:, 0]
+    given = predictions.image_scores, labels(test), predictions.anomaly_maps, test.regions[:, 0]
     metrics = compute_metrics(*given, how.fpr_limit, how.bootstrap_samples, config.seed)
     return predictions, metrics
 
@@ -144,17 +148,15 @@ def _record(
     metrics: dict[str, Metric],
     total_seconds: float,
 ) -> Record:
-    fabric, stacks = experiment.fabric, {"train": experiment.train, "test": experiment.test}
-    data: dict[str, Any] = {
-        name: {"images": len(stack.samples), "fingerprint": stack.fingerprint}
-        for name, stack in stacks.items()
-    }
+    fabric = experiment.fabric
     device, precision = fabric.device, fabric.strategy.precision.precision
     scored = zip(experiment.test.samples, predictions.image_scores.tolist(), strict=True)
     return Record(
         finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         config=settings_of(experiment.config),
-        data=data | {"test_defects": int(labels(experiment.test).sum())},
+        data=experiment.data.model_copy(
+            update={"test_defects": int(labels(experiment.test).sum())}
+        ),
         git=facts.git_state(),
         versions=facts.package_versions(),
         device=facts.device_facts(device) | {"precision": precision},
@@ -200,4 +202,4 @@ def _foregrounds(config: RunConfig, kind: Kind, train: ImageStack) -> np.ndarray
 def _textures(config: RunConfig) -> np.ndarray:
     if config.textures is None:
         return builtin_textures(config.detector.image_size)
-    return load_texture_folder(config.textures, config.detector.image_size)
+    return load_texture_folder(config.textures, config.detector.image_size).images

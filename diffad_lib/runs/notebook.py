@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import os
 import sys
 import tempfile
 import warnings
@@ -12,41 +11,37 @@ from typing import Any, TextIO
 
 import papermill
 from papermill.exceptions import PapermillExecutionError
-from traitlets.config import Config
 
 from diffad_lib.errors import DiffadError
-from diffad_lib.files import exclusive
+from diffad_lib.files import exclusive, unwritable
 from diffad_lib.plans import Budget
 from diffad_lib.runs.config import RunConfig
-from diffad_lib.runs.data import check_inputs
+from diffad_lib.runs.data import check_inputs, what_is_read
 from diffad_lib.runs.facts import project_root
-from diffad_lib.runs.folder import check_same_settings, settings_of
+from diffad_lib.runs.folder import check_same_settings, put_aside, settings_of
+from diffad_lib.runs.kernel import kernel_config
 from diffad_lib.runs.record import RECORD_NAME, Record, read_record
 
 RUN_NOTEBOOK = "08_train_and_evaluate.ipynb"
 _BUSY = "another process runs a notebook in it; wait for its end or choose another --runs-dir"
-# Without these, glibc gives the memory of freed tensors back to the system and asks for it again
-# in every training step, which then takes 2 to 18 % longer (docs/recipes.md).
-_KEEP_FREED_MEMORY = {
-    "MALLOC_MMAP_THRESHOLD_": str(2**25),  # bytes; the highest that glibc before 2.35 takes
-    "MALLOC_TRIM_THRESHOLD_": str(2**33),
-}
-_SOCKET_BYTES = 90  # of its folder; the whole path may have 103 on macOS, 107 on Linux
 
 
-def run(config: RunConfig, stream: TextIO | None = None) -> Record:
+def run(config: RunConfig, stream: TextIO | None = None, again: bool = False) -> Record:
     """Execute notebook 08 for a configuration and return its record.
 
     `stream` gets what the notebook prints (default: standard output). A run that is complete is
-    not repeated; one that was interrupted goes on from its checkpoint. On failure the notebook
-    with its traceback stays as `notebook.failed.ipynb`, and a DiffadError tells why.
+    not repeated if all that it read is still the same; one that was interrupted goes on from its
+    checkpoint. `again` puts either aside, to a folder beside it, and begins anew. On failure the
+    notebook with its traceback stays as `notebook.failed.ipynb`, and a DiffadError tells why.
     """
     folder = config.run_folder.absolute()
     output, record = folder / "notebook.ipynb", folder / RECORD_NAME
+    if again:
+        put_aside(config)
     check_same_settings(config)
     # A process killed between the record and the end of the notebook leaves both.
     if record.exists() and not _partial(output).exists():
-        return read_record(record)
+        return _finished(config, read_record(record), stream or sys.stdout)
     check_inputs(config)
     notebook = project_root() / "notebooks" / RUN_NOTEBOOK
     if not notebook.exists():
@@ -54,6 +49,22 @@ def run(config: RunConfig, stream: TextIO | None = None) -> Record:
     with occupied(folder):
         execute(notebook, output, parameters(config), stream)
     return read_record(record)
+
+
+def _finished(config: RunConfig, record: Record, stream: TextIO) -> Record:
+    """The record, if the run would read the same files; DiffadError that names one that changed."""
+    when = f"{config.run_folder}: finished on {record.finished}"
+    try:
+        changed = record.data and record.data.difference(what_is_read(config))
+    except DiffadError as error:
+        raise DiffadError(f"{when}, but what it read cannot be compared: {error}") from error
+    if changed:
+        raise DiffadError(
+            f"{when} with other data: {changed}; restore them, or run it anew with --again "
+            "(the old run is kept beside it)"
+        )
+    print(f"{when} with the same data; nothing was run (--again runs it anew)", file=stream)
+    return record
 
 
 @contextlib.contextmanager
@@ -64,7 +75,7 @@ def occupied(folder: Path) -> Iterator[None]:
         with exclusive(folder, _BUSY):
             yield
     except OSError as error:
-        raise _unwritable(folder, error) from error
+        raise unwritable(folder, error, "choose another --runs-dir") from error
 
 
 def parameters(config: RunConfig) -> dict[str, Any]:
@@ -86,48 +97,43 @@ def execute(
     except OSError as error:
         with contextlib.suppress(OSError):  # the one on hand says what is wrong
             _partial(output).unlink()
-        raise _unwritable(output.parent, error) from error
-
-
-def _unwritable(folder: Path, error: OSError) -> DiffadError:
-    return DiffadError(
-        f"{folder}: cannot be written ({error.strerror or error}); "
-        "free some space or choose another --runs-dir"
-    )
+        raise unwritable(output.parent, error, "choose another --runs-dir") from error
 
 
 def _execute(notebook: Path, output: Path, values: dict[str, Any], stream: TextIO) -> None:
     partial = _partial(output)
-    for name, value in _KEEP_FREED_MEMORY.items():
-        os.environ.setdefault(name, value)  # the kernel inherits them
     try:
         with tempfile.TemporaryDirectory(prefix="diffad-") as sockets, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # papermill warns of formats that it then upgrades
             logging.getLogger("papermill").setLevel(logging.CRITICAL)  # errors become one line
             papermill.execute_notebook(
-                notebook,
-                partial,
+                _literally(notebook),
+                _literally(partial),
                 parameters=values,
                 kernel_name="python3",
                 progress_bar=False,
                 stdout_file=stream,
                 stderr_file=sys.stderr,
-                config=_local_kernel(Path(sockets)),
+                config=kernel_config(Path(sockets)),
             )
     except PapermillExecutionError as error:
         failed = failed_notebook(output)
         partial.replace(failed)
         if error.ename == "DiffadError":
             raise DiffadError(error.evalue) from error
-        first_line = next(iter(str(error.evalue).splitlines()), "no message")
+        lines = (line.strip() for line in str(error.evalue).splitlines())
+        first_line = next((line for line in lines if line), "no message")
         raise DiffadError(
-            f"{failed}: cell {error.exec_count} failed with {error.ename}: {first_line}"
+            f"{failed}: cell {error.exec_count} failed with {error.ename}: {first_line}; "
+            "that is an error of the program: please report it with that notebook"
         ) from error
-    except RuntimeError as error:  # for a kernel that died, in the run or at its start
+    except RuntimeError as error:
         partial.replace(failed_notebook(output))
+        if "kernel died" not in str(error).lower():
+            raise
         raise DiffadError(
-            f"{output.parent}: the process that computes died, most often for lack of memory; "
-            "lower batch_size or image_size with --set"
+            f"{output.parent}: the process that computes died without a word; if the machine is "
+            "short of memory, lower batch_size or image_size with --set"
         ) from error
     failed_notebook(output).unlink(missing_ok=True)
     partial.replace(output)
@@ -138,27 +144,9 @@ def failed_notebook(output: Path) -> Path:
     return output.with_suffix(".failed.ipynb")
 
 
-def _local_kernel(sockets: Path) -> Config:
-    """A kernel that is reached through sockets in a folder of its own.
-
-    So no port is opened, and runs that start at the same moment cannot take each other's. What
-    IPython would write into the home folder goes there too: that may be full or read-only.
-    """
-    if len(os.fsencode(sockets)) > _SOCKET_BYTES:
-        raise DiffadError(f"{sockets}: too long a path for a socket; set TMPDIR to a short one")
-    return Config(
-        {
-            "KernelManager": {
-                "transport": "ipc",
-                "ip": str(sockets / "kernel"),
-                "connection_file": str(sockets / "kernel.json"),
-            },
-            # A busy kernel would log the interrupt that nbclient sends before it shuts it down.
-            "NotebookClient": {
-                "extra_arguments": ["--log-level=CRITICAL", f"--ipython-dir={sockets}"]
-            },
-        }
-    )
+def _literally(path: Path) -> str:
+    """For papermill, which fills in parameters where a path has braces."""
+    return str(path).replace("{", "{{").replace("}", "}}")
 
 
 def _partial(output: Path) -> Path:

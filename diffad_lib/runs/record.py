@@ -47,14 +47,32 @@ class SplitFacts(Facts):
 
     images: int
     fingerprint: str
+    files: dict[str, str] = Field(default_factory=dict)  # a short digest of each, by its path
 
 
 class Data(Facts):
-    """What was read."""
+    """What was read; textures and foreground masks only where folders of them were given."""
 
     train: SplitFacts
     test: SplitFacts
-    test_defects: int
+    test_defects: int = 0
+    textures: SplitFacts | None = None
+    foregrounds: SplitFacts | None = None
+
+    def difference(self, now: "Data") -> str | None:
+        """The first file that is another one now, or None if all that is known is the same."""
+        for name in ("train", "test", "textures", "foregrounds"):
+            held, there = getattr(self, name), getattr(now, name)
+            if held is None or there is None or held.fingerprint == there.fingerprint:
+                continue
+            files = {*held.files.items()} ^ {*there.files.items()}
+            first = min((path for path, _ in files), default=f"one of the {name} images")
+            verb = "is another file"
+            if held.files and (first not in held.files or first not in there.files):
+                verb = "is new" if first in there.files else "is gone"
+            more = len({path for path, _ in files}) - 1
+            return f"{first} {verb}" + (f" (and {more} more)" if more > 0 else "")
+        return None
 
 
 class Seconds(Facts):

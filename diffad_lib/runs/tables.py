@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
 from diffad_lib.metrics import tabled
@@ -21,7 +22,7 @@ def metrics_table(records: Iterable[Record]) -> Table:
         table.add_column(heading, justify="right", width=len("0.93–0.97"))
     table.add_column(TIMES, justify="right", width=7)
     for record in records:
-        category, *rest = cells(record)
+        category, *rest = map(escape, cells(record))
         table.add_row(category.replace("/", "/\n"), *rest)
     return table
 

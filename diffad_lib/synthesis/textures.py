@@ -1,28 +1,34 @@
 """Sources of anomalies: a folder of texture images."""
 
+import os
 from pathlib import Path
 
-import numpy as np
-
-from diffad_lib.datasets.images import load_split
+from diffad_lib.datasets.images import ImageStack, load_split
 from diffad_lib.datasets.samples import GOOD, IMAGE_SUFFIXES, Sample, natural_key
 from diffad_lib.errors import DiffadError
 
 
-def load_texture_folder(folder: Path, size: int, cache_dir: Path | None = None) -> np.memmap:
+def load_texture_folder(folder: Path, size: int, cache_dir: Path | None = None) -> ImageStack:
     """All images below a folder, nested in any way, as uint8 [M,3,S,S] RGB.
 
     Raises as `texture_files` and as `load_split`, which caches them.
     """
-    samples = [Sample(path, None, 0, GOOD, "train") for path in texture_files(folder)]
-    return load_split(samples, size, cache_dir).images
+    return load_split(texture_samples(folder), size, cache_dir)
+
+
+def texture_samples(folder: Path) -> list[Sample]:
+    """The files of `texture_files` as samples."""
+    return [Sample(path, None, 0, GOOD, "train") for path in texture_files(folder)]
 
 
 def texture_files(folder: Path) -> list[Path]:
     """Image files below a folder, without hidden ones, in natural order; DiffadError if none."""
     if not folder.is_dir():
         raise DiffadError(f"{folder}: no such folder; --textures needs a folder of images")
-    paths = [path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES]
+    inside = (
+        Path(base, name) for base, _, names in os.walk(folder, followlinks=True) for name in names
+    )
+    paths = [path for path in inside if path.suffix.lower() in IMAGE_SUFFIXES]
     names = [path.relative_to(folder) for path in paths]
     visible = [name for name in names if not any(part.startswith(".") for part in name.parts)]
     if not visible:

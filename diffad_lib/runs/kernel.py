@@ -1,0 +1,67 @@
+"""The process that computes a headless run: this interpreter, and settings of this project only."""
+
+import os
+import sys
+from pathlib import Path
+
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import AsyncKernelManager
+from traitlets import Unicode
+from traitlets.config import Config
+
+from diffad_lib.errors import DiffadError
+from diffad_lib.runs.fonts import matplotlibrc
+
+_SOCKET_BYTES = 90  # of its folder; the whole path may have 103 on macOS, 107 on Linux
+# Figures go into the notebook, whatever backend a batch script or a container asks for.
+_INLINE = {"MPLBACKEND": "module://matplotlib_inline.backend_inline", "MPLSTYLE": ""}
+# Without these, glibc gives the memory of freed tensors back to the system and asks for it again
+# in every training step, which then takes 2 to 18 % longer (docs/recipes.md).
+_KEEP_FREED_MEMORY = {
+    "MALLOC_MMAP_THRESHOLD_": str(2**25),  # bytes; the highest that glibc before 2.35 takes
+    "MALLOC_TRIM_THRESHOLD_": str(2**33),
+}
+
+
+class OwnKernel(AsyncKernelManager):
+    """A kernel that no kernelspec and no matplotlibrc of the machine has a say in."""
+
+    folder = Unicode(help="where its matplotlibrc lies").tag(config=True)
+
+    @property
+    def kernel_spec(self) -> KernelSpec:
+        """This interpreter; an environment variable of the user's wins in what is speed only."""
+        speed = {name: os.environ.get(name, text) for name, text in _KEEP_FREED_MEMORY.items()}
+        settings = {"MATPLOTLIBRC": str(Path(self.folder, "matplotlibrc"))}
+        return KernelSpec(
+            argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+            env=_INLINE | settings | speed,
+            display_name="Python 3",
+            language="python",
+        )
+
+
+def kernel_config(folder: Path) -> Config:
+    """A kernel that keeps its sockets, its connection file and IPython's files in `folder`.
+
+    So no port is opened, and runs that start at the same moment cannot take each other's; the home
+    folder may be full or read-only. Raises DiffadError if the path is too long for a socket.
+    """
+    if len(os.fsencode(folder)) > _SOCKET_BYTES:
+        raise DiffadError(f"{folder}: too long a path for a socket; set TMPDIR to a short one")
+    (folder / "matplotlibrc").write_text(matplotlibrc(), encoding="utf-8")
+    return Config(
+        {
+            "OwnKernel": {
+                "transport": "ipc",
+                "ip": str(folder / "kernel"),
+                "connection_file": str(folder / "kernel.json"),
+                "folder": str(folder),
+            },
+            # A busy kernel would log the interrupt that nbclient sends before it shuts it down.
+            "NotebookClient": {
+                "kernel_manager_class": OwnKernel,
+                "extra_arguments": ["--log-level=CRITICAL", f"--ipython-dir={folder}"],
+            },
+        }
+    )
