@@ -518,7 +518,7 @@ def test_a_disk_that_fills_up_is_one_clear_line(server, tmp_path):
 
 def test_a_data_root_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "root").write_text("a file, not a folder")
-    with pytest.raises(DiffadError, match=r"root.* cannot be read or written"):
+    with pytest.raises(DiffadError, match=r"root.*: cannot be written"):
         download(dataset("mvtec", None), tmp_path / "root")
 
 
