@@ -6,6 +6,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from diffad_lib.errors import DiffadError
 from diffad_lib.plans import TrainingSettings
 from diffad_lib.settings import DetectorSettings
 from diffad_lib.types import Prediction, TrainingBatch
@@ -38,6 +39,17 @@ class Detector(nn.Module, ABC):
     @abstractmethod
     def predict(self, images: Tensor, generator: torch.Generator | None = None) -> Prediction:
         """Scores, maps and reconstructions of a batch; call under `torch.inference_mode()`."""
+
+    def check_images(self, images: Tensor) -> None:
+        """DiffadError unless images are float [B,3,H,W] in [0,1], at the size of the settings."""
+        side = self.settings.image_size
+        if images.ndim != 4 or images.shape[1:] != (3, side, side):
+            raise DiffadError(f"images have the shape {[*images.shape]}; give [B,3,{side},{side}]")
+        if not images.is_floating_point():
+            raise DiffadError(f"images are {images.dtype}; divide by 255 for float32 in [0,1]")
+        low, high = images.aminmax()
+        if not (low >= 0 and high <= 1):  # also true of NaN
+            raise DiffadError(f"images reach from {low:g} to {high:g}; they have to be in [0,1]")
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Parameters to train, each once, by network; `TrainingSettings.rate` takes its name."""

@@ -89,6 +89,7 @@ class EvaluationSettings(Settings):
     eval_batch_size: int = setting(16, "images predicted at a time", ge=1)
     fpr_limit: float = setting(0.3, "false-positive rate up to which AUPRO is taken", gt=0, le=1)
     bootstrap_samples: int = setting(1000, "resamples for the intervals, 0: none", ge=0)
+    accept_masks: bool = setting(False, "go on where most masks look inverted")
 
 
 class Budget(Settings):

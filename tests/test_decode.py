@@ -10,6 +10,7 @@ from diffad_lib.datasets.decode import (
     decode_image,
     decode_mask,
     decode_pair,
+    mask_doubt,
     resize_image,
     resize_mask,
     resize_regions,
@@ -225,6 +226,34 @@ def test_area_of_large_defects_is_nearly_unbiased():
         before += mask.mean()
         after += resize_mask(mask, 48).mean()
     assert after == pytest.approx(before, rel=0.01)
+
+
+@pytest.mark.parametrize("quality", [60, 75, 95])
+def test_a_mask_saved_as_a_jpeg_keeps_its_area(quality, tmp_path):
+    mask = np.zeros((256, 256), np.uint8)
+    mask[60:80, 50:200] = 255
+    path = tmp_path / "000_mask.jpg"
+    assert cv2.imwrite(str(path), mask, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    assert decode_mask(path).sum() == 3000
+    assert cv2.imwrite(str(path), np.zeros_like(mask), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    assert not decode_mask(path).any()
+
+
+def test_class_ids_in_a_jpeg_are_an_error_and_not_an_empty_mask(tmp_path):
+    mask = np.full((64, 64), 60, np.uint8)
+    assert cv2.imwrite(str(tmp_path / "ids.jpg"), mask)
+    with pytest.raises(DiffadError, match=r"ids\.jpg is a JPEG with values to 60, .* PNG"):
+        decode_mask(tmp_path / "ids.jpg")
+
+
+def test_an_inverted_mask_is_doubted_and_a_large_defect_is_not():
+    mask = np.ones((64, 64), np.uint8)
+    assert mask_doubt(mask) == "marks 100% of the image and its whole border; inverted?"
+    mask[20:30, 20:50] = 0
+    assert mask_doubt(mask) == "marks 93% of the image and its whole border; inverted?"
+    assert mask_doubt(1 - mask) is None
+    mask[0, 5] = 0  # a defect that covers nearly all of the part
+    assert mask_doubt(mask) is None
 
 
 def test_empty_mask_stays_empty():

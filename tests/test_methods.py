@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from diffad_lib.detector import Detector
+from diffad_lib.errors import DiffadError
 from diffad_lib.methods import method_names
 from diffad_lib.methods.method import Method, find_method, method_of
 from diffad_lib.plans import Budget
@@ -58,6 +59,25 @@ def test_a_score_depends_on_its_image_alone_and_shapes_are_as_promised(name: str
         assert both.reconstruction.shape == images.shape
         assert both.reconstruction.min() >= 0 and both.reconstruction.max() <= 1
     torch.testing.assert_close(both.image_score[1:], second.image_score)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda images: images * 255, r"reach from .* they have to be in \[0,1\]"),
+        (lambda images: images * torch.nan, "reach from nan"),
+        (lambda images: (images * 255).byte(), "divide by 255"),
+        (lambda images: images[0], r"shape \[3, .*; give \[B,3,"),
+        (lambda images: images[:, :1], r"shape \[2, 1, "),
+        (lambda images: images[..., 1:, 1:], r"shape \[2, 3, "),
+    ],
+    ids=["bytes as floats", "NaN", "bytes", "no batch axis", "grey", "another size"],
+)
+@every_method
+def test_images_that_cannot_be_meant_are_refused(name: str, change, message: str) -> None:
+    _, detector = built(name)
+    with pytest.raises(DiffadError, match=message):
+        detector.predict(change(batch(detector.settings.image_size).image))
 
 
 @every_method

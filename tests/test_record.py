@@ -190,6 +190,14 @@ def test_a_record_of_schema_1_is_read_in_sections(tmp_path: Path) -> None:
     assert set(record.metrics) <= set(METRICS)
 
 
+def test_a_setting_that_is_newer_than_a_record_has_its_default(tmp_path: Path) -> None:
+    content = whole_record() | {"config": settings_of(config(tmp_path))}
+    del content["config"]["evaluation"]["fpr_limit"]
+    del content["config"]["detector"]["image_size"]
+    held = read_record(write(tmp_path / RECORD_NAME, json.dumps(content))).config
+    assert (held.evaluation["fpr_limit"], held.detector["image_size"]) == (0.3, 256)
+
+
 def test_a_written_record_comes_back_the_same(tmp_path: Path) -> None:
     first = Record.model_validate(whole_record() | {"config": settings_of(config(tmp_path))})
     write_record(tmp_path / RECORD_NAME, first)

@@ -7,6 +7,7 @@ import pytest
 import layout_factory as factory
 from diffad_lib.datasets.catalog import CATALOG
 from diffad_lib.datasets.dataset import CategoryInfo
+from diffad_lib.datasets.decode import decode_mask
 from diffad_lib.datasets.verify import verify
 from diffad_lib.errors import DiffadError
 
@@ -90,6 +91,14 @@ def test_all_faults_are_named_at_once(bottle, tmp_path):
     for text in expected:
         assert sum(text in line for line in found) == 1, text
     assert "8 problems" in report.lines[-1]
+
+
+def test_an_inverted_mask_is_named(tmp_path):
+    base = factory.make_mvtec(tmp_path, "weave")
+    path = base / "ground_truth" / "crack" / "000_mask.png"
+    factory.write_pixels(path, 255 * (1 - decode_mask(path)))
+    (problem,) = problems(verify("mvtec", tmp_path))
+    assert f"{path} marks " in problem and problem.endswith("and its whole border; inverted?")
 
 
 def test_unlabelled_and_missing_files_are_named(tmp_path, expect):

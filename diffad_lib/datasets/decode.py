@@ -19,6 +19,7 @@ cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8"
+_MIDDLE, _JPEG_NOISE = 128, 32  # grey values of a mask that was saved as a JPEG
 # A marker in entropy-coded data is 0xFF and neither a stuffed zero, a restart marker nor padding.
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 
@@ -36,11 +37,26 @@ def decode_image(path: Path) -> NDArray[np.uint8]:
 
 
 def decode_mask(path: Path) -> NDArray[np.uint8]:
-    """Reads a mask as uint8 [H,W] in {0,1}: 1 where a channel is not 0. Raises as decode_image."""
+    """Reads a mask as uint8 [H,W] in {0,1}: 1 where a channel is not 0, of a JPEG from 128.
+
+    Raises as decode_image, and for a JPEG that holds less than 128 everywhere, but more than noise.
+    """
     pixels = _decode(path)
     if pixels.ndim == 3:
         pixels = pixels.max(axis=2)
-    return (pixels > 0).astype(np.uint8)  # class ids (VisA) and anti-aliased edges are defects
+    if not _is_jpeg(path):
+        return (pixels > 0).astype(np.uint8)  # class ids (VisA) and anti-aliased edges are defects
+    if _JPEG_NOISE < pixels.max() < _MIDDLE:
+        raise DiffadError(f"{path} is a JPEG with values to {pixels.max()}, not 255; use a PNG")
+    return (pixels >= _MIDDLE).astype(np.uint8)  # its compression leaves small values around a mark
+
+
+def mask_doubt(mask: NDArray[np.uint8]) -> str | None:
+    """Why a mask [H,W] in {0,1} looks wrong: it marks most of an image and its whole border."""
+    border = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
+    if mask.mean() <= 0.5 or not border.all():
+        return None
+    return f"marks {mask.mean():.0%} of the image and its whole border; inverted?"
 
 
 def decode_pair(image: Path, mask: Path | None) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -157,6 +173,11 @@ def _decode(path: Path) -> NDArray[np.uint8]:
             f"{path} is {format_size(pixels)} pixels; a side needs at least {MIN_SIDE}"
         )
     return np.asarray(pixels, np.uint8)
+
+
+def _is_jpeg(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(_JPEG)) == _JPEG
 
 
 def _png_is_whole(data: bytes) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from diffad_lib.datasets.catalog import find_dataset
 from diffad_lib.datasets.dataset import CategoryInfo
-from diffad_lib.datasets.decode import decode_pair, format_size
+from diffad_lib.datasets.decode import decode_pair, format_size, mask_doubt
 from diffad_lib.datasets.images import reading_threads
 from diffad_lib.datasets.layouts import list_categories, scan_category
 from diffad_lib.datasets.samples import Sample, Split
@@ -27,7 +27,8 @@ def verify(dataset: str, data_root: Path) -> Report:
 
     Reported are counts that differ from the catalog's and each file that is missing, unreadable,
     unlabelled, of another size than its mask or (where the dataset has one size) its category, and
-    each mask that marks no pixel. Raises DiffadError if the dataset is unknown or not there.
+    each mask that marks no pixel or looks inverted. Raises DiffadError if the dataset is unknown or
+    not there.
     """
     info = find_dataset(dataset)
     official = info.categories
@@ -102,5 +103,7 @@ def _inspect(sample: Sample) -> tuple[str | None, str | None]:
         image, mask = decode_pair(sample.image, sample.mask)
     except DiffadError as error:
         return None, str(error)
-    empty = sample.mask is not None and not mask.any()
-    return format_size(image), f"{sample.mask} marks no pixel" if empty else None
+    if sample.mask is None:
+        return format_size(image), None
+    doubt = mask_doubt(mask) if mask.any() else "marks no pixel"
+    return format_size(image), doubt and f"{sample.mask} {doubt}"

@@ -56,6 +56,7 @@ class Autoencoder(Detector):
         image_score: maximum of the map averaged over windows, DRAEM's rule, so that the two
         methods differ in the map alone. Draws no random number.
         """
+        self.check_images(images)
         reconstruction = self(images).float().clamp(0, 1)
         anomaly_map = (images - reconstruction).abs().mean(dim=1, keepdim=True)  # [B,1,H,W]
         return Prediction(

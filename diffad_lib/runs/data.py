@@ -7,6 +7,7 @@ import torch
 
 from diffad_lib.datasets.catalog import category_kind
 from diffad_lib.datasets.dataset import Kind
+from diffad_lib.datasets.decode import mask_doubt
 from diffad_lib.datasets.images import ImageStack, fingerprint, load_split
 from diffad_lib.datasets.layouts import list_samples
 from diffad_lib.datasets.samples import Sample
@@ -68,8 +69,20 @@ def _facts(images: int, total: str, files: dict[str, str]) -> SplitFacts:
 
 
 def load_data(config: RunConfig) -> tuple[ImageStack, ImageStack]:
-    """Training images (normal only) and test images of the category, at the run's size."""
+    """Training images (normal only) and test images of the category, at the run's size.
+
+    Prints a line if a few masks look wrong; DiffadError if most do and the settings do not tell to
+    go on.
+    """
     train, test = (load_split(split, config.detector.image_size) for split in _splits(config))
+    pairs = zip(test.samples, test.masks[:, 0], strict=True)
+    masks = [(sample.mask, mask_doubt(mask)) for sample, mask in pairs if sample.mask]
+    doubts = [f"{path} {doubt}" for path, doubt in masks if doubt]
+    if doubts:
+        line = f"{doubts[0]} ({len(doubts)} of {len(masks)} masks)"
+        if 2 * len(doubts) > len(masks) and not config.evaluation.accept_masks:
+            raise DiffadError(f"{line} Mend them, or go on with --set accept_masks=true")
+        print(line)
     return train, test
 
 

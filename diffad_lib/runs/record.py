@@ -180,22 +180,21 @@ def read_record(path: Path) -> Record:
         raise DiffadError(f"{path}: {problem}; delete it to run again") from None
 
 
-def in_sections(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """The flat configuration of schema 1, in sections; one in sections stays as it is.
+def in_sections(held: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration with every setting: newer ones have their default.
 
-    Keys of other methods, which had no effect, are left out; newer settings have their default.
+    In schema 1 it was flat, with keys of other methods, which had no effect and are left out.
     """
-    if "detector" in flat or not isinstance(flat.get("method"), str):
-        return dict(flat)
-    who = {key: flat[key] for key in RunConfig.model_fields if key in flat}
-    sections = {
-        name: {
-            key: flat.get(key, to_jsonable_python(field.get_default()))
-            for key, field in kind.model_fields.items()
-        }
-        for name, kind in find_method(flat["method"]).section_types().items()
-    }
-    return who | sections
+    if not isinstance(held.get("method"), str):
+        return dict(held)
+    is_flat = "detector" not in held
+    who = {key: held[key] for key in held if not is_flat or key in RunConfig.model_fields}
+    for name, kind in find_method(held["method"]).section_types().items():
+        fields = kind.model_fields.items()
+        values = {key: to_jsonable_python(field.get_default()) for key, field in fields}
+        known = {key: held[key] for key in values if key in held} if is_flat else held.get(name, {})
+        who[name] = values | dict(known) if isinstance(known, Mapping) else known
+    return who
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -36,6 +36,7 @@ class Toy(Detector):
 
     def predict(self, images: Tensor, generator: torch.Generator | None = None) -> Prediction:
         """anomaly_map: distance from the mean colour; image_score: its maximum."""
+        self.check_images(images)
         distance = (images - self.mean).abs().mean(dim=1, keepdim=True)
         anomaly_map = self.settings.gain * distance
         return Prediction(anomaly_map.flatten(1).amax(dim=1), anomaly_map)

@@ -65,6 +65,7 @@ class DiffusionAD(Detector):
         All images share one noise field at each level, so that a score depends on its image alone
         and not on its batch. Without a generator the fields are the same at every call.
         """
+        self.check_images(images)
         if generator is None:
             generator = torch.Generator().manual_seed(PREDICTION_SEED)
         shape, device = (1, *images.shape[1:]), generator.device

@@ -65,6 +65,7 @@ class Draem(Detector):
 
     def predict(self, images: Tensor, generator: torch.Generator | None = None) -> Prediction:
         """anomaly_map: softmax probability of the anomalous class. Draws no random number."""
+        self.check_images(images)
         reconstruction, logits = self(images)
         anomaly_map = logits.float().softmax(dim=1)[:, 1:]  # [B,1,H,W]
         return Prediction(
