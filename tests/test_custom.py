@@ -1,7 +1,11 @@
+import re
+
+import cv2
 import pytest
 
 import layout_factory as factory
-from diffad_lib.datasets.layouts import list_categories, list_samples
+from diffad_lib.datasets.decode import decode_image
+from diffad_lib.datasets.layouts import list_categories, list_samples, scan_category
 from diffad_lib.errors import DiffadError
 
 
@@ -45,6 +49,48 @@ def test_with_ground_truth_every_defect_needs_a_mask(tmp_path):
     (base / "ground_truth" / "crack" / "000_mask.png").unlink()
     with pytest.raises(DiffadError, match=r"crack/000.png has no mask"):
         list_samples("custom", "screws", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("test/OK/a.png", r"test/OK would be read as defects; rename it to good"),
+        ("test/Good/a.png", r"test/Good would be read as defects"),
+        ("test/defect-free/a.png", r"test/defect-free would be read as defects"),
+        (
+            "test/crack/000_mask.png",
+            r"000_mask.png would be read as an image; .*ground_truth/crack",
+        ),
+        ("test/crack/cam1/a.png", r"crack/cam1 is not read: move its images up into crack"),
+        ("train/good/cam2/left/a.png", r"good/cam2 is not read: move its images up into good"),
+        ("train/good/a.HEIC", r"a.HEIC is not read; convert it to PNG"),
+        ("ground_truth/crack/a.gif", r"a.gif is not read; convert it to PNG"),
+        ("masks/crack/000.png", r"masks is not read: masks belong in ground_truth"),
+    ],
+)
+@pytest.mark.parametrize("dataset", ["custom", "mvtec"])
+def test_what_would_have_no_effect_or_another_than_meant_is_named(
+    dataset, place, message, tmp_path
+):
+    base = factory.make_mvtec(tmp_path, "screws", folder="." if dataset == "custom" else "mvtec")
+    factory.write_noise(base / "extra.png", 1)
+    (base / place).parent.mkdir(parents=True, exist_ok=True)
+    (base / "extra.png").rename(base / place)
+    problems = scan_category(dataset, "screws", tmp_path).problems
+    assert any(re.search(message, problem) for problem in problems), problems
+
+
+@pytest.mark.parametrize("suffix", [".webp", ".jfif", ".jpe", ".WEBP", ".ppm"])
+def test_what_opencv_reads_is_read_whatever_it_is_called(suffix, tmp_path):
+    for index in range(3):
+        factory.write_noise(tmp_path / "screws" / f"{index}.png", index)
+    pixels = cv2.imread(str(tmp_path / "screws" / "0.png"))
+    done, data = cv2.imencode({".jfif": ".jpg", ".jpe": ".jpg"}.get(suffix, suffix.lower()), pixels)
+    assert done
+    path = tmp_path / "screws" / f"3{suffix}"
+    path.write_bytes(data.tobytes())
+    assert list_samples("custom", "screws", tmp_path)[-1].image == path
+    assert decode_image(path).shape == pixels.shape
 
 
 def test_images_beside_train_are_not_skipped_silently(tmp_path):

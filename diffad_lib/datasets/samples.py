@@ -6,8 +6,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
+IMAGE_SUFFIXES = {
+    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm",
+}  # fmt: skip
+OTHER_SUFFIXES = {
+    ".heic", ".heif", ".avif", ".gif", ".jp2", ".tga", ".exr", ".psd", ".dng", ".cr2", ".nef",
+}  # fmt: skip
 GOOD = "good"  # the name of the folder of normal images
+ALSO_NORMAL = {
+    "good",
+    "ok",
+    "normal",
+    "pass",
+    "passed",
+    "no_defect",
+    "defect_free",
+    "non_defective",
+}
 
 Split = Literal["train", "test"]
 
@@ -47,6 +62,13 @@ def image_files(folder: Path) -> list[Path]:
     return [path for path in _visible(folder) if path.suffix.lower() in IMAGE_SUFFIXES]
 
 
+def _holds_images(folder: Path) -> bool:
+    """Whether an image lies in the folder or in one below it."""
+    return bool(image_files(folder)) or any(
+        _holds_images(folder / name) for name in subfolders(folder)
+    )
+
+
 def _visible(folder: Path) -> list[Path]:
     paths = folder.iterdir() if folder.is_dir() else ()
     visible = (path for path in paths if not path.name.startswith("."))
@@ -57,7 +79,7 @@ def add_normal(folder: Path, split: Split, scan: Scan) -> None:
     """Adds the images of a folder of normal images; that it holds none is a problem."""
     images = image_files(folder)
     if not images:
-        scan.problems.append(f"{folder} holds no PNG, JPEG, BMP or TIFF image")
+        scan.problems.append(f"{folder} holds no PNG, JPEG, BMP, TIFF or WebP image")
     scan.samples += [Sample(image, None, 0, GOOD, split) for image in images]
 
 
@@ -93,7 +115,39 @@ def scan_tree(folder: Path) -> Scan:
 
 
 def add_unread(folder: Path, normal: Path, scan: Scan) -> None:
-    """Reports what has no place in the tree; `normal`: where the training images were read from."""
+    """Reports what has no place in the tree; `normal`: where the training images were read from.
+
+    Nobody should find out from a metric that a file had no effect, or another one than meant.
+    """
+    tests = [folder / "test" / name for name in subfolders(folder / "test")]
+    for place in tests:
+        if place.name != GOOD and re.sub("[- ]", "_", place.name.lower()) in ALSO_NORMAL:
+            scan.problems.append(
+                f"{place} would be read as defects; rename it to good if it is not"
+            )
+        scan.problems += [
+            f"{file} would be read as an image; move masks into ground_truth/{place.name}"
+            for file in image_files(place)
+            if file.stem.endswith("_mask")
+        ]
+    truths = [folder / "ground_truth" / name for name in subfolders(folder / "ground_truth")]
+    for place in (normal, *tests, *truths):
+        scan.problems += [
+            f"{file} is not read; convert it to PNG"
+            for file in _visible(place)
+            if file.suffix.lower() in OTHER_SUFFIXES
+        ]
+        scan.problems += [
+            f"{place / name} is not read: move its images up into {place.name}"
+            for name in subfolders(place)
+            if place != folder and _holds_images(place / name)
+        ]
+    scan.problems += [
+        f"{folder / name} is not read: masks belong in ground_truth; move the folder away if it "
+        "holds none"
+        for name in subfolders(folder)
+        if name not in ("train", "test", "ground_truth") and _holds_images(folder / name)
+    ]
     for place in (folder, folder / "train", folder / "test"):
         if place != normal:
             scan.problems += [
