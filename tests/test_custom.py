@@ -56,6 +56,8 @@ def test_with_ground_truth_every_defect_needs_a_mask(tmp_path):
     [
         ("test/OK/a.png", r"test/OK would be read as defects; rename it to good"),
         ("test/Good/a.png", r"test/Good would be read as defects"),
+        ("test/0_OK/a.png", r"test/0_OK would be read as defects"),
+        ("test/양품/a.png", r"test/양품 would be read as defects"),
         ("test/defect-free/a.png", r"test/defect-free would be read as defects"),
         (
             "test/crack/000_mask.png",
@@ -78,6 +80,21 @@ def test_what_would_have_no_effect_or_another_than_meant_is_named(
     (base / "extra.png").rename(base / place)
     problems = scan_category(dataset, "screws", tmp_path).problems
     assert any(re.search(message, problem) for problem in problems), problems
+
+
+@pytest.mark.parametrize("place", ["test/not_ok", "test/abnormal", "test/no_label", "DISthresh"])
+def test_other_folders_of_a_category_are_no_problem(place, tmp_path):
+    base = factory.make_mvtec(tmp_path, "screws", folder=".")
+    (base / "ground_truth").rename(tmp_path / "away")
+    factory.write_noise(base / place / "a.png", 1)
+    assert scan_category("custom", "screws", tmp_path).problems == []
+
+
+def test_the_name_of_a_folder_is_doubted_before_its_masks_are_missed(tmp_path):
+    base = factory.make_mvtec(tmp_path, "screws")
+    factory.write_noise(base / "test" / "OK" / "a.png", 1)
+    with pytest.raises(DiffadError, match="test/OK would be read as defects"):
+        list_samples("mvtec", "screws", tmp_path)
 
 
 @pytest.mark.parametrize("suffix", [".webp", ".jfif", ".jpe", ".WEBP", ".ppm"])

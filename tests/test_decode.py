@@ -246,6 +246,22 @@ def test_class_ids_in_a_jpeg_are_an_error_and_not_an_empty_mask(tmp_path):
         decode_mask(tmp_path / "ids.jpg")
 
 
+@pytest.mark.parametrize("size", [1000, 2000, 2048])
+def test_many_regions_keep_their_pixels_at_a_large_size(size):
+    mask = np.zeros((size, size), np.uint8)
+    mask[::40, ::40] = 1  # 625 to 2704 regions of one pixel
+    regions = resize_regions(mask, size)
+    assert np.array_equal(regions > 0, mask > 0)
+    assert len(np.unique(regions)) - 1 == mask.sum()
+
+
+def test_a_mask_of_noise_is_refused():
+    mask = np.zeros((600, 600), np.uint8)
+    mask[::2, ::2] = 1  # 90,000 regions
+    with pytest.raises(DiffadError, match="90000 regions"):
+        resize_regions(mask, 64)
+
+
 def test_an_inverted_mask_is_doubted_and_a_large_defect_is_not():
     mask = np.ones((64, 64), np.uint8)
     assert mask_doubt(mask) == "marks 100% of the image and its whole border; inverted?"

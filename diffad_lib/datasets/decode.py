@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from diffad_lib.errors import DiffadError
 from diffad_lib.files import is_utf8
 
+MOST_REGIONS = np.iinfo(np.uint16).max  # of a mask
 MIN_SIDE = 8  # pixels; smaller is a placeholder or an accident, never a photograph
 
 # OpenCV would add lines of its own to the one error message.
@@ -104,9 +105,11 @@ def resize_regions(mask: NDArray[np.uint8], size: int) -> NDArray[np.uint16]:
     coverage = resize_image(mask.astype(np.float32), size)  # [size,size] in [0,1]
     marked = coverage >= 0.5
     count, labels = cv2.connectedComponents(mask, connectivity=8)
+    if count > MOST_REGIONS:
+        raise DiffadError(f"{count - 1} regions are more than a mask can have; is it noise?")
     rows, columns = np.nonzero(mask)
     height, width = mask.shape
-    component = labels[rows, columns]
+    component = labels[rows, columns].astype(np.int64)  # times size² it is beyond int32
     # The flat index of the output pixel below the centre of each defective pixel.
     cell = (2 * rows + 1) * size // (2 * height) * size + (2 * columns + 1) * size // (2 * width)
     pairs, shares = np.unique(component * size**2 + cell, return_counts=True)
@@ -119,7 +122,7 @@ def resize_regions(mask: NDArray[np.uint8], size: int) -> NDArray[np.uint16]:
     marked.flat[place[is_drawn]] = True
     order = np.argsort(shares + size**2 * is_drawn, kind="stable")  # the last one wins
     regions = np.zeros(size * size, np.uint16)
-    regions[place[order]] = np.minimum(owner[order], np.iinfo(np.uint16).max)
+    regions[place[order]] = owner[order]
     regions = np.where(marked, regions.reshape(size, size), 0)
     return _spread(regions, marked)
 
@@ -129,7 +132,7 @@ def _spread(regions: NDArray[np.uint16], marked: NDArray[np.bool_]) -> NDArray[n
     while (missing := marked & (regions == 0)).any():
         grown = np.where(missing, cv2.dilate(regions, np.ones((3, 3), np.uint8)), regions)
         if np.array_equal(grown, regions):  # an island of them
-            grown = np.where(missing, regions.max() + np.uint16(1), regions)
+            grown = np.where(missing, min(int(regions.max()) + 1, MOST_REGIONS), regions)
         regions = grown.astype(np.uint16)
     return regions
 

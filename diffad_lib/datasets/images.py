@@ -139,4 +139,8 @@ def _write(path: Path, samples: Sequence[Sample], size: int) -> None:
 def _load(sample: Sample, size: int) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
     image, mask = decode_pair(sample.image, sample.mask)
     resized = resize_image(image, size)  # [H,W,3]
-    return np.ascontiguousarray(resized.transpose(2, 0, 1)), resize_regions(mask, size)
+    try:
+        regions = resize_regions(mask, size)
+    except DiffadError as error:
+        raise DiffadError(f"{sample.mask}: {error}") from None
+    return np.ascontiguousarray(resized.transpose(2, 0, 1)), regions

@@ -1,6 +1,7 @@
 """A sample, what a reader found, and the parts that the readers of all layouts share."""
 
 import re
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,16 +14,12 @@ OTHER_SUFFIXES = {
     ".heic", ".heif", ".avif", ".gif", ".jp2", ".tga", ".exr", ".psd", ".dng", ".cr2", ".nef",
 }  # fmt: skip
 GOOD = "good"  # the name of the folder of normal images
-ALSO_NORMAL = {
-    "good",
-    "ok",
-    "normal",
-    "pass",
-    "passed",
-    "no_defect",
-    "defect_free",
-    "non_defective",
-}
+_NORMAL_WORDS = {
+    "good", "goods", "ok", "normal", "normals", "pass", "passed", "nondefective",
+    "양품", "정상",
+}  # fmt: skip
+_NORMAL_NAMES = {"no defect", "no defects", "defect free", "non defective", "no anomaly"}
+_MASK_FOLDERS = {"masks", "mask", "gt", "groundtruth", "annotations", "labels"}
 
 Split = Literal["train", "test"]
 
@@ -60,6 +57,19 @@ def subfolders(folder: Path) -> list[str]:
 def image_files(folder: Path) -> list[Path]:
     """Image files in `folder`, without hidden ones, in natural order; [] if absent."""
     return [path for path in _visible(folder) if path.suffix.lower() in IMAGE_SUFFIXES]
+
+
+def _words(name: str) -> list[str]:
+    """The words of a name, in small letters: "0_OK-parts2" has "ok" and "parts"."""
+    return re.findall(r"[^\W\d_]+", unicodedata.normalize("NFC", name.lower()))
+
+
+def _sounds_normal(name: str) -> bool:
+    """True for names such as OK, normal_1 or defect-free, but not for not_ok."""
+    words = _words(name)
+    if " ".join(words) in _NORMAL_NAMES:
+        return True
+    return bool(_NORMAL_WORDS & {*words}) and not {"no", "not", "non", "un", "bad"} & {*words}
 
 
 def _holds_images(folder: Path) -> bool:
@@ -107,10 +117,10 @@ def add_defects(folder: Path, has_masks: bool, scan: Scan) -> None:
 def scan_tree(folder: Path) -> Scan:
     """Reads train/good, test/DEFECT and ground_truth/DEFECT: MVTec AD, MPDD, VisA rearranged."""
     scan = Scan()
+    add_unread(folder, folder / "train" / GOOD, scan)
     add_normal(folder / "train" / GOOD, "train", scan)
     add_normal(folder / "test" / GOOD, "test", scan)
     add_defects(folder, has_masks=True, scan=scan)
-    add_unread(folder, folder / "train" / GOOD, scan)
     return scan
 
 
@@ -121,7 +131,7 @@ def add_unread(folder: Path, normal: Path, scan: Scan) -> None:
     """
     tests = [folder / "test" / name for name in subfolders(folder / "test")]
     for place in tests:
-        if place.name != GOOD and re.sub("[- ]", "_", place.name.lower()) in ALSO_NORMAL:
+        if place.name != GOOD and _sounds_normal(place.name):
             scan.problems.append(
                 f"{place} would be read as defects; rename it to good if it is not"
             )
@@ -143,10 +153,9 @@ def add_unread(folder: Path, normal: Path, scan: Scan) -> None:
             if place != folder and _holds_images(place / name)
         ]
     scan.problems += [
-        f"{folder / name} is not read: masks belong in ground_truth; move the folder away if it "
-        "holds none"
+        f"{folder / name} is not read: masks belong in ground_truth"
         for name in subfolders(folder)
-        if name not in ("train", "test", "ground_truth") and _holds_images(folder / name)
+        if " ".join(_words(name)) in _MASK_FOLDERS and _holds_images(folder / name)
     ]
     for place in (folder, folder / "train", folder / "test"):
         if place != normal:

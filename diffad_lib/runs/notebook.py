@@ -63,7 +63,8 @@ def _finished(config: RunConfig, record: Record, stream: TextIO) -> Record:
             f"{when} with other data: {changed}; restore them, or run it anew with --again "
             "(the old run is kept beside it)"
         )
-    print(f"{when} with the same data; nothing was run (--again runs it anew)", file=stream)
+    same = "with the same data" if record.data else "(its record lacks what it read)"
+    print(f"{when} {same}; nothing was run (--again runs it anew)", file=stream)
     return record
 
 

@@ -19,11 +19,11 @@ def scan_own_folder(folder: Path) -> Scan:
     scan = Scan()
     places = (folder / "train" / GOOD, folder / "train", folder)
     normal = next((place for place in places if image_files(place)), places[0])
+    add_unread(folder, normal, scan)
     add_normal(normal, "train", scan)
     if (folder / "test" / GOOD).is_dir():
         add_normal(folder / "test" / GOOD, "test", scan)
     add_defects(folder, has_masks=(folder / "ground_truth").is_dir(), scan=scan)
-    add_unread(folder, normal, scan)
     return scan
 
 
