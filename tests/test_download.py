@@ -380,7 +380,8 @@ def test_one_changed_byte_in_a_compressed_tar_is_noticed(tmp_path, mode):
     noise = random.Random(0).randbytes(200_000)
     (tmp_path / "source" / "mvtec" / "bottle" / "noise").write_bytes(noise)
     data = tar_of(tmp_path / "source" / "mvtec", mode)
-    for position in range(len(data) // 9, len(data), len(data) // 9):
+    # Not the last byte: the end of a bz2 file is filled up with bits that nobody reads.
+    for position in range(len(data) // 9, len(data) - 1, len(data) // 9):
         for bit in (1, 128):
             broken = bytearray(data)
             broken[position] ^= bit
