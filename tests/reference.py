@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 import torch
+from numpy.typing import ArrayLike
 from safetensors.torch import load_file
 from torch import Tensor, nn
+
+from diffad_lib.metrics import aupro, image_ap, image_auroc, pixel_ap, pixel_auroc
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 REFERENCE = SHARED / "reference"
@@ -40,3 +43,17 @@ def assert_matches(actual: Tensor, expected: Tensor, divided_by: Tensor | float 
 
 def shapes(network: nn.Module) -> dict[str, list[int]]:
     return {name: list(value.shape) for name, value in network.state_dict().items()}
+
+
+def referenced_metrics(
+    scores: ArrayLike, labels: ArrayLike, maps: ArrayLike, masks: ArrayLike
+) -> dict[str, float]:
+    """What the two files of reference metrics hold, by the names that they have there."""
+    return {
+        "image_auroc": image_auroc(scores, labels),
+        "image_ap": image_ap(scores, labels),
+        "pixel_auroc": pixel_auroc(maps, masks),
+        "pixel_ap": pixel_ap(maps, masks),
+        "aupro_30": aupro(maps, masks, 0.3),
+        "aupro_05": aupro(maps, masks, 0.05),
+    }

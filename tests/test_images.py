@@ -253,15 +253,6 @@ def test_a_name_that_is_not_utf8_is_an_error(samples, cache):
         load_split(samples, 16, cache)
 
 
-def test_stack_says_whether_pixels_are_labelled(samples, cache, tmp_path):
-    assert load_split(samples, 16, cache).has_pixel_labels
-    assert load_split(samples[:5], 16, cache).has_pixel_labels
-    shutil.rmtree(tmp_path / "mvtec" / "bottle" / "ground_truth")
-    shutil.move(tmp_path / "mvtec" / "bottle", tmp_path / "own" / "bottle")
-    own = list_samples("custom", "bottle", tmp_path / "own")
-    assert not load_split(own, 16, cache).has_pixel_labels
-
-
 @needs_shared
 def test_real_bottle(cache):
     samples = list_samples("mvtec", "bottle", SHARED / "data")

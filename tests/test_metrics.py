@@ -20,7 +20,7 @@ from diffad_lib.metrics import (
     pro_curve,
     roc_curve,
 )
-from reference import REFERENCE, needs_reference, reference_json
+from reference import REFERENCE, needs_reference, reference_json, referenced_metrics
 
 NAMES = ["image_auroc", "image_ap", "pixel_auroc", "pixel_ap", "aupro"]
 PIXEL_NAMES = [name for name in NAMES if METRICS[name].unit == "pixel"]
@@ -68,16 +68,8 @@ def brute_force_aupro(maps: np.ndarray, masks: np.ndarray, limit: float) -> floa
 @needs_reference
 def test_reference_values_are_reproduced():
     case = np.load(REFERENCE / "metrics_case.npz")
-    maps, masks = case["scores"], case["masks"]
-    scores, labels = case["image_scores"], case["image_labels"]
-    actual = {
-        "image_auroc": image_auroc(scores, labels),
-        "image_ap": image_ap(scores, labels),
-        "pixel_auroc": pixel_auroc(maps, masks),
-        "pixel_ap": pixel_ap(maps, masks),
-        "aupro_30": aupro(maps, masks, 0.3),
-        "aupro_05": aupro(maps, masks, 0.05),
-    }
+    given = (case[name] for name in ("image_scores", "image_labels", "scores", "masks"))
+    actual = referenced_metrics(*given)
     expected = reference_json("metrics_case.json")
     assert actual == pytest.approx({name: expected[name] for name in actual}, rel=0, abs=1e-9)
 

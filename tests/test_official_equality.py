@@ -23,10 +23,10 @@ from diffad_lib.losses import sigmoid_focal_loss, softmax_focal_loss, ssim
 from diffad_lib.methods.diffusionad import DiffusionAD, DiffusionADSettings
 from diffad_lib.methods.draem import Draem, DraemSettings
 from diffad_lib.methods.method import find_method
-from diffad_lib.metrics import aupro, image_ap, image_auroc, pixel_ap, pixel_auroc
 from diffad_lib.scores import highest_mean
 from diffad_lib.types import TrainingBatch
 from official_recipe import fill, images, noise, numbers
+from reference import referenced_metrics
 
 REFERENCE = Path(__file__).resolve().parent / "reference"
 TOLERANCE = 1e-5
@@ -101,16 +101,8 @@ def diffusionad_losses(
 
 
 def metrics(case: dict[str, np.ndarray]) -> dict[str, float]:
-    maps, masks = (case["thousandths"] / 1000).astype(np.float32), case["masks"]
-    scores, labels = case["image_scores"], case["image_labels"]
-    return {
-        "image_auroc": image_auroc(scores, labels),
-        "image_ap": image_ap(scores, labels),
-        "pixel_auroc": pixel_auroc(maps, masks),
-        "pixel_ap": pixel_ap(maps, masks),
-        "aupro_30": aupro(maps, masks, 0.3),
-        "aupro_05": aupro(maps, masks, 0.05),
-    }
+    maps = (case["thousandths"] / 1000).astype(np.float32)
+    return referenced_metrics(case["image_scores"], case["image_labels"], maps, case["masks"])
 
 
 def full_size_networks(method: str) -> dict[str, nn.Module]:

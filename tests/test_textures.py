@@ -37,6 +37,20 @@ def test_images_at_any_depth_are_found_in_natural_order(folder: Path) -> None:
     assert texture_files(folder / "images") == texture_files(folder)
 
 
+def test_links_to_folders_are_followed_once(folder: Path, tmp_path: Path) -> None:
+    write(tmp_path / "elsewhere/linen.png", (1, 2, 3))
+    (folder / "images/linked").symlink_to(tmp_path / "elsewhere")
+    (folder / "images/woven/again").symlink_to(folder)
+    (folder / "labels/woven").symlink_to(folder / "images/woven")
+    names = [path.relative_to(folder).as_posix() for path in texture_files(folder)]
+    assert names == [
+        "images/banded/banded_2.png",
+        "images/banded/banded_10.png",
+        "images/linked/linen.png",
+        "images/woven/deeper/a.bmp",
+    ]
+
+
 def test_folder_is_loaded_as_rgb_of_the_wanted_size(folder: Path, tmp_path: Path) -> None:
     textures = load_texture_folder(folder, 16, tmp_path / "cache").images
     assert textures.shape == (3, 3, 16, 16) and textures.dtype == np.uint8

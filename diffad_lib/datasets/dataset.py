@@ -71,16 +71,6 @@ class Dataset:
     scan: Callable[[Path], Scan] = scan_tree  # reads the folder of a category
     has_test_sets: bool = True  # False for images that are only a source of textures
 
-    @property
-    def totals(self) -> tuple[int, int, int]:
-        """Sums of (train_good, test_good, test_defect) over the categories."""
-        infos = self.categories.values()
-        return (
-            sum(info.train_good for info in infos),
-            sum(info.test_good for info in infos),
-            sum(info.test_defect for info in infos),
-        )
-
 
 def categories_of(kind: Kind, table: str) -> dict[str, CategoryInfo]:
     """`"carpet 280/28/89, ..."` (train good / test good / test defect) → categories."""

@@ -37,11 +37,6 @@ class ImageStack:
         """uint8 [N,1,H,W] in {0,1}; all zero where a sample has no mask file."""
         return (self.regions > 0).astype(np.uint8)
 
-    @property
-    def has_pixel_labels(self) -> bool:
-        """False if a defective sample has no mask file: then no pixel metric can be computed."""
-        return all(sample.mask is not None for sample in self.samples if sample.label == 1)
-
 
 def load_split(samples: Sequence[Sample], size: int, cache_dir: Path | None = None) -> ImageStack:
     """The samples at size × size pixels, from the cache or decoded into it.

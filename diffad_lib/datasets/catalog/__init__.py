@@ -3,7 +3,7 @@
 import importlib
 import pkgutil
 
-from diffad_lib.datasets.dataset import CategoryInfo, Dataset, Kind
+from diffad_lib.datasets.dataset import Dataset, Kind
 from diffad_lib.errors import DiffadError, nearest
 
 CATALOG: dict[str, Dataset] = {
@@ -23,16 +23,6 @@ def find_dataset(key: str) -> Dataset:
     if key not in CATALOG:
         raise DiffadError(f'dataset "{key}" is not known; {nearest(key, CATALOG)}')
     return CATALOG[key]
-
-
-def category_info(dataset: str, category: str) -> CategoryInfo:
-    """Facts of an official category; raises DiffadError that names the nearest one."""
-    categories = find_dataset(dataset).categories
-    if category not in categories:
-        raise DiffadError(
-            f'category "{category}" is not in {dataset}; {nearest(category, categories)}'
-        )
-    return categories[category]
 
 
 def category_kind(dataset: str, category: str, default: Kind = "object") -> Kind:
