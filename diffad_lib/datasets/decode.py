@@ -20,7 +20,11 @@ cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8"
-_MIDDLE, _JPEG_NOISE = 128, 32  # grey values of a mask that was saved as a JPEG
+# Grey values of a mask that a lossy format has gone over.
+_NOISE, _FAINT = 32, 64
+_CLASSES = 6  # more different small values are noise
+_BLOCK = 8  # pixels, the reach of a JPEG's noise
+_LEVEL_SHARE = 0.05  # of the marks, that lies apart from them at another level
 # A marker in entropy-coded data is 0xFF and neither a stuffed zero, a restart marker nor padding.
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 
@@ -38,26 +42,63 @@ def decode_image(path: Path) -> NDArray[np.uint8]:
 
 
 def decode_mask(path: Path) -> NDArray[np.uint8]:
-    """Reads a mask as uint8 [H,W] in {0,1}: 1 where a channel is not 0, of a JPEG from 128.
+    """Reads a mask as uint8 [H,W] in {0,1}: 1 where a channel is not 0.
 
-    Raises as decode_image, and for a JPEG that holds less than 128 everywhere, but more than noise.
+    Of a mask that a lossy format has gone over, 1 where it has more than half of its highest value.
+    Raises as decode_image, and for a lossy mask in which noise hides the marks or a further level.
     """
     pixels = _decode(path)
     if pixels.ndim == 3:
         pixels = pixels.max(axis=2)
-    if not _is_jpeg(path):
+    if not (_is_lossy(path) or _has_noise(pixels)):
         return (pixels > 0).astype(np.uint8)  # class ids (VisA) and anti-aliased edges are defects
-    if _JPEG_NOISE < pixels.max() < _MIDDLE:
-        raise DiffadError(f"{path} is a JPEG with values to {pixels.max()}, not 255; use a PNG")
-    return (pixels >= _MIDDLE).astype(np.uint8)  # its compression leaves small values around a mark
+    highest = int(pixels.max())
+    if 0 < highest <= _FAINT:
+        raise DiffadError(f"{path} is a lossy mask with values to {highest} only; save it as PNG")
+    marks = pixels > highest / 2
+    if (pixels > _NOISE)[~_near(marks)].sum() > _LEVEL_SHARE * marks.sum():
+        raise DiffadError(
+            f"{path} is a lossy mask with a second level of grey, or with strong noise; save it as "
+            "PNG with 0 and 255"
+        )
+    return marks.astype(np.uint8)  # compression leaves small values around a mark
+
+
+def _has_noise(pixels: NDArray[np.uint8]) -> bool:
+    """Whether a mask was saved in a lossy format before: small values that are no class ids.
+
+    Ids are few, and lie flat or far from white. Values of a smooth edge lie beside larger ones.
+    """
+    marks = pixels > _NOISE
+    small = (pixels > 0) & ~_near(marks)
+    if pixels.max() <= _FAINT or not small.any():
+        return False
+    if np.unique(pixels[small]).size > _CLASSES:
+        return True
+    is_flat = cv2.morphologyEx(pixels, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) == 0
+    return not (small & (is_flat | ~_near(marks, pixels=_BLOCK))).any()
+
+
+def _near(marks: NDArray[np.bool_], pixels: int = 2) -> NDArray[np.bool_]:
+    """The marks and what is near one, by default as near as a smooth edge."""
+    square = np.ones((2 * pixels + 1, 2 * pixels + 1), np.uint8)
+    return cv2.dilate(marks.astype(np.uint8), square) > 0
 
 
 def mask_doubt(mask: NDArray[np.uint8]) -> str | None:
-    """Why a mask [H,W] in {0,1} looks wrong: it marks most of an image and its whole border."""
+    """Why a mask [H,W] in {0,1} of a defect looks wrong, or None.
+
+    It marks nothing, everything, or most of the image and most of its border, as the inverse of a
+    mask does, also where the defect touches the border.
+    """
+    if not mask.any():
+        return "marks no pixel"
+    if mask.all():
+        return "marks every pixel; is it the mask of a defect?"
     border = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
-    if mask.mean() <= 0.5 or not border.all():
+    if mask.mean() <= 0.5 or border.mean() < 0.75:
         return None
-    return f"marks {mask.mean():.0%} of the image and its whole border; inverted?"
+    return f"marks {mask.mean():.0%} of the image and {border.mean():.0%} of its border; inverted?"
 
 
 def decode_pair(image: Path, mask: Path | None) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -178,9 +219,9 @@ def _decode(path: Path) -> NDArray[np.uint8]:
     return np.asarray(pixels, np.uint8)
 
 
-def _is_jpeg(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(len(_JPEG)) == _JPEG
+def _is_lossy(path: Path) -> bool:
+    data = path.read_bytes()
+    return data.startswith(_JPEG) or (data[8:12] == b"WEBP" and b"VP8L" not in data)
 
 
 def _png_is_whole(data: bytes) -> bool:

@@ -47,6 +47,11 @@ def make_mini(root: Path, seed: int = 0) -> None:
         raise unwritable(root, error) from error
 
 
+def is_mini(root: Path) -> bool:
+    """Whether a folder of datasets holds the mini data, which have other counts."""
+    return (root / MARKER).is_file()
+
+
 def _build(folder: Path, seed: int) -> None:
     # glibc returns freed blocks of this size to the kernel, page by page, until one much larger
     # was freed. Without this line a quarter of the time goes into page faults.

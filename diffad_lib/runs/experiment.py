@@ -57,6 +57,8 @@ def prepare(config: RunConfig) -> Experiment:
     batches, detector = make_batches(config, train, fabric), new_detector(config)
     plan, seconds = config.training.in_steps(len(train.images)), time.monotonic() - started
     data = what_is_read(config, (train, test))
+    for note in data.notes:
+        print(f"note: {note}")
     return Experiment(config, fabric, train, test, batches, detector, plan, data, seconds)
 
 

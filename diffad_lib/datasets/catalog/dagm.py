@@ -23,6 +23,7 @@ def _scan_split(folder: Path, split: Split, scan: Scan) -> None:
     if not labels.is_file():
         scan.problems.append(f"{labels} does not exist; without it no image has a label")
         return
+    scan.others[labels] = "list of labels"
     listed: set[Path] = set()
     lines = labels.read_text(encoding="utf-8-sig", errors="replace").splitlines()
     for number, line in enumerate(lines, start=1):
