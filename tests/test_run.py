@@ -249,6 +249,14 @@ def test_a_finished_run_says_so_and_answers_only_for_the_same_files(
     finally:
         mask.write_bytes(before)
     assert run(config) == record
+    texture = next((root / "data" / "dtd").rglob("*.jpg"))
+    before = texture.read_bytes()
+    factory.write_noise(texture, 99)
+    try:
+        with pytest.raises(DiffadError, match=f"data: .*{texture.name} is another file"):
+            run(config)
+    finally:
+        texture.write_bytes(before)
     aside = root / "data" / "aside"
     (root / "data" / "mvtec").rename(aside)
     try:

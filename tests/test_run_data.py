@@ -7,6 +7,7 @@ import pytest
 import layout_factory as factory
 from diffad_lib.datasets.decode import decode_mask
 from diffad_lib.errors import DiffadError
+from diffad_lib.runs import data
 from diffad_lib.runs.config import build_config
 from diffad_lib.runs.data import load_data, what_is_read
 
@@ -76,10 +77,25 @@ def test_foreground_masks_in_the_category_are_no_unread_files(tmp_path) -> None:
 
 
 @pytest.mark.usefixtures("masks")
+def test_of_thousands_of_textures_the_folder_that_changed_is_named(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(data, "_MOST_FILES", 4)
+    for name in ("banded", "woven"):
+        for index in range(3):
+            factory.write_noise(tmp_path / "textures" / name / f"{index}.png", index)
+    config = build_config(
+        "mvtec", "bottle", "draem", data_root=tmp_path, textures=tmp_path / "textures"
+    )
+    before = what_is_read(config)
+    assert before.textures.images == 6 and {*before.textures.files} == {"banded/", "woven/"}
+    factory.write_noise(tmp_path / "textures" / "woven" / "1.png", 9)
+    assert before.difference(what_is_read(config)) == "woven/ holds other files"
+
+
+@pytest.mark.usefixtures("masks")
 def test_copies_of_training_images_are_told(tmp_path) -> None:
     base = tmp_path / "mvtec" / "bottle"
     copied = base / "test" / "good" / "001.png"
     copied.write_bytes((base / "train" / "good" / "002.png").read_bytes())
     assert notes(tmp_path)[-1] == (
-        "test files that are copies of training files: test/good/001.png is 002.png"
+        "copies of training files among the test files: test/good/001.png (training file 002.png)"
     )

@@ -151,13 +151,16 @@ def test_own_folder(tmp_path):
 def test_what_a_run_would_say_is_a_note_and_no_problem(tmp_path):
     base = factory.make_mvtec(tmp_path, "screws", folder=".")
     (base / "test" / "good").rename(base / "test" / "OK")
+    (base / "test" / "OK" / "002.heic").touch()
     copied = base / "test" / "OK" / "001.png"
     copied.write_bytes((base / "train" / "good" / "002.png").read_bytes())
     report = verify("custom", tmp_path)
     assert report.ok
+    assert "  test/OK             1  not read .heic: convert it to PNG" in report.lines
+    assert ", 0 problems, 1 file not read in " in report.lines[-1]
     assert told(report, "note") == [
         "test/OK is read as normal images; rename it if they are not",
-        "test files that are copies of training files: test/OK/001.png is 002.png",
+        "copies of training files among the test files: test/OK/001.png (training file 002.png)",
     ]
 
 

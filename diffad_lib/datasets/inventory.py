@@ -150,6 +150,6 @@ def copies_line(train: Mapping[str, str], test: Mapping[str, str]) -> list[str]:
     found = [(path, by_digest[digest]) for path, digest in test.items() if digest in by_digest]
     if not found:
         return []
-    told = ", ".join(f"{one} is {other}" for one, other in found[:_NAMED_GROUPS])
+    told = ", ".join(f"{one} (training file {other})" for one, other in found[:_NAMED_GROUPS])
     more = f" and {len(found) - _NAMED_GROUPS} more" if len(found) > _NAMED_GROUPS else ""
-    return [f"test files that are copies of training files: {told}{more}"]
+    return [f"copies of training files among the test files: {told}{more}"]

@@ -9,6 +9,7 @@ from diffad_lib.datasets.catalog import find_dataset
 from diffad_lib.datasets.decode import decode_pair, format_size, mask_doubt
 from diffad_lib.datasets.images import fingerprint, reading_threads
 from diffad_lib.datasets.inventory import (
+    NOT_READ,
     PARTS,
     copies_line,
     count_parts,
@@ -48,7 +49,7 @@ def verify(dataset: str, data_root: Path) -> Report:
     official = info.categories
     present = list_categories(dataset, data_root)
     lines: list[str] = []
-    wrong = 0
+    wrong = unread = 0
     for category in present:
         folder = category_folder(dataset, category, data_root)
         scan = scan_category(dataset, category, data_root)
@@ -62,7 +63,9 @@ def verify(dataset: str, data_root: Path) -> Report:
         rest = "" if not official or category in official else " (not in the catalog)"
         found = ", ".join(f"{counts[key]} {part}" for key, part in PARTS.items() if counts[key])
         lines.append(f"{category}: {found or 'no image'}{rest}")
-        lines += inventory_lines(take_inventory(folder, scan))
+        inventory = take_inventory(folder, scan)
+        unread += sum(one.files for one in inventory if one.counts_as == NOT_READ)
+        lines += inventory_lines(inventory)
         lines += [f"  note: {note}" for note in [*scan.notes, *_copies(scan.samples)]]
         lines += [f"  problem: {problem}" for problem in problems]
     for name in list_others(dataset, data_root):
@@ -70,9 +73,10 @@ def verify(dataset: str, data_root: Path) -> Report:
     absent = [category for category in official if category not in present]
     if absent:
         lines.append(f"absent: {', '.join(absent)}")
+    not_read = f", {unread} file{'' if unread == 1 else 's'} not read" if unread else ""
     lines.append(
         f"{dataset}: {len(present)} found, {len(absent)} absent, "
-        f"{wrong} problem{'' if wrong == 1 else 's'} in {data_root}"
+        f"{wrong} problem{'' if wrong == 1 else 's'}{not_read} in {data_root}"
     )
     return Report(tuple(lines), ok=bool(present) and wrong == 0)
 

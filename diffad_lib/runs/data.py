@@ -1,6 +1,7 @@
 """The data of a run: where it lies, what is in it, and early checks that it is there."""
 
 from collections.abc import Sequence
+from hashlib import blake2b
 from pathlib import Path
 from typing import Literal
 
@@ -27,6 +28,7 @@ from diffad_lib.runs.facts import project_root
 from diffad_lib.runs.record import Data, SplitFacts
 from diffad_lib.synthesis.textures import texture_files, texture_samples
 
+_MOST_FILES = 3000  # of a split, that a record names one by one
 MINI_ROOT = project_root() / "data" / "mini"
 
 
@@ -43,10 +45,9 @@ def check_inputs(config: RunConfig) -> None:
     check_device(config)
     _splits(config)
     if config.textures is not None:
-        texture_files(config.textures)
-    masks = getattr(config.synthesis, "foreground_folder", None)
-    if masks is not None and not masks.is_dir():
-        raise DiffadError(f"{masks}: no such folder; mend foreground_folder")
+        texture_files(config.textures, "--textures")
+    if (masks := getattr(config.synthesis, "foreground_folder", None)) is not None:
+        texture_files(masks, "foreground_folder")
 
 
 def what_is_read(config: RunConfig, loaded: Sequence[ImageStack] = ()) -> Data:
@@ -58,31 +59,28 @@ def what_is_read(config: RunConfig, loaded: Sequence[ImageStack] = ()) -> Data:
     root = data_root(config)
     folder = category_folder(config.dataset, config.category, root)
     scan = scan_category(config.dataset, config.category, root)
-    splits = [_identity(samples) for samples in (() if loaded else _splits(config))]
-    splits += [_facts(len(stack.samples), stack.fingerprint, stack.files) for stack in loaded]
-    train, test = splits
-    folders = {
-        "textures": config.textures,
-        "foregrounds": getattr(config.synthesis, "foreground_folder", None),
-    }
+    train, test = [(len(stack.samples), stack.fingerprint, stack.files) for stack in loaded] or map(
+        _identity, _splits(config)
+    )
+    masks = getattr(config.synthesis, "foreground_folder", None)
     others = {
-        name: _identity(texture_samples(folder)).model_copy(update={"files": {}})
-        for name, folder in folders.items()
-        if folder is not None
+        name: _facts(*_identity(texture_samples(place)))
+        for name, place in (("textures", config.textures), ("foregrounds", masks))
+        if place is not None
     }
-    if masks := folders["foregrounds"]:
+    if masks is not None:
         scan.others |= dict.fromkeys(files_below(masks), "foreground mask")
     inventory = take_inventory(folder, scan)
     info = None if is_mini(root) else find_dataset(config.dataset).categories.get(config.category)
     notes = [*scan.notes, *unread_line(inventory)]
     if counts := other_counts(count_parts(scan.samples), info):
         notes.append("; ".join(counts))
-    notes += copies_line(train.files, test.files)
+    notes += copies_line(train[2], test[2])
     if doubts := _mask_doubts(loaded[1]) if loaded else []:
         notes.append(f"{doubts[0]} ({len(doubts)} doubtful masks)")
     return Data(
-        train=train,
-        test=test,
+        train=_facts(*train),
+        test=_facts(*test),
         **others,
         inventory=inventory,
         catalog=official_counts(info),
@@ -90,12 +88,25 @@ def what_is_read(config: RunConfig, loaded: Sequence[ImageStack] = ()) -> Data:
     )
 
 
-def _identity(samples: Sequence[Sample]) -> SplitFacts:
-    return _facts(len(samples), *fingerprint(samples))
+def _identity(samples: Sequence[Sample]) -> tuple[int, str, dict[str, str]]:
+    return len(samples), *fingerprint(samples)
 
 
 def _facts(images: int, total: str, files: dict[str, str]) -> SplitFacts:
-    return SplitFacts(images=images, fingerprint=total, files=files)
+    return SplitFacts(images=images, fingerprint=total, files=_short(files))
+
+
+def _short(files: dict[str, str]) -> dict[str, str]:
+    """Digests of the files, or of the folders where the files are thousands, as in DTD."""
+    if len(files) <= _MOST_FILES:
+        return files
+    folders: dict[str, list[str]] = {}
+    for path, digest in sorted(files.items()):
+        folders.setdefault(f"{Path(path).parent}/", []).append(f"{path} {digest}")
+    return {
+        name: blake2b("\n".join(lines).encode(), digest_size=8).hexdigest()
+        for name, lines in folders.items()
+    }
 
 
 def load_data(config: RunConfig) -> tuple[ImageStack, ImageStack]:

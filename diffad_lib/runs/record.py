@@ -71,7 +71,7 @@ class Data(Facts):
                 continue
             files = {*held.files.items()} ^ {*there.files.items()}
             first = min((path for path, _ in files), default=f"one of the {name} images")
-            verb = "is another file"
+            verb = "holds other files" if first.endswith("/") else "is another file"
             if held.files and (first not in held.files or first not in there.files):
                 verb = "is new" if first in there.files else "is gone"
             more = len({path for path, _ in files}) - 1

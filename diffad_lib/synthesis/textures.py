@@ -26,13 +26,16 @@ def texture_samples(folder: Path) -> list[Sample]:
     return [Sample(path, None, 0, GOOD, "train") for path in texture_files(folder)]
 
 
-def texture_files(folder: Path) -> list[Path]:
-    """Image files below a folder, without hidden ones, in natural order; DiffadError if none."""
+def texture_files(folder: Path, option: str = "--textures") -> list[Path]:
+    """Image files below a folder, without hidden ones, in natural order; DiffadError if none.
+
+    option: what named the folder, for the error.
+    """
     if not folder.is_dir():
-        raise DiffadError(f"{folder}: no such folder; --textures needs a folder of images")
+        raise DiffadError(f"{folder}: no such folder; {option} needs a folder of images")
     paths = [path for path in files_below(folder) if path.suffix.lower() in IMAGE_SUFFIXES]
     names = [path.relative_to(folder) for path in paths]
     visible = [name for name in names if not any(part.startswith(".") for part in name.parts)]
     if not visible:
-        raise DiffadError(f"{folder}: holds no image; --textures needs a folder of images")
+        raise DiffadError(f"{folder}: holds no image; {option} needs a folder of images")
     return [folder / name for name in sorted(visible, key=lambda name: natural_key(str(name)))]
