@@ -8,6 +8,7 @@ from torch import Tensor
 
 from diffad_lib.course.lessons import mini_split
 from diffad_lib.course.shipped import load_shipped
+from diffad_lib.methods import method_names
 from diffad_lib.methods.method import find_method
 from diffad_lib.swap import ANOTHER, ITSELF, NOISE, swap_test
 from diffad_lib.types import Prediction
@@ -76,7 +77,7 @@ def test_what_cannot_be_computed_is_nan() -> None:
     assert np.isnan([*found[ITSELF].values()]).all()
 
 
-@pytest.mark.parametrize("name", ["autoencoder", "draem", "diffusionad"])
+@pytest.mark.parametrize("name", method_names())
 def test_with_its_own_reconstruction_a_detector_says_the_same(name: str) -> None:
     method = find_method(name)
     torch.manual_seed(0)
