@@ -27,7 +27,7 @@ _OTHER_KINDS = {
     stat.S_IFBLK: "a device",
 }
 # What write_atomically calls a file until it is whole.
-TEMPORARY = re.compile(r"\..+-[0-9a-f]{16}(\.[^.]*)?")
+_TEMPORARY = re.compile(r"\..+-[0-9a-f]{16}(\.[^.]*)?")
 
 
 def read_bytes(path: Path, most: int = _MOST_BYTES) -> bytes:
@@ -167,7 +167,7 @@ def is_utf8(text: str | Path) -> bool:
 def remove_leftovers(folder: Path) -> None:
     """Remove what a killed `write_atomically` left in a folder where no other process writes."""
     for path in folder.iterdir():
-        if TEMPORARY.fullmatch(path.name) and path.is_file():
+        if _TEMPORARY.fullmatch(path.name) and path.is_file():
             path.unlink(missing_ok=True)
 
 
