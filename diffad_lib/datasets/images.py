@@ -115,6 +115,8 @@ def file_digests(files: Sequence[Path], folder: Path) -> Digests:
     As for git, a file with the size, the times and the inode of the last call did not change. What
     is known is kept in the cache `folder`. DiffadError for an unreadable file or a non-UTF-8 name.
     """
+    if not files:
+        return {}
     for path in files:
         check_name(path)
     base = _common_folder(files)
@@ -142,10 +144,11 @@ def _row(path: Path, known: list[int | str] | None) -> list[int | str]:
     if known is not None and known[:-1] == state:
         return known
     is_settled = now - max(told.st_mtime_ns, told.st_ctime_ns) > _SAFE_NANOSECONDS
-    return [*(state if is_settled else ()), _digest(read_bytes(path))]
+    return [*(state if is_settled else ()), content_digest(read_bytes(path))]
 
 
-def _digest(data: bytes) -> str:
+def content_digest(data: bytes) -> str:
+    """The digest of a file that holds these bytes."""
     return hashlib.blake2b(data).hexdigest()
 
 
@@ -182,7 +185,7 @@ def _load(
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
     def read(path: Path) -> bytes:
         data = read_bytes(path)
-        if _digest(data) != digests[path]:
+        if content_digest(data) != digests[path]:
             told = "start again, after `diffad cache clear` if it did not"
             raise DiffadError(f"{path} changed while it was read; {told}")
         return data
