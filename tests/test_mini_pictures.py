@@ -225,7 +225,7 @@ def test_anything_else_in_the_folder_is_refused_and_left_alone(few, tmp_path):
     with pytest.raises(DiffadError, match=r"holds \d+ files, not its \d+;"):
         make_mini(root)
     (root / "mvtec" / "weave" / "train" / "good" / "000.png").unlink()
-    with pytest.raises(DiffadError, match="holds other files beside the mini data"):
+    with pytest.raises(DiffadError, match=r"holds \d+ files, not its \d+;"):
         make_mini(root)
     (root / write.MARKER).write_text("[]")
     left = digests(root)

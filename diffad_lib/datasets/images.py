@@ -124,27 +124,35 @@ def file_digests(files: Sequence[Path], folder: Path) -> Digests:
     content = load_entry(table)
     known = {} if content is None else json.loads(content.tobytes())
     names = [path.relative_to(base).as_posix() for path in files]
+    now = time.time_ns()
+    states = [_state(path) for path in files]
+    there = list(zip(files, names, states, strict=True))
+    changed = [path for path, name, state in there if known.get(name, [])[:-1] != state]
     with reading_threads() as threads:
-        rows = list(threads.map(_row, files, map(known.get, names)))
-    found = dict(zip(names, rows, strict=True))
+        read = dict(zip(changed, threads.map(_file_digest, changed), strict=True))
+    digests = {path: read.get(path) or known[name][-1] for path, name, _ in there}
+    found = {
+        name: [*state, digests[path]]
+        for path, name, state in there
+        if now - max(state[1:3]) > _SAFE_NANOSECONDS
+    }
     if found != known:
         with contextlib.suppress(DiffadError):  # it costs time only, and load_split tells
             write_entry(table, lambda file: file.write(json.dumps(found).encode()))
-    return {path: str(row[-1]) for path, row in zip(files, rows, strict=True)}
+    return digests
 
 
-def _row(path: Path, known: list[int | str] | None) -> list[int | str]:
-    """What tells that the file did not change, then its digest; the latter alone if it may yet."""
-    now = time.time_ns()
+def _state(path: Path) -> list[int]:
+    """What tells that a file did not change: size, the two times, inode, device."""
     try:
         told = path.stat()
     except OSError as error:
         raise DiffadError(f"{path} cannot be read: {error.strerror}") from None
-    state = [told.st_size, told.st_mtime_ns, told.st_ctime_ns, told.st_ino, told.st_dev]
-    if known is not None and known[:-1] == state:
-        return known
-    is_settled = now - max(told.st_mtime_ns, told.st_ctime_ns) > _SAFE_NANOSECONDS
-    return [*(state if is_settled else ()), content_digest(read_bytes(path))]
+    return [told.st_size, told.st_mtime_ns, told.st_ctime_ns, told.st_ino, told.st_dev]
+
+
+def _file_digest(path: Path) -> str:
+    return content_digest(read_bytes(path))
 
 
 def content_digest(data: bytes) -> str:

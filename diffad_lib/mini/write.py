@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -80,8 +79,7 @@ def _mend(root: Path, seed: int) -> None:
             write_atomically(target, partial(Path.write_bytes, data=content))
         digests[path] = content_digest(content)
     _mark(root, seed, digests)
-    if not _is_whole(root):
-        raise DiffadError(f"{root} holds other files beside the mini data; {_ADVICE}")
+    _is_whole(root)  # other files beside them are an error
 
 
 def _shown(seed: int) -> Iterator[File]:
@@ -121,8 +119,9 @@ def _is_there(root: Path, seed: int) -> bool:
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return False
     try:
-        marker = _marker(root)
-        version, made_with, count = (marker[key] for key in ("version", "seed", "files"))
+        marker = json.loads((root / MARKER).read_text(encoding="utf-8"))
+        version, made_with = marker["version"], marker["seed"]
+        marker["files"] + 0  # a number
     except (OSError, ValueError, KeyError, TypeError):
         raise DiffadError(f"{root} holds something else than mini data; {_ADVICE}") from None
     if (version, made_with) != (VERSION, seed):
@@ -130,23 +129,18 @@ def _is_there(root: Path, seed: int) -> bool:
             f"{root} holds mini data of version {version} and seed {made_with}, not of version "
             f"{VERSION} and seed {seed}; {_ADVICE}"
         )
-    there = len(_paths(root))
-    if there > count:
-        raise DiffadError(f"{root} holds {there} files, not its {count}; {_ADVICE}")
     return True
 
 
 def _is_whole(root: Path) -> bool:
-    """Whether every file is as it was made. Reads only those that changed since the last call."""
-    paths = _paths(root)
+    """Whether every file is as it was made; only those are read that changed since the last call.
+
+    DiffadError if there are other files beside them.
+    """
+    marker = json.loads((root / MARKER).read_text(encoding="utf-8"))
+    paths = [path for path in root.rglob("*") if path.is_file() and path != root / MARKER]
+    if len(paths) > marker["files"]:
+        raise DiffadError(f"{root} holds {len(paths)} files, not its {marker['files']}; {_ADVICE}")
     digests = file_digests(paths, cache_folder())
     found = {path.relative_to(root).as_posix(): digests[path] for path in paths}
-    return bool(_marker(root).get("digest") == _total(found))
-
-
-def _marker(root: Path) -> dict[str, Any]:
-    return json.loads((root / MARKER).read_text(encoding="utf-8"))
-
-
-def _paths(root: Path) -> list[Path]:
-    return [path for path in root.rglob("*") if path.is_file() and path != root / MARKER]
+    return bool(marker.get("digest") == _total(found))
