@@ -120,8 +120,7 @@ def _is_there(root: Path, seed: int) -> bool:
         return False
     try:
         marker = json.loads((root / MARKER).read_text(encoding="utf-8"))
-        version, made_with = marker["version"], marker["seed"]
-        marker["files"] + 0  # a number
+        version, made_with, _ = (marker[key] for key in ("version", "seed", "files"))
     except (OSError, ValueError, KeyError, TypeError):
         raise DiffadError(f"{root} holds something else than mini data; {_ADVICE}") from None
     if (version, made_with) != (VERSION, seed):
