@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from diffad_lib.datasets.decode import decode_mask
+from diffad_lib.files import is_file
 
 IMAGE_SUFFIXES = {
     ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm",
@@ -196,7 +197,7 @@ def add_listed(sample: Sample, where: str, listed: set[Path], scan: Scan) -> Non
     """Adds a sample named at `where`; that a file is absent or `listed` already is a problem."""
     files = [sample.image] if sample.mask is None else [sample.image, sample.mask]
     problems = [
-        f"{where} names {file}, which does not exist" for file in files if not file.is_file()
+        f"{where} names {file}, which does not exist" for file in files if not is_file(file)
     ]
     problems += [f"{where} names {file} a second time" for file in files if file in listed]
     listed.update(files)
