@@ -7,11 +7,14 @@ import io
 import json
 import math
 import os
+import stat
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+from pydantic_core import from_json
 
 from diffad_lib.errors import DiffadError
 
@@ -54,6 +57,30 @@ def write_json(path: Path, value: Any) -> None:
     """Write a value as indented JSON, atomically. JSON has no NaN: it becomes null."""
     text = json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False)
     write_text(path, text + "\n")
+
+
+def json_object(path: Path, advice: str) -> dict[str, Any]:
+    """The JSON object in a file; DiffadError with `advice` if there is none."""
+    require_file(path, advice)
+    try:
+        content = from_json(path.read_bytes())  # unlike json, it refuses what is nested too deep
+    except (OSError, ValueError) as error:
+        raise DiffadError(f"{path}: cannot be read ({error}); {advice}") from None
+    if not isinstance(content, dict):
+        raise DiffadError(f"{path}: holds no JSON object; {advice}")
+    return content
+
+
+def require_file(path: Path, advice: str) -> None:
+    """DiffadError with `advice` if there is nothing, or a folder, or a pipe that may never end."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        raise DiffadError(f"{path}: not found; {advice}") from None
+    except OSError as error:
+        raise DiffadError(f"{path}: cannot be read ({error.strerror}); {advice}") from None
+    if not stat.S_ISREG(mode):
+        raise DiffadError(f"{path}: is not a file; {advice}")
 
 
 def write_text(path: Path, text: str) -> None:

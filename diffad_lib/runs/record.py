@@ -3,7 +3,6 @@
 Written and read here only. In schema 1 the configuration was flat; it is read into sections.
 """
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic_core import to_jsonable_python
 
 from diffad_lib.errors import DiffadError
-from diffad_lib.files import write_json
+from diffad_lib.files import json_object, write_json
 from diffad_lib.methods.method import find_method
 from diffad_lib.metrics import Metric
 from diffad_lib.runs.config import RunConfig
@@ -199,10 +198,4 @@ def in_sections(held: Mapping[str, Any]) -> dict[str, Any]:
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object of a run folder; raises DiffadError when the file is missing or damaged."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DiffadError(f"{path}: cannot be read ({error}); delete it to run again") from None
-    if not isinstance(content, dict):
-        raise DiffadError(f"{path}: holds no JSON object; delete it to run again")
-    return content
+    return json_object(path, "delete it to run again")
