@@ -63,7 +63,7 @@ def json_object(path: Path, advice: str) -> dict[str, Any]:
     """The JSON object in a file; DiffadError with `advice` if there is none."""
     require_file(path, advice)
     try:
-        content = from_json(path.read_bytes())  # unlike json, it refuses what is nested too deep
+        content = from_json(path.read_bytes(), allow_inf_nan=False)  # refuses what is too deep
     except (OSError, ValueError) as error:
         raise DiffadError(f"{path}: cannot be read ({error}); {advice}") from None
     if not isinstance(content, dict):
@@ -133,6 +133,12 @@ def is_utf8(text: str | Path) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def is_too_long(text: str | Path) -> bool:
+    """True for what no file system takes as a path, so that to look for it is an error."""
+    encoded = str(text).encode()
+    return len(encoded) > 3000 or max(map(len, encoded.split(b"/"))) > 255
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from diffad_lib.errors import DiffadError, nearest, one_line, shown
-from diffad_lib.files import is_utf8
+from diffad_lib.files import is_too_long, is_utf8
 
 BudgetName = Literal["mini", "laptop", "paper"]
 
@@ -46,6 +46,8 @@ class Settings(BaseModel):
             raise PydanticCustomError("empty", "Input should not be empty")
         if isinstance(value, str | Path) and not is_utf8(value):
             raise PydanticCustomError("not_utf8", "Input should be UTF-8; rename the folder")
+        if isinstance(value, str | Path) and is_too_long(value):
+            raise PydanticCustomError("too_long", "Input should be shorter, as a name on disk is")
         return value
 
     @classmethod

@@ -35,4 +35,8 @@ def load_shipped(name: str) -> Shipped:
         if not (folder / file).exists():
             raise DiffadError(f"{folder / file}: missing; check it out again or make checkpoints")
     record = read_record(folder / RECORD_NAME)
-    return Shipped(load_detector(folder), record.run_config(), record)
+    try:
+        config = record.run_config()
+    except DiffadError as error:
+        raise DiffadError(f"{folder / RECORD_NAME}: {error}; check it out again") from error
+    return Shipped(load_detector(folder), config, record)
