@@ -179,7 +179,7 @@ def read_record(path: Path) -> Record:
             content = {**content, "schema": SCHEMA, "config": in_sections(content["config"])}
         return Record.model_validate(content)
     except DiffadError as error:  # a method that this version lacks
-        raise DiffadError(f"{path}: {error}") from None
+        raise DiffadError(f"{path}: {one_line(error)}") from None
     except ValidationError as error:
         first = error.errors()[0]
         key = one_line(".".join(str(part) for part in first["loc"]))
