@@ -1,6 +1,5 @@
 """The file from which an interrupted training goes on: written whole, read with care."""
 
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,8 @@ from typing import Any
 import torch
 
 from diffad_lib.errors import DiffadError
+from diffad_lib.files import require_file
+from diffad_lib.networks.states import load_pickle
 
 CHECKPOINT_NAME = "checkpoint.pt"
 
@@ -22,11 +23,9 @@ def load_checkpoint(
 
     DiffadError for a damaged file, also if `restore` finds it so, and for another "plan".
     """
+    require_file(path, "delete it to start the training again")
     try:
-        with zipfile.ZipFile(path) as file:  # torch.load would take a changed byte
-            if damaged := file.testzip():
-                raise zipfile.BadZipFile(damaged)
-        content = torch.load(path, map_location=device, weights_only=True)
+        content = load_pickle(path, device)
         if content["plan"] == identity:
             restore(content)
             return

@@ -1,6 +1,7 @@
 """The one exception that means "the user can mend this", and the hint for a mistyped name."""
 
 import difflib
+import reprlib
 from collections.abc import Iterable
 
 
@@ -10,6 +11,19 @@ class DiffadError(Exception):
     The message names the file or key, says what is wrong and what to do.
     The command line prints it without a traceback and exits with code 1.
     """
+
+
+def one_line(error: object) -> str:
+    """The text of an error or another thing in one line that is not long, whoever wrote it."""
+    words = " ".join(str(error).split())
+    return words if len(words) <= 300 else f"{words[:300]}…"
+
+
+def shown(value: object) -> str:
+    """A value from a file or the command line, cut where it is long or deep."""
+    cut = reprlib.Repr()
+    cut.maxstring = cut.maxother = cut.maxlong = 100
+    return cut.repr(value)
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:

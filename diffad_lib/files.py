@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from pydantic_core import from_json
+
 from diffad_lib.errors import DiffadError
 
 _MOST_BYTES = 512 * 2**20  # of a file that is read into memory
@@ -112,6 +114,30 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, text + "\n")
 
 
+def json_object(path: Path, advice: str) -> dict[str, Any]:
+    """The JSON object in a file; DiffadError with `advice` if there is none."""
+    require_file(path, advice)
+    try:
+        content = from_json(read_bytes(path), allow_inf_nan=False)  # refuses what is too deep
+    except ValueError as error:
+        raise DiffadError(f"{path}: cannot be read ({error}); {advice}") from None
+    if not isinstance(content, dict):
+        raise DiffadError(f"{path}: holds no JSON object; {advice}")
+    return content
+
+
+def require_file(path: Path, advice: str) -> None:
+    """DiffadError with `advice` if there is nothing, or a folder, or a pipe that may never end."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        raise DiffadError(f"{path}: not found; {advice}") from None
+    except OSError as error:
+        raise DiffadError(f"{path}: cannot be read ({error.strerror}); {advice}") from None
+    if not stat.S_ISREG(mode):
+        raise DiffadError(f"{path}: is not a file; {advice}")
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text in UTF-8, atomically."""
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
@@ -162,6 +188,12 @@ def is_utf8(text: str | Path) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def is_too_long(text: str | Path) -> bool:
+    """True for what no file system takes as a path, so that to look for it is an error."""
+    encoded = str(text).encode()
+    return len(encoded) > 3000 or max(map(len, encoded.split(b"/"))) > 255
 
 
 def remove_leftovers(folder: Path) -> None:

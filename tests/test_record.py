@@ -1,6 +1,7 @@
 """The facts in a record, and which settings a run folder belongs to."""
 
 import json
+import os
 import platform
 import re
 import subprocess
@@ -45,7 +46,12 @@ PARTS_THAT_ARE_NUMBERS = '{"config": 1, "metrics": 1, "seconds": 1}'
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "{}", '{"config": {}}', PARTS_THAT_ARE_NUMBERS, "\xff"]
+    "text",
+    [
+        *("", "{", "[]", "{}", '{"config": {}}', PARTS_THAT_ARE_NUMBERS, "\xff"),
+        *("[" * 100_000, '{"config":' * 100_000, "[" * 1000 + "]" * 1000, "9" * 5000, "NaN"),
+    ],
+    ids=range(12),
 )
 def test_a_damaged_record_is_named(tmp_path: Path, text: str) -> None:
     path = tmp_path / RECORD_NAME
@@ -61,6 +67,36 @@ def test_a_record_without_a_needed_key_is_named(tmp_path: Path, part: str, key: 
     del record[part][key]
     path = write(tmp_path / RECORD_NAME, json.dumps(record))
     with pytest.raises(DiffadError, match=re.escape(f"{path}: lacks {part}.{key}; delete it")):
+        read_record(path)
+
+
+def test_a_deep_part_of_a_record_is_refused_before_something_else_fails_on_it(
+    tmp_path: Path,
+) -> None:
+    for depth in (150, 900):
+        record = whole_record() | {"git": "deep"}
+        text = json.dumps(record).replace('"deep"', '{"x":' * depth + "1" + "}" * depth)
+        path = write(tmp_path / RECORD_NAME, text)
+        if depth == 150:
+            read_record(path).model_dump(mode="json")
+        else:
+            with pytest.raises(DiffadError, match="recursion"):
+                read_record(path)
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+def test_a_record_that_is_no_file_is_refused_at_once(tmp_path: Path, make) -> None:
+    make(tmp_path / RECORD_NAME)
+    with pytest.raises(DiffadError, match=rf"{RECORD_NAME}: is not a file"):
+        read_record(tmp_path / RECORD_NAME)
+
+
+@pytest.mark.parametrize("ends", [{"low": 0.1}, {"high": 0.9}, {"low": 0.1, "high": None}])
+def test_an_interval_with_one_end_is_refused(tmp_path: Path, ends: dict) -> None:
+    record = whole_record()
+    record["metrics"]["aupro"] |= ends
+    path = write(tmp_path / RECORD_NAME, json.dumps(record))
+    with pytest.raises(DiffadError, match=r"metrics.aupro: .*low and high come together"):
         read_record(path)
 
 

@@ -21,8 +21,8 @@ class AutoencoderSettings(DetectorSettings):
     """
 
     image_size: int = setting(256, "side of the images, pixels", ge=16, le=4096, multiple_of=16)
-    base_width: int = setting(64, "channels at half size; they double three times", ge=1)
-    bottleneck: int = setting(128, "channels of the code", ge=1)
+    base_width: int = setting(64, "channels at half size; they double three times", ge=1, le=1024)
+    bottleneck: int = setting(128, "channels of the code", ge=1, le=8192)
     score_window: Window = 21
 
 
