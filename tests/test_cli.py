@@ -17,6 +17,7 @@ from papermill.parameterize import parameterize_path
 import layout_factory as factory
 from diffad_lib import cli
 from diffad_lib.datasets.layouts import list_samples
+from diffad_lib.errors import DiffadError, shown, shown_lines
 from diffad_lib.runs import notebook
 from diffad_lib.runs.config import build_config, parse_overrides
 from diffad_lib.runs.experiment import prepare
@@ -228,7 +229,50 @@ def test_a_temporary_folder_too_long_for_a_socket_is_named(
 @pytest.mark.usefixtures("reads_data")
 def test_a_line_break_in_a_name_stays_one_line(diffad: Cli, root: Path) -> None:
     (root / "data/mvtec/bottle/train/good/a\nb.png").touch()
-    assert "a b.png is cut off" in diffad.error()
+    assert r"a\nb.png is cut off" in diffad.error()
+
+
+@pytest.mark.parametrize(
+    "control", ["\0", "\a", "\n", "\r", "\x1b", "\x7f", "\x9b", "\u2028", "\u202e"]
+)
+def test_a_control_character_is_shown_as_its_escape(control: str) -> None:
+    escape = control.encode("unicode_escape").decode()
+    assert shown(f"a{control}b") == f"a{escape}b"
+    assert shown_lines(f"a{control}\nb") == f"a{escape}\nb".replace(r"\n", "\n")
+
+
+def test_what_a_terminal_only_shows_stays_as_it_is() -> None:
+    assert shown("긁힘 é\t× \u200d \\n [red]") == "긁힘 é\t× \u200d \\n [red]"
+
+
+def test_a_file_name_forges_no_line_of_the_report(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    (
+        root / "data/mvtec/bottle/test/a\ncustom: 1 found, 0 absent, 0 problems\x1b[2A\u202e.png"
+    ).touch()
+    arguments = ["diffad", "data", "verify", "mvtec", "--data-root", str(root / "data")]
+    monkeypatch.setattr(sys, "argv", arguments)
+    with pytest.raises(SystemExit):
+        cli.main()
+    report = capsys.readouterr().out
+    assert r"a\ncustom: 1 found, 0 absent, 0 problems\x1b[2A\u202e.png is not read" in report
+    assert "\ncustom" not in report and "\x1b" not in report and "\u202e" not in report
+
+
+@pytest.mark.parametrize("stream", ["stdout_file", "stderr_file"])
+def test_what_a_notebook_prints_cannot_command_the_terminal(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, stream: str
+) -> None:
+    def say(source: str, output: str, **options) -> None:
+        options[stream].write("step 1\n\x1b]0;title\a\n")
+        options[stream].flush()
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(papermill, "execute_notebook", say)
+    with pytest.raises(DiffadError):
+        notebook.execute(root / "a.ipynb", root / "b.ipynb", {})
+    assert "step 1\n\\x1b]0;title\\x07\n" in "".join(capsys.readouterr())
 
 
 def test_verify_names_a_file_whose_name_the_terminal_cannot_show(

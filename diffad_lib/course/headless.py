@@ -14,7 +14,7 @@ from rich.console import Console
 from diffad_lib.course.chapters import Card, label, read_cards
 from diffad_lib.course.pages import failure, first_picture, write_notebook_page
 from diffad_lib.course.summary import JobResult, write_summary
-from diffad_lib.errors import DiffadError
+from diffad_lib.errors import DiffadError, shown, shown_lines
 from diffad_lib.mini import find_category, make_mini
 from diffad_lib.runs.config import RunConfig, build_config
 from diffad_lib.runs.data import MINI_ROOT
@@ -112,7 +112,7 @@ def run_jobs(jobs: Iterable[Job], linked: Iterable[str], workers: int = 1) -> li
         outcome = _outcome(job, linked)
         finished.append(job)
         if outcome.error:
-            say(f"{place}: FAILED: {outcome.error}\n{outcome.details}")
+            say(f"{place}: FAILED: {shown(outcome.error)}\n{shown_lines(outcome.details)}")
         else:
             left = (time.monotonic() - started) / len(finished) * (len(jobs) - len(finished))
             say(f"{place}: {outcome.seconds:.0f} s; about {left:.0f} s left")
