@@ -47,9 +47,11 @@ def scan_visa(folder: Path) -> Scan:
             scan.problems.append(f"{where}: {label} image {root / image} has {has}")
             listed.add(root / image)
         elif label == "normal":
-            add_listed(Sample(root / image, None, 0, GOOD, split), where, listed, scan)
+            add_listed(Sample(root / image, None, 0, GOOD, split), where, listed, scan, folder)
         else:
-            add_listed(Sample(root / image, root / mask, 1, label, split), where, listed, scan)
+            add_listed(
+                Sample(root / image, root / mask, 1, label, split), where, listed, scan, folder
+            )
     data = folder / "Data"
     folders = [data / "Images" / "Normal", data / "Images" / "Anomaly", data / "Masks" / "Anomaly"]
     add_unlisted(folders, listed, path, scan)
@@ -60,10 +62,13 @@ def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
     """Line number and fields of each row."""
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
         reader = csv.DictReader(file)
-        missing = [name for name in _COLUMNS if name not in (reader.fieldnames or ())]
-        if missing:
-            raise DiffadError(f"{path} has no column {', '.join(missing)}; get it again")
-        return [(reader.line_num, row) for row in reader]
+        try:
+            missing = [name for name in _COLUMNS if name not in (reader.fieldnames or ())]
+            if missing:
+                raise DiffadError(f"{path} has no column {', '.join(missing)}; get it again")
+            return [(reader.line_num, row) for row in reader]
+        except csv.Error as error:  # such as a quote that does not end
+            raise DiffadError(f"{path} cannot be read ({error}); get it again") from None
 
 
 def _category_root(folder: Path) -> Path:
