@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import fcntl
 import io
 import json
 import math
@@ -14,6 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from diffad_lib.errors import DiffadError
+
+try:
+    import fcntl
+except ImportError:  # here, because every command imports this module first
+    sys.exit("diffad needs Linux, macOS or WSL")
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:

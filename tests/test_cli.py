@@ -4,6 +4,7 @@ import errno
 import io
 import json
 import os
+import subprocess
 import sys
 import tempfile
 import unicodedata
@@ -245,18 +246,20 @@ def test_what_a_terminal_only_shows_stays_as_it_is() -> None:
     assert shown("긁힘 é\t× \u200d \\n [red]") == "긁힘 é\t× \u200d \\n [red]"
 
 
-def test_a_file_name_forges_no_line_of_the_report(
-    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+@pytest.mark.parametrize("place", ["train/good/{}.png", "test/{}/0.png"])
+def test_a_name_forges_no_line_of_the_report(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, place: str
 ) -> None:
-    (
-        root / "data/mvtec/bottle/test/a\ncustom: 1 found, 0 absent, 0 problems\x1b[2A\u202e.png"
-    ).touch()
+    name = "a\ncustom: 1 found, 0 absent, 0 problems\x1b[2A\u202e"
+    path = root / "data/mvtec/bottle" / place.format(name)
+    path.parent.mkdir(exist_ok=True)
+    path.touch()
     arguments = ["diffad", "data", "verify", "mvtec", "--data-root", str(root / "data")]
     monkeypatch.setattr(sys, "argv", arguments)
     with pytest.raises(SystemExit):
         cli.main()
     report = capsys.readouterr().out
-    assert r"a\ncustom: 1 found, 0 absent, 0 problems\x1b[2A\u202e.png is not read" in report
+    assert place.format(r"a\ncustom: 1 found, 0 absent, 0 problems\x1b[2A\u202e") in report
     assert "\ncustom" not in report and "\x1b" not in report and "\u202e" not in report
 
 
@@ -278,7 +281,9 @@ def test_what_a_notebook_prints_cannot_command_the_terminal(
 def test_verify_names_a_file_whose_name_the_terminal_cannot_show(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (root / os.fsdecode(b"data/mvtec/bottle/train/\xb0.png")).touch()
+    folder = root / os.fsdecode(b"data/mvtec/bottle/train/\xb0")
+    folder.mkdir()
+    (folder / "0.png").touch()
     terminal = io.TextIOWrapper(io.BytesIO(), "utf-8")
     monkeypatch.setattr(sys, "stdout", terminal)
     monkeypatch.setattr(
@@ -287,7 +292,7 @@ def test_verify_names_a_file_whose_name_the_terminal_cannot_show(
     with pytest.raises(SystemExit) as stop:
         cli.main()
     terminal.flush()
-    assert stop.value.code == 1 and b"train/\\udcb0.png is not read" in terminal.buffer.getvalue()
+    assert stop.value.code == 1 and b"train/\\udcb0" in terminal.buffer.getvalue()
 
 
 def test_a_damaged_record_is_named(diffad: Cli, root: Path) -> None:
@@ -358,3 +363,15 @@ def test_a_category_is_found_in_either_unicode_form(root: Path) -> None:
     typed = unicodedata.normalize("NFC", "부품")
     assert len(list_samples("mvtec", typed, root / "data")) == 9
     assert len(list_samples("mvtec", stored, root / "data")) == 9
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["data", "verify", "mvtec"]])
+def test_without_the_modules_of_unix_every_command_is_one_line(arguments: list[str]) -> None:
+    program = (
+        "import sys; sys.modules['fcntl'] = sys.modules['resource'] = None\n"
+        "from diffad_lib.cli import main\nmain()"
+    )
+    command = [sys.executable, "-c", program, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "diffad needs Linux, macOS or WSL\n"
