@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from diffad_lib.datasets.catalog import CATALOG, run_datasets
-from diffad_lib.errors import DiffadError
+from diffad_lib.errors import DiffadError, shown, shown_lines
 from diffad_lib.methods import method_names
 from diffad_lib.settings import BudgetName
 
@@ -86,7 +86,7 @@ def run(
     )  # fmt: skip
     record = run_notebook(config, again=again)
     Console().print(metrics_table([record]))
-    print(f"run folder: {config.run_folder}")
+    print(shown(f"run folder: {config.run_folder}"))
 
 
 @app.command("held-out")
@@ -114,7 +114,7 @@ def held_out(
         max_train_seconds=max_train_seconds,
     )  # fmt: skip
     Console().print(held_out_table(hold_out(config).metrics))
-    print(f"record: {held_out_path(config)}")
+    print(shown(f"record: {held_out_path(config)}"))
 
 
 @app.command()
@@ -163,7 +163,7 @@ def verify(
     from diffad_lib.datasets.verify import verify as verify_dataset
 
     report = verify_dataset(dataset, data_root)
-    print("\n".join(report.lines))
+    print("\n".join(map(shown, report.lines)))
     if not report.ok:
         raise typer.Exit(1)
 
@@ -226,10 +226,10 @@ def main() -> None:
     try:
         app()
     except DiffadError as error:
-        print(f"error: {' '.join(str(error).splitlines())}", file=sys.stderr)  # names may have \n
+        print(f"error: {shown(error)}", file=sys.stderr)
         sys.exit(1)
     except Exception:
-        traceback.print_exc()
+        print(shown_lines(traceback.format_exc()), end="", file=sys.stderr)
         told = "This is an error of the program: please report it with the lines above."
         print(told, file=sys.stderr)
         sys.exit(70)

@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import fcntl
 import io
 import json
 import math
@@ -18,6 +17,11 @@ from typing import Any
 from pydantic_core import from_json
 
 from diffad_lib.errors import DiffadError
+
+try:
+    import fcntl
+except ImportError:  # here, because every command imports this module first
+    sys.exit("diffad needs Linux, macOS or WSL")
 
 _MOST_BYTES = 512 * 2**20  # of a file that is read into memory
 _MOST_TEXT = 64 * 2**20

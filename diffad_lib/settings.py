@@ -6,7 +6,7 @@ from typing import Any, Literal, Self, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from diffad_lib.errors import DiffadError, nearest, one_line, shown
+from diffad_lib.errors import DiffadError, nearest, one_line, short_repr
 from diffad_lib.files import is_too_long, is_utf8
 
 BudgetName = Literal["mini", "laptop", "paper"]
@@ -60,7 +60,7 @@ class Settings(BaseModel):
             return f"{key} is missing; set it"
         if not key:
             return error["msg"].removeprefix("Value error, ")
-        return f"{key}: {error['msg']} (got {shown(error['input'])})"
+        return f"{key}: {error['msg']} (got {short_repr(error['input'])})"
 
 
 def setting(default: Any, sentence: str, **limits: Any) -> Any:

@@ -4,6 +4,7 @@ import errno
 import io
 import json
 import os
+import subprocess
 import sys
 import tempfile
 import unicodedata
@@ -19,6 +20,7 @@ from diffad_lib import cli
 from diffad_lib.datasets import images
 from diffad_lib.datasets.images import load_split
 from diffad_lib.datasets.layouts import list_samples
+from diffad_lib.errors import DiffadError, shown, shown_lines
 from diffad_lib.runs import notebook
 from diffad_lib.runs.config import build_config, parse_overrides
 from diffad_lib.runs.experiment import prepare
@@ -230,13 +232,60 @@ def test_a_temporary_folder_too_long_for_a_socket_is_named(
 @pytest.mark.usefixtures("reads_data")
 def test_a_line_break_in_a_name_stays_one_line(diffad: Cli, root: Path) -> None:
     (root / "data/mvtec/bottle/train/good/a\nb.png").touch()
-    assert "a b.png is cut off" in diffad.error()
+    assert r"a\nb.png is cut off" in diffad.error()
+
+
+@pytest.mark.parametrize(
+    "control", ["\0", "\a", "\n", "\r", "\x1b", "\x7f", "\x9b", "\u2028", "\u202e"]
+)
+def test_a_control_character_is_shown_as_its_escape(control: str) -> None:
+    escape = control.encode("unicode_escape").decode()
+    assert shown(f"a{control}b") == f"a{escape}b"
+    assert shown_lines(f"a{control}\nb") == f"a{escape}\nb".replace(r"\n", "\n")
+
+
+def test_what_a_terminal_only_shows_stays_as_it_is() -> None:
+    assert shown("긁힘 é\t× \u200d \\n [red]") == "긁힘 é\t× \u200d \\n [red]"
+
+
+@pytest.mark.parametrize("place", ["train/good/{}.png", "test/{}/0.png"])
+def test_a_name_forges_no_line_of_the_report(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, place: str
+) -> None:
+    name = "a\ncustom: 1 found, 0 absent, 0 problems\x1b[2A\u202e"
+    path = root / "data/mvtec/bottle" / place.format(name)
+    path.parent.mkdir(exist_ok=True)
+    path.touch()
+    arguments = ["diffad", "data", "verify", "mvtec", "--data-root", str(root / "data")]
+    monkeypatch.setattr(sys, "argv", arguments)
+    with pytest.raises(SystemExit):
+        cli.main()
+    report = capsys.readouterr().out
+    assert place.format(r"a\ncustom: 1 found, 0 absent, 0 problems\x1b[2A\u202e") in report
+    assert "\ncustom" not in report and "\x1b" not in report and "\u202e" not in report
+
+
+@pytest.mark.parametrize("stream", ["stdout_file", "stderr_file"])
+def test_what_a_notebook_prints_cannot_command_the_terminal(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, stream: str
+) -> None:
+    def say(source: str, output: str, **options) -> None:
+        options[stream].write("step 1\n\x1b]0;title\a\n")
+        options[stream].flush()
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(papermill, "execute_notebook", say)
+    with pytest.raises(DiffadError):
+        notebook.execute(root / "a.ipynb", root / "b.ipynb", {})
+    assert "step 1\n\\x1b]0;title\\x07\n" in "".join(capsys.readouterr())
 
 
 def test_verify_names_a_file_whose_name_the_terminal_cannot_show(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (root / os.fsdecode(b"data/mvtec/bottle/train/\xb0.png")).touch()
+    folder = root / os.fsdecode(b"data/mvtec/bottle/train/\xb0")
+    folder.mkdir()
+    (folder / "0.png").touch()
     terminal = io.TextIOWrapper(io.BytesIO(), "utf-8")
     monkeypatch.setattr(sys, "stdout", terminal)
     monkeypatch.setattr(
@@ -245,7 +294,7 @@ def test_verify_names_a_file_whose_name_the_terminal_cannot_show(
     with pytest.raises(SystemExit) as stop:
         cli.main()
     terminal.flush()
-    assert stop.value.code == 1 and b"train/\\udcb0.png is not read" in terminal.buffer.getvalue()
+    assert stop.value.code == 1 and b"train/\\udcb0" in terminal.buffer.getvalue()
 
 
 def test_the_cache_is_shown_and_cleared(
@@ -335,3 +384,15 @@ def test_a_category_is_found_in_either_unicode_form(root: Path) -> None:
     typed = unicodedata.normalize("NFC", "부품")
     assert len(list_samples("mvtec", typed, root / "data")) == 9
     assert len(list_samples("mvtec", stored, root / "data")) == 9
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["data", "verify", "mvtec"]])
+def test_without_the_modules_of_unix_every_command_is_one_line(arguments: list[str]) -> None:
+    program = (
+        "import sys; sys.modules['fcntl'] = sys.modules['resource'] = None\n"
+        "from diffad_lib.cli import main\nmain()"
+    )
+    command = [sys.executable, "-c", program, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "diffad needs Linux, macOS or WSL\n"

@@ -21,6 +21,7 @@ from nbconvert import HTMLExporter
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from diffad_lib.course.explorers import Explorer, Parameter, View
+from diffad_lib.course.pages import write_notebook_page
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 expect = playwright.expect
@@ -69,6 +70,19 @@ def drawn(picture) -> list[int]:
         canvas.drawImage(img, 0, 0);
         return [...canvas.getImageData(8, 8, 1, 1).data.slice(0, 3)];
     }""")
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_a_browser_runs_no_script_of_a_notebook_that_was_not_executed_now(page, tmp_path, trusted):
+    notebook, target = tmp_path / "a.ipynb", tmp_path / "a.html"
+    nbformat.write(new_notebook(cells=[new_code_cell("1")]), notebook)
+    write_notebook_page(notebook, target, trusted=trusted)
+    smuggled = "<script>document.title = 'run'</script><img src=x onerror=\"document.title='run'\">"
+    text = target.read_text(encoding="utf-8").replace("</main>", smuggled + "</main>")
+    assert smuggled in text
+    target.write_text(text, encoding="utf-8")
+    page.goto(target.as_uri())
+    assert (page.title() == "run") == trusted
 
 
 def expect_view(explorer, red: int, blue: str) -> None:

@@ -9,6 +9,9 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 from course_files import every_notebook, read
 from diffad_lib.course.pages import failure, first_picture, with_mathml, write_notebook_page
+from diffad_lib.course.summary import JobResult, write_summary
+from diffad_lib.metrics import tabled
+from diffad_lib.runs.record import Record
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 PIXEL = base64.b64encode(b"not a picture, but nothing looks at it").decode()
@@ -53,7 +56,7 @@ def test_a_page_holds_the_notebook_and_asks_no_server(tmp_path):
         code_cell(new_output("display_data", {"image/png": PIXEL})),
         code_cell(new_output("display_data", {WIDGET: {"model_id": "x"}, "text/plain": "VBox()"})),
     )
-    write_notebook_page(notebook, tmp_path / "a.html", ["b"])
+    write_notebook_page(notebook, tmp_path / "a.html", ["b"], trusted=True)
     page = (tmp_path / "a.html").read_text(encoding="utf-8")
     assert "Title" in page and "<msub>" in page and PIXEL in page
     assert 'href="b.html"' in page and 'href="c.ipynb"' in page
@@ -79,3 +82,87 @@ def test_a_failure_names_the_cell_and_has_the_traceback_without_colours(tmp_path
     notebook = saved(tmp_path / "a.ipynb", new_markdown_cell("text"), code_cell(error))
     assert failure(notebook) == "cell [3]\n1 / 0\n\nfirst\nlast"
     assert failure(saved(tmp_path / "b.ipynb", new_markdown_cell("text"))) == ""
+
+
+SCRIPT = "<script>alert(1)</script><img src=x onerror=alert(1)>"
+
+
+def foreign(path):
+    """A notebook with scripts wherever one may hold some."""
+    cells = [
+        new_markdown_cell(
+            f"# Title\n\n<!-- nav -->`a < b`\n\n{SCRIPT} $\\\\text{{<script>2</script>}}$"
+        ),
+        nbformat.v4.new_raw_cell(SCRIPT),
+        code_cell(new_output("display_data", {"text/html": SCRIPT})),
+        code_cell(new_output("display_data", {"text/html": SCRIPT, "text/plain": "a table"})),
+        code_cell(new_output("display_data", {"application/javascript": "alert(1)"})),
+        code_cell(new_output("display_data", {"image/svg+xml": f"<svg>{SCRIPT}</svg>"})),
+        code_cell(new_output("display_data", {"text/markdown": SCRIPT})),
+        code_cell(new_output("display_data", {"image/png": PIXEL})),
+        code_cell(new_output("stream", text=SCRIPT)),
+    ]
+    return saved(path, *cells)
+
+
+def test_the_page_of_a_foreign_notebook_has_text_and_pictures_only(tmp_path):
+    page = tmp_path / "a.html"
+    write_notebook_page(foreign(tmp_path / "a.ipynb"), page, trusted=False)
+    text = page.read_text(encoding="utf-8")
+    assert "<script>alert" not in text and "<script>2" not in text and "<img src=x" not in text
+    assert "\nalert(1)" not in text and "<svg" not in text
+    assert text.count("Left out, because this notebook was not executed now") == 4
+    assert "a table" in text and PIXEL in text and "<h1" in text and "a &lt; b" in text
+    assert "<!-- nav" not in text and "&lt;!--" not in text
+    assert "default-src 'none'" in text.split("<title>")[0]
+
+
+def test_the_page_of_a_notebook_that_was_executed_keeps_its_scripts(tmp_path):
+    page = tmp_path / "a.html"
+    write_notebook_page(foreign(tmp_path / "a.ipynb"), page, trusted=True)
+    text = page.read_text(encoding="utf-8")
+    assert "<script>alert" in text and "default-src" not in text
+
+
+@pytest.mark.parametrize("data", ['AAAA"><script>', "AA'onerror='x", "", "data:x"])
+def test_a_picture_that_is_no_base64_is_not_shown(tmp_path, data):
+    notebook = saved(
+        tmp_path / "a.ipynb", code_cell(new_output("display_data", {"image/png": data}))
+    )
+    assert first_picture(notebook) is None
+
+
+def outcome(page, **parts):
+    values = {
+        "title": "a",
+        "picture": None,
+        "seconds": 1.0,
+        "record": None,
+        "error": "",
+        "details": "",
+    }
+    return JobResult(page=page, **(values | parts))
+
+
+def test_a_name_cannot_leave_its_place_on_the_summary(tmp_path):
+    page = tmp_path / "08_a'onmouseover='alert(1)' 100% #1?.html"
+    page.touch()
+    evil = outcome(page, title="<b>", picture="x' onerror='alert(1)", error="")
+    write_summary(tmp_path / "index.html", [evil])
+    text = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert "<a href='08_a%27onmouseover%3D%27alert%281%29%27%20100%25%20%231%3F.html'>" in text
+    assert "&lt;b&gt;" in text and "<b>" not in text and "' onerror" not in text
+
+
+@pytest.mark.parametrize("value", [None, 0.5])
+def test_a_metric_without_a_value_or_limits_is_shown(tmp_path, value):
+    record = Record.model_validate(
+        {
+            "config": {"dataset": "custom", "category": "a", "method": "draem"},
+            "metrics": {name: {"value": value} for name in tabled()},
+            "seconds": {"train": 1.0, "total": 2.0},
+        }
+    )
+    write_summary(tmp_path / "index.html", [outcome(tmp_path / "a.html", record=record)])
+    text = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert ("undefined" if value is None else "0.500") in text

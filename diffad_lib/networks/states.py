@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, TypeVar
 import torch
 from torch import Tensor, nn
 
-from diffad_lib.errors import DiffadError, one_line, shown
+from diffad_lib.errors import DiffadError, one_line, short_repr
 from diffad_lib.files import require_file
 
 StateDict = dict[str, Tensor]
@@ -122,8 +122,8 @@ def _check_names(pickle: Any, path: Path) -> None:
     for opcode, name, _ in pickletools.genops(pickle):
         if opcode.name == "GLOBAL" and not _NAMES.fullmatch(str(name)):
             raise DiffadError(
-                f"{path}: damaged or not a plain PyTorch checkpoint, as it names {shown(name)}; "
-                "download or copy it again"
+                f"{path}: damaged or not a plain PyTorch checkpoint, as it names "
+                f"{short_repr(name)}; download or copy it again"
             )
 
 
@@ -148,7 +148,7 @@ def blamed_on(
 def added(changes: Mapping[str, Any] | None, told: Mapping[str, Any]) -> dict[str, Any]:
     """Settings that a file told and others; DiffadError for one that would contradict the file."""
     if both := [key for key, value in (changes or {}).items() if told.get(key, value) != value]:
-        raise DiffadError(f"{both[0]} is {shown(told[both[0]])} in the file and cannot be set")
+        raise DiffadError(f"{both[0]} is {short_repr(told[both[0]])} in the file and cannot be set")
     return {**(changes or {}), **told}
 
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from diffad_lib.errors import DiffadError, shown
+from diffad_lib.errors import DiffadError, short_repr
 from diffad_lib.settings import DetectorSettings, setting
 
 CHANNEL_MULTIPLIERS: dict[int, tuple[int, ...]] = {
@@ -45,7 +45,7 @@ class UNetSettings(DetectorSettings):
     def _check_unet(self) -> Self:
         multipliers, groups = self.multipliers, self.groups
         if not 1 <= len(multipliers) <= 10 or not 1 <= min(multipliers) <= max(multipliers) <= 64:
-            told = f"channel_multipliers {shown(multipliers)}"
+            told = f"channel_multipliers {short_repr(multipliers)}"
             raise DiffadError(f"{told} must be at most 10 whole numbers from 1 to 64")
         factor = 2 ** (len(multipliers) - 1)
         if self.image_size % factor:

@@ -14,6 +14,7 @@ from diffad_lib.checkpoint import CHECKPOINT_NAME
 from diffad_lib.datasets.dataset import Kind
 from diffad_lib.datasets.images import ImageStack
 from diffad_lib.detector import Detector
+from diffad_lib.errors import shown
 from diffad_lib.evaluation import SetPrediction, predict_all
 from diffad_lib.files import remove_leftovers
 from diffad_lib.methods.method import find_method
@@ -58,7 +59,7 @@ def prepare(config: RunConfig) -> Experiment:
     plan, seconds = config.training.in_steps(len(train.images)), time.monotonic() - started
     data = what_is_read(config, (train, test))
     for note in data.notes:
-        print(f"note: {note}")
+        print(shown(f"note: {note}"))
     return Experiment(config, fabric, train, test, batches, detector, plan, data, seconds)
 
 

@@ -1,6 +1,7 @@
 """Headless runs: check, execute notebook 08 with papermill, leave a complete run folder."""
 
 import contextlib
+import io
 import logging
 import sys
 import tempfile
@@ -12,7 +13,7 @@ from typing import Any, TextIO
 import papermill
 from papermill.exceptions import PapermillExecutionError
 
-from diffad_lib.errors import DiffadError
+from diffad_lib.errors import DiffadError, shown, shown_lines
 from diffad_lib.files import exclusive, unwritable
 from diffad_lib.plans import Budget
 from diffad_lib.runs.config import RunConfig
@@ -64,7 +65,7 @@ def _finished(config: RunConfig, record: Record, stream: TextIO) -> Record:
             "(the old run is kept beside it)"
         )
     same = "with the same data" if record.data else "(its record lacks what it read)"
-    print(f"{when} {same}; nothing was run (--again runs it anew)", file=stream)
+    print(shown(f"{when} {same}; nothing was run (--again runs it anew)"), file=stream)
     return record
 
 
@@ -101,6 +102,19 @@ def execute(
         raise unwritable(output.parent, error, "choose another --runs-dir") from error
 
 
+class _Shown(io.TextIOBase):
+    """Where papermill writes what a notebook prints: names in it cannot command a terminal."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        return self._stream.write(shown_lines(text))
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+
 def _execute(notebook: Path, output: Path, values: dict[str, Any], stream: TextIO) -> None:
     partial = _partial(output)
     try:
@@ -113,8 +127,8 @@ def _execute(notebook: Path, output: Path, values: dict[str, Any], stream: TextI
                 parameters=values,
                 kernel_name="python3",
                 progress_bar=False,
-                stdout_file=stream,
-                stderr_file=sys.stderr,
+                stdout_file=_Shown(stream),
+                stderr_file=_Shown(sys.stderr),
                 config=kernel_config(Path(sockets)),
             )
     except PapermillExecutionError as error:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic_core import to_jsonable_python
 
 from diffad_lib.datasets.inventory import Entry
-from diffad_lib.errors import DiffadError, one_line, shown
+from diffad_lib.errors import DiffadError, one_line, short_repr
 from diffad_lib.files import json_object, write_json
 from diffad_lib.methods.method import find_method
 from diffad_lib.metrics import Metric
@@ -176,7 +176,7 @@ def read_record(path: Path) -> Record:
     schema = content.get("schema", SCHEMA)
     if isinstance(schema, int) and schema > SCHEMA:
         raise DiffadError(
-            f"{path}: has schema {shown(schema)}; this version reads up to {SCHEMA}: update"
+            f"{path}: has schema {short_repr(schema)}; this version reads up to {SCHEMA}: update"
         )
     try:
         if isinstance(content.get("config"), dict):

@@ -40,10 +40,12 @@ def _scan_split(folder: Path, split: Split, scan: Scan) -> None:
             scan.problems.append(f"{where}: {folder / image} has label {label} but {has}")
             listed.add(folder / image)
         elif label == "0":
-            add_listed(Sample(folder / image, None, 0, GOOD, split), where, listed, scan)
+            add_listed(
+                Sample(folder / image, None, 0, GOOD, split), where, listed, scan, folder.parent
+            )
         else:
             sample = Sample(folder / image, labels.parent / mask, 1, "defect", split)
-            add_listed(sample, where, listed, scan)
+            add_listed(sample, where, listed, scan, folder.parent)
     add_unlisted([folder, labels.parent], listed, labels, scan)
 
 

@@ -49,9 +49,11 @@ def scan_visa(folder: Path) -> Scan:
             scan.problems.append(f"{where}: {label} image {root / image} has {has}")
             listed.add(root / image)
         elif label == "normal":
-            add_listed(Sample(root / image, None, 0, GOOD, split), where, listed, scan)
+            add_listed(Sample(root / image, None, 0, GOOD, split), where, listed, scan, folder)
         else:
-            add_listed(Sample(root / image, root / mask, 1, label, split), where, listed, scan)
+            add_listed(
+                Sample(root / image, root / mask, 1, label, split), where, listed, scan, folder
+            )
     data = folder / "Data"
     folders = [data / "Images" / "Normal", data / "Images" / "Anomaly", data / "Masks" / "Anomaly"]
     add_unlisted(folders, listed, path, scan)

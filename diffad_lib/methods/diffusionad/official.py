@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from diffad_lib.errors import DiffadError, shown
+from diffad_lib.errors import DiffadError, short_repr
 from diffad_lib.files import write_torch
 from diffad_lib.methods.diffusionad.detector import DiffusionAD
 from diffad_lib.methods.diffusionad.settings import DiffusionADSettings
@@ -84,9 +84,9 @@ def export_diffusionad(detector: DiffusionAD, paths: Sequence[Path]) -> None:
 def _settings_from_args(args: dict[str, Any]) -> dict[str, Any]:
     height, width = args["img_size"]
     if height != width:
-        raise ValueError(f"img_size {shown(args['img_size'])} is not square")
+        raise ValueError(f"img_size {short_repr(args['img_size'])} is not square")
     if args.get("num_head_channels", -1) != -1:
-        raise ValueError(f"num_head_channels {shown(args['num_head_channels'])} is not -1")
+        raise ValueError(f"num_head_channels {short_repr(args['num_head_channels'])} is not -1")
     settings = {ours: args[key] for ours, key in _OFFICIAL_ARGS.items() if key in args}
     return settings | {
         "image_size": height,
