@@ -82,6 +82,7 @@ def replace_by_pipe(path: Path) -> None:
         (lambda path: path.write_bytes(path.read_bytes()[:-1]), "damaged"),
         (lambda path: path.write_bytes(path.read_bytes() + b"\0"), "damaged"),
         (lambda path: path.write_bytes(b""), "damaged"),
+        (lambda path: path.write_bytes(bytes(4)), "damaged"),  # the checksum of nothing is 0
         (lambda path: path.write_bytes(bytes(path.stat().st_size)), "damaged"),
         (replace_by_link, "symbolic links"),
         (replace_by_pipe, "no file"),
@@ -236,6 +237,14 @@ def test_a_file_that_was_written_a_moment_ago_is_read_again(samples, cache, monk
     assert fingerprint(samples, cache) != first  # though the clock of the disk did not move on
 
 
+def test_a_file_whose_time_was_put_back_a_moment_ago_is_not_known(samples, cache):
+    for sample in samples:
+        for path in filter(None, (sample.image, sample.mask)):
+            age(path, DAY)
+    fingerprint(samples, cache)
+    assert list(cache.glob("*.files")) == []
+
+
 def test_a_damaged_table_of_digests_is_told_and_made_again(samples, cache, settled, capsys):
     first = fingerprint(samples, cache)
     (table,) = cache.glob("*.files")
@@ -246,6 +255,7 @@ def test_a_damaged_table_of_digests_is_told_and_made_again(samples, cache, settl
     assert f"{table} is not used (it is damaged)" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("settled")
 def test_digests_need_no_cache_that_can_be_written(samples, tmp_path):
     expected = fingerprint(samples, tmp_path / "cache")
     (tmp_path / "file").touch()

@@ -62,6 +62,36 @@ def test_a_picture_without_an_orientation_stays_as_it_is(form):
         assert orientation(saved(form, 9)) == 1
 
 
+def test_what_follows_the_picture_does_not_turn_it(tmp_path):
+    data = saved("JPEG") + saved("JPEG", 6)[2:]  # a second picture, as phones append one
+    (tmp_path / "photo.jpg").write_bytes(data)
+    official = cv2.imread(str(tmp_path / "photo.jpg"))[..., ::-1]
+    assert orientation(data) == 1 and official.shape == PICTURE.shape
+    np.testing.assert_array_equal(decode_image(tmp_path / "photo.jpg"), official)
+
+
+def test_the_first_of_two_sizes_counts_as_for_the_decoder(tmp_path):
+    entry = struct.pack("<HHII", 256, 4, 1, 12_000)
+    data = saved("TIFF", 1)
+    start = int.from_bytes(data[4:8], "little")
+    count = int.from_bytes(data[start : start + 2], "little")
+    directory = data[start + 2 : start + 2 + 12 * count]
+    width = directory.index(struct.pack("<HH", 256, 4))
+    twice = directory[: width + 12] + entry + directory[width + 12 :]
+    data = data[:4] + struct.pack("<I", len(data)) + data[8:]
+    data += struct.pack("<H", count + 1) + twice + b"\0\0\0\0"
+    (tmp_path / "photo.tif").write_bytes(data)
+    assert size_of(data) == (WIDTH, HEIGHT)
+    np.testing.assert_array_equal(decode_image(tmp_path / "photo.tif"), PICTURE)
+
+
+def os2_bmp() -> bytes:
+    """Colours, which OpenCV reads as greys with the flag that keeps alpha and 16 bits."""
+    rows = PICTURE[::-1, :, ::-1].tobytes()
+    head = struct.pack("<IHHHH", 12, WIDTH, HEIGHT, 1, 24)
+    return b"BM" + struct.pack("<IHHI", 26 + len(rows), 0, 0, 26) + head + rows
+
+
 def test_a_mask_in_the_stored_size_of_a_turned_picture_is_told_why(tmp_path):
     image, mask = tmp_path / "photo.jpg", tmp_path / "mask.png"
     image.write_bytes(saved("JPEG", 6))
@@ -158,6 +188,7 @@ def test_a_header_that_is_cut_off_is_damaged(form, tmp_path):
     ("data", "told"),
     [
         (saved("GIF"), "a GIF"),
+        (os2_bmp(), "an OS/2 BMP"),
         (saved("AVIF"), "HEIC, AVIF or a video"),
         (b"\0\0\0\x18ftypheic", "HEIC, AVIF or a video"),
         (b"P7\nWIDTH 16\nHEIGHT 16\nDEPTH 1\nMAXVAL 255\nENDHDR\n" + b"\1" * 256, "a PAM"),

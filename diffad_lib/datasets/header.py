@@ -16,13 +16,14 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 _SIGNATURES: dict[Format, re.Pattern[bytes]] = {
     "PNG": re.compile(re.escape(_PNG)),
     "JPEG": re.compile(rb"\xff\xd8"),
-    "BMP": re.compile(rb"BM"),
+    "BMP": re.compile(rb"BM(?!.{12}\x0c)", re.DOTALL),
     "TIFF": re.compile(rb"II\*\0|MM\0\*"),
     "WebP": re.compile(rb"RIFF.{4}WEBP", re.DOTALL),
     "PNM": re.compile(rb"P[1-6]\s"),
 }
-# Refused, because each would be one more decoder that any file can reach.
+# Refused: each would be one more decoder that any file can reach.
 _OTHERS = {
+    "an OS/2 BMP": re.compile(rb"BM"),  # OpenCV would make it grey
     "a GIF": re.compile(rb"GIF8"),
     "HEIC, AVIF or a video": re.compile(rb".{4}ftyp", re.DOTALL),
     "a PAM": re.compile(rb"P7\s"),
@@ -71,8 +72,6 @@ def _size(data: bytes) -> tuple[int, int] | None:
             frames = (start for kind, start in _segments(data) if kind in _JPEG_FRAMES)
             height, width = struct.unpack_from(">HH", data, next(frames, len(data)) + 3)
             return width, height
-        case "BMP" if data[14:15] == b"\x0c":  # of OS/2
-            return struct.unpack_from("<HH", data, 18)
         case "BMP":
             width, height = struct.unpack_from("<ii", data, 18)
             return width, abs(height)  # negative: from the top
