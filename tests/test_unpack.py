@@ -280,6 +280,11 @@ def test_names_that_are_not_plain_are_refused(tmp_path, make, name):
     assert_refused(tmp_path, make({f"bottle/{name}": b"x"}), "has no plain name")
 
 
+def test_an_empty_name_is_refused(tmp_path: Path) -> None:
+    data = zip_of({"bottle/x": b"x"}).replace(b"bottle/x", b"\0ottle/x")
+    assert_refused(tmp_path, data, "has no plain name")
+
+
 def test_names_of_any_language_are_plain(tmp_path: Path) -> None:
     files = {"bottle/정상 é\u3000.png": b"x"}
     assert unpacked(tmp_path, tar_of(files)) == files
@@ -325,7 +330,7 @@ def test_a_link_in_the_place_of_the_hidden_folder_is_not_called_damage(tmp_path:
 @pytest.mark.parametrize("make", [tar_of, zip_of])
 def test_hidden_files_are_left_out_and_a_licence_is_kept(tmp_path, make):
     kept = GOOD | {"licence.txt": b"CC", "split_csv/1cls.csv": b""}
-    hidden = (".git/config", ".DS_Store", "bottle/._a.png", "cable/.x/y", "__MACOSX/._x")
+    hidden = (".git/config", ".DS_Store", "bottle/._a.png", "cable/.x/y", "__MACOSX/x")
     assert unpacked(tmp_path, make(kept | dict.fromkeys(hidden, b"x"))) == kept
 
 
@@ -364,3 +369,15 @@ def test_xz_in_several_streams_is_one_file(tmp_path: Path) -> None:
 def test_a_tar_that_ends_with_a_zip_is_a_tar(tmp_path: Path) -> None:
     files = {"bottle/a": b"x", "cable.zip": zip_of({"c": b"y"})}
     assert unpacked(tmp_path, tar_of(files)) == {"bottle/a": b"x", "cable/c": b"y"}
+
+
+@pytest.mark.parametrize("offset", [2**63 - 1, 2**64 - 1])
+def test_a_zip_that_points_far_away_is_called_damage(tmp_path: Path, offset: int) -> None:
+    data = bytearray(zip_of({"bottle/x": b"x"}))
+    extra = struct.pack("<HHQ", 1, 8, offset)
+    start, end = data.index(b"PK\1\2"), data.index(b"PK\5\6")
+    struct.pack_into("<H", data, start + 30, len(extra))
+    struct.pack_into("<I", data, start + 42, 0xFFFFFFFF)
+    struct.pack_into("<I", data, end + 12, end - start + len(extra))
+    data[end:end] = extra
+    assert_refused(tmp_path, bytes(data), DAMAGED)

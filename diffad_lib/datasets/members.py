@@ -5,7 +5,6 @@ import gzip
 import io
 import lzma
 import stat
-import struct
 import tarfile
 import unicodedata
 import zipfile
@@ -32,9 +31,7 @@ DAMAGE = (
     zipfile.BadZipFile,
     lzma.LZMAError,
     zlib.error,
-    struct.error,  # of tarfile and zipfile, as the next two, where fields contradict each other
-    ValueError,
-    OverflowError,
+    ValueError,  # tarfile's and zipfile's, where fields contradict each other
     EOFError,
     RuntimeError,  # zipfile's, for encryption
 )
@@ -112,7 +109,7 @@ def _is_wanted(archive: Path, name: str, is_plain: bool) -> bool:
     is_control = any(unicodedata.category(character) == "Cc" for character in name)
     if any(path.anchor or ".." in path.parts for path in paths):
         raise refused(archive, f"its member {name!r} leads outside its folder")
-    if is_control or len(name) > _MOST_CHARACTERS:
+    if is_control or not 0 < len(name) <= _MOST_CHARACTERS:
         raise refused(archive, f"its member {name[:_MOST_CHARACTERS]!r} has no plain name")
     if not is_plain:
         raise refused(archive, f"its member {name!r} is a link, a device or sparse")
