@@ -382,6 +382,17 @@ def test_an_address_with_another_length_is_told_and_the_next_one_is_tried(
     assert (tmp_path / "root" / "mvtec" / "bottle").is_dir()
 
 
+def test_a_part_outlives_an_address_that_announces_another_length(server, tmp_path):
+    data = mvtec_archive(tmp_path)
+    server.files["bad"] = Served(data, headers={"Content-Length": str(10**15)})
+    server.files["good"] = Served(data)
+    info = dataset("mvtec", data, *map(server.url, ("bad", "good")))
+    placed = place(tmp_path / "root", info, data[:500])
+    placed.rename(placed.with_name(f"{placed.name}.part"))
+    download(info, tmp_path / "root")
+    assert server.requests == [("bad", "bytes=500-"), ("good", "bytes=500-")]
+
+
 @pytest.mark.parametrize("length", [None, "3000001"])
 def test_an_archive_of_unknown_size_ends_at_a_cap(server, tmp_path, monkeypatch, length):
     monkeypatch.setattr("diffad_lib.datasets.download.MOST_BYTES", 3_000_000)
