@@ -7,9 +7,10 @@ import io
 import json
 import math
 import os
+import re
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +35,24 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
             os.fsync(file.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
+        _sync_folder(path.parent)
     except OSError as error:
         raise unwritable(path, error) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Until then a power cut may take the new name back, and what was removed after it is gone."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:  # some network file systems cannot do that for a folder
+        if error.errno not in _UNSUPPORTED:
+            raise
+    finally:
+        os.close(handle)
 
 
 def unwritable(
@@ -71,32 +85,58 @@ def write_torch(path: Path, content: Any) -> None:
     write_atomically(path, lambda temporary: temporary.write_bytes(buffer.getbuffer()))
 
 
-_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EBADF)
+# What file systems answer that have no locks, or no fsync of a folder.
+_UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
+_UNSUPPORTED |= {errno.EBADF, errno.EINVAL}
 
 
 @contextlib.contextmanager
 def exclusive(path: Path, meaning: str) -> Iterator[None]:
-    """Keep other processes out while the block runs; `path` is a file or folder that exists.
-
-    The lock ends with the process. DiffadError with `meaning` if another process holds it.
-    """
-    handle = os.open(path, os.O_RDONLY)
+    """Keep other processes out while the block runs; the lock file stays. See `take_lock`."""
+    handle = take_lock(path, meaning)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DiffadError(f"{path} is locked: {meaning}") from None
-        except OSError as error:  # NFS, FUSE and Lustre may have no locks
-            if error.errno not in _NO_LOCKS:
-                raise
-            print(
-                f"{path}: this file system has no locks ({error.strerror}); start one run at a "
-                "time there",
-                file=sys.stderr,
-            )
         yield
     finally:
         os.close(handle)
+
+
+def take_lock(path: Path, meaning: str) -> int:
+    """Make a lock file and hold it, at the latest until the process ends; returns its handle.
+
+    DiffadError with `meaning` if another process holds it.
+    """
+    while True:
+        # NFS locks a file that is open for writing only; a link could lead to any file.
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        try:
+            _lock(handle, path, meaning)
+            if path.exists() and os.path.samestat(os.fstat(handle), path.stat()):
+                return handle
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)  # of a file that the process before has removed meanwhile
+
+
+def drop_lock(path: Path, handle: int) -> None:
+    """Remove a lock file that `take_lock` made, then let others in."""
+    path.unlink(missing_ok=True)
+    os.close(handle)
+
+
+def _lock(handle: int, path: Path, meaning: str) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise DiffadError(f"{path.parent} is locked: {meaning}") from None
+    except OSError as error:  # NFS, FUSE and Lustre may have no locks
+        if error.errno not in _UNSUPPORTED:
+            raise
+        print(
+            f"{path.parent}: this file system has no locks ({error.strerror}); start one run at a "
+            "time there",
+            file=sys.stderr,
+        )
 
 
 def is_utf8(text: str | Path) -> bool:
@@ -108,10 +148,13 @@ def is_utf8(text: str | Path) -> bool:
     return True
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove what a killed `write_atomically` left in a folder where no other process writes."""
-    for leftover in folder.glob(".*-*"):
-        leftover.unlink(missing_ok=True)
+def remove_leftovers(folder: Path, names: Iterable[str]) -> None:
+    """Remove what a killed `write_atomically` of these names left; nobody else may write there."""
+    for name in map(Path, names):
+        ours = re.compile(rf"\.{re.escape(name.stem)}-\w{{8}}{re.escape(name.suffix)}")
+        for leftover in folder.iterdir():
+            if ours.fullmatch(leftover.name) and leftover.is_file():
+                leftover.unlink()
 
 
 def _plain(value: Any) -> Any:

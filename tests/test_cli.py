@@ -78,7 +78,7 @@ def diffad(root: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> Cli:
 def reads_data(monkeypatch: pytest.MonkeyPatch) -> None:
     """The notebook's first steps in this process instead of in a kernel."""
 
-    def execute(path: Path, output: Path, values: dict, stream: object) -> None:
+    def execute(path: Path, output: Path, values: dict, *_: object) -> None:
         overrides = parse_overrides(values.pop("overrides"))
         for name in ("data_root", "textures", "runs_dir"):
             values[name] = Path(values[name])

@@ -68,7 +68,7 @@ def checkout(tmp_path, monkeypatch):
     monkeypatch.setattr(course, "make_mini", lambda root: None)
     monkeypatch.setattr(course, "CATEGORIES", ("weave",))
     monkeypatch.setattr(course, "METHODS", ("draem",))
-    monkeypatch.setattr(course, "run", lambda config, stream: RECORD)
+    monkeypatch.setattr(course, "run", lambda *_, **__: RECORD)
     return tmp_path
 
 

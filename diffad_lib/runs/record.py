@@ -140,6 +140,7 @@ class Record(Facts):
     git: dict[str, Any] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=dict)
     device: dict[str, Any] = Field(default_factory=dict)
+    resumed_under: list[str] = Field(default_factory=list)  # what changed while it was interrupted
     seconds: Seconds
     peak_memory: dict[str, int | None] = Field(default_factory=dict)
     training: Training | None = None
