@@ -14,7 +14,7 @@ from diffad_lib.checkpoint import CHECKPOINT_NAME, checkpoints
 from diffad_lib.datasets.dataset import Kind
 from diffad_lib.datasets.images import ImageStack
 from diffad_lib.detector import Detector
-from diffad_lib.evaluation import SetPrediction, predict_all
+from diffad_lib.evaluation import SetPrediction, measure_invariance, predict_all
 from diffad_lib.files import remove_leftovers
 from diffad_lib.methods.method import find_method
 from diffad_lib.metrics import Metric, compute_metrics, image_auroc, pixel_auroc
@@ -31,7 +31,15 @@ from diffad_lib.runs.folder import (
     resumed_under,
     settings_of,
 )
-from diffad_lib.runs.record import RECORD_NAME, Data, Measured, Record, Training, write_record
+from diffad_lib.runs.record import (
+    RECORD_NAME,
+    Data,
+    Invariance,
+    Measured,
+    Record,
+    Training,
+    write_record,
+)
 from diffad_lib.selection import KeepBest
 from diffad_lib.synthesis.foreground import automatic_masks, isnet_masks, load_mask_folder
 from diffad_lib.synthesis.synthesizer import SynthesisSettings, Synthesizer
@@ -179,6 +187,15 @@ def finish(
     return folder / RECORD_NAME
 
 
+def _told(found: Invariance) -> str:
+    differ = (
+        f"{found.images} images predicted alone and in other batches: scores differ by "
+        f"{found.score_difference:.1g} of the highest, maps by {found.map_difference:.1g} "
+        f"(rounding: up to {found.tolerance:g})"
+    )
+    return differ if found.holds else f"SCORES DEPEND ON WHAT ELSE IS PREDICTED: {differ}"
+
+
 def _precision(fabric: Fabric) -> str:
     return fabric.strategy.precision.precision
 
@@ -191,6 +208,10 @@ def _record(
     total_seconds: float,
 ) -> Record:
     fabric, device = experiment.fabric, experiment.fabric.device
+    images, seed = experiment.test.images, experiment.config.seed
+    measured = measure_invariance(experiment.detector, images, fabric, predictions, seed)
+    invariance = Invariance.model_validate(measured, from_attributes=True)
+    print(_told(invariance))
     scored = zip(experiment.test.samples, predictions.image_scores.tolist(), strict=True)
     return Record(
         finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -211,6 +232,7 @@ def _record(
         peak_memory=facts.peak_memory(device),
         training=Training.model_validate(training, from_attributes=True),
         images_per_second=predictions.images_per_second,
+        invariance=invariance,
         metrics={name: Measured.of(metric) for name, metric in metrics.items()},
         images=[
             {"file": one.image.name, "defect": one.defect, "label": one.label, "score": score}

@@ -94,6 +94,16 @@ class Training(Facts):
     last: dict[str, int | float | None]
 
 
+class Invariance(Facts):
+    """How far outputs depend on what else is predicted, as shares of the largest value."""
+
+    images: int
+    score_difference: float
+    map_difference: float
+    tolerance: float
+    holds: bool
+
+
 class Measured(Facts):
     """A metric with its 95 % interval; None where it is undefined."""
 
@@ -145,6 +155,7 @@ class Record(Facts):
     peak_memory: dict[str, int | None] = Field(default_factory=dict)
     training: Training | None = None
     images_per_second: float | None = None
+    invariance: Invariance | None = None
     metrics: Annotated[dict[str, Measured], BeforeValidator(_known_metrics)]
     images: list[ImageScore] = Field(default_factory=list)
 
