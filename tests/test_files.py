@@ -5,6 +5,7 @@ import fcntl
 import json
 import math
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -14,8 +15,10 @@ import torch
 
 from diffad_lib.errors import DiffadError
 from diffad_lib.files import (
+    drop_lock,
     exclusive,
     remove_leftovers,
+    take_lock,
     unwritable,
     write_atomically,
     write_json,
@@ -135,23 +138,41 @@ write_torch(Path(sys.argv[1]), torch.zeros(100_000))
 
 
 def test_leftovers_of_killed_writes_are_removed_and_nothing_else(tmp_path: Path) -> None:
-    kept = [tmp_path / "checkpoint.pt", tmp_path / "a-b.json", tmp_path / ".notebook.partial.ipynb"]
+    names = ["checkpoint.pt", "a-b.json", ".notebook.partial.ipynb", ".my-notes", ".my-12345678.pt"]
+    kept = [tmp_path / name for name in names]
     for path in kept:
         path.touch()
+    kept.append(tmp_path / ".checkpoint-12345678.pt")  # a folder of that name is not ours
+    kept[-1].mkdir()
     script = (
         "import os, sys; from pathlib import Path; from diffad_lib.files import write_atomically\n"
         "write_atomically(Path(sys.argv[1]), lambda path: os.kill(os.getpid(), 9))"
     )
     subprocess.run([sys.executable, "-c", script, str(tmp_path / "checkpoint.pt")], check=False)
-    assert len(list(tmp_path.iterdir())) == 4
-    remove_leftovers(tmp_path)
+    assert len(list(tmp_path.iterdir())) == len(kept) + 1
+    remove_leftovers(tmp_path, ["checkpoint.pt", "record.json"])
     assert sorted(tmp_path.iterdir()) == sorted(kept)
 
 
+def test_the_folder_is_on_the_disk_after_the_new_name(tmp_path: Path, monkeypatch) -> None:
+    seen = []
+
+    def fsync(handle: int) -> None:
+        is_folder = stat.S_ISDIR(os.fstat(handle).st_mode)
+        seen.append((is_folder, (tmp_path / "file").exists()))
+        if is_folder:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))  # as some network disks do
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_atomically(tmp_path / "file", lambda temporary: temporary.write_text("whole"))
+    assert seen == [(False, False), (True, True)]
+
+
 def test_a_second_process_is_kept_out_until_the_first_has_ended(tmp_path):
+    lock = tmp_path / "lock"
     code = (
         "import sys; from pathlib import Path; from diffad_lib.files import exclusive\n"
-        f"with exclusive(Path({str(tmp_path)!r}), 'wait'):\n"
+        f"with exclusive(Path({str(lock)!r}), 'wait'):\n"
         "    print('inside', flush=True); sys.stdin.read()"
     )
     pipe = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
@@ -159,13 +180,47 @@ def test_a_second_process_is_kept_out_until_the_first_has_ended(tmp_path):
         assert other.stdout.readline() == "inside\n"
         with (
             pytest.raises(DiffadError, match=f"{tmp_path} is locked: wait"),
-            exclusive(tmp_path, "wait"),
+            exclusive(lock, "wait"),
         ):
             pytest.fail("both were inside")
         other.kill()
-    with exclusive(tmp_path, "wait"):
+    with exclusive(lock, "wait"):
         pass
+    drop_lock(lock, take_lock(lock, "wait"))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_lock_file_that_its_holder_removes_meanwhile_locks_nobody_out_or_in(
+    tmp_path, monkeypatch
+):
+    lock, calls = tmp_path / "lock", []
+
+    def flock(handle: int, how: int) -> None:
+        calls.append(handle)
+        if len(calls) == 1:
+            lock.unlink()
+        real(handle, how)
+
+    real = fcntl.flock
+    monkeypatch.setattr(fcntl, "flock", flock)
+    handle = take_lock(lock, "wait")
+    assert os.path.samestat(os.fstat(handle), lock.stat())
+    with pytest.raises(DiffadError, match="is locked: wait"):
+        take_lock(lock, "wait")
+    drop_lock(lock, handle)
+
+
+def test_a_lock_file_is_writable_as_nfs_wants_it_and_no_link(tmp_path, monkeypatch):
+    def flock(handle: int, how: int) -> None:
+        assert fcntl.fcntl(handle, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDWR
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with exclusive(tmp_path / "lock", "wait"):
+        pass
+    (tmp_path / "link").symlink_to(tmp_path / "absent")
+    with pytest.raises(OSError, match="symbolic links"), exclusive(tmp_path / "link", "wait"):
+        pass
+    assert not (tmp_path / "absent").exists()
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.EBADF, errno.ENOSYS])
@@ -174,7 +229,7 @@ def test_a_file_system_without_locks_is_told_and_no_obstacle(tmp_path, monkeypat
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with exclusive(tmp_path, "busy"):
+    with exclusive(tmp_path / "lock", "busy"):
         pass
     assert f"{tmp_path}: this file system has no locks" in capsys.readouterr().err
 
@@ -184,7 +239,7 @@ def test_another_error_of_a_lock_is_not_hidden(tmp_path, monkeypatch):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with pytest.raises(OSError, match="Input/output"), exclusive(tmp_path, "busy"):
+    with pytest.raises(OSError, match="Input/output"), exclusive(tmp_path / "lock", "busy"):
         pass
 
 
