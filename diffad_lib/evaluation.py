@@ -45,7 +45,8 @@ class Invariance:
     @property
     def holds(self) -> bool:
         """Whether scores and maps are those of the images alone; not if one is NaN."""
-        return max(self.score_difference, self.map_difference) <= self.tolerance
+        found = self.score_difference, self.map_difference
+        return all(difference <= self.tolerance for difference in found)
 
 
 def predict_batch(
@@ -93,5 +94,5 @@ def measure_invariance(
 
 def _share(tries: list[np.ndarray], whole: np.ndarray, rows: np.ndarray) -> float:
     """The largest difference of outputs for the rows, as a share of the largest of all."""
-    difference = max(float(np.abs(one - whole[rows]).max()) for one in tries)
-    return difference / (float(np.abs(whole).max()) or 1.0)
+    difference = np.abs(np.stack(tries) - whole[rows]).max()
+    return float(difference) / (float(np.abs(whole).max()) or 1.0)

@@ -95,11 +95,11 @@ class Training(Facts):
 
 
 class Invariance(Facts):
-    """How far outputs depend on what else is predicted, as shares of the largest value."""
+    """How far outputs depend on what else is predicted, as shares of the largest; None for NaN."""
 
     images: int
-    score_difference: float
-    map_difference: float
+    score_difference: float | None
+    map_difference: float | None
     tolerance: float
     holds: bool
 
