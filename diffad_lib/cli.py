@@ -1,4 +1,4 @@
-"""The command line: `diffad run`, `data`, `convert`, `course`. Thin; the library does."""
+"""The command line: `diffad run`, `data`, `convert`, `cache`, `course`. Thin; the library does."""
 
 import io
 import signal
@@ -32,6 +32,8 @@ data_app = typer.Typer(no_args_is_help=True, help="Make, check and download data
 app.add_typer(data_app, name="data")
 convert_app = typer.Typer(no_args_is_help=True, help="Checkpoints of the official code.")
 app.add_typer(convert_app, name="convert")
+cache_app = typer.Typer(help="The folder of resized images: show it, or clear it.")
+app.add_typer(cache_app, name="cache")
 
 _DATASETS = _or(key for key, dataset in CATALOG.items() if dataset.archives)
 DataRoot = Annotated[Path, typer.Option(help="Folder that holds one folder a dataset.")]
@@ -194,6 +196,27 @@ def export_official(
 
     export_files(folder, files)
     print(", ".join(map(str, files)))
+
+
+@cache_app.callback(invoke_without_command=True)
+def show_cache(context: typer.Context) -> None:
+    """Say where resized images are kept, how many files there are and how large they are."""
+    from diffad_lib.datasets.cache import cache_folder, cache_size
+
+    if context.invoked_subcommand is None:
+        folder = cache_folder()
+        count, size = cache_size(folder)
+        print(f"{folder}: {count} files, {size / 1e6:.1f} MB")
+
+
+@cache_app.command("clear")
+def clear_cache() -> None:
+    """Remove these files; what a run needs is made again."""
+    from diffad_lib.datasets.cache import cache_folder, remove_unused
+
+    folder = cache_folder()
+    count, size = remove_unused(folder, seconds=0)
+    print(f"{folder}: {count} files removed, {size / 1e6:.1f} MB")
 
 
 def main() -> None:

@@ -40,13 +40,24 @@ class Detector(nn.Module, ABC):
     def predict(self, images: Tensor, generator: torch.Generator | None = None) -> Prediction:
         """Scores, maps and reconstructions of a batch; call under `torch.inference_mode()`."""
 
+    def judge(self, images: Tensor, reconstruction: Tensor) -> Prediction | None:
+        """What `predict` would say if the reconstruction [B,3,H,W] in [0,1] were the given one.
+
+        None of a method that has no reconstruction. The swap test asks it (`swap.py`).
+        """
+        return None
+
     def check_images(self, images: Tensor) -> None:
-        """DiffadError unless images are float [B,3,H,W] in [0,1], at the size of the settings."""
+        """DiffadError unless images are float32 [B,3,H,W] in [0,1], at the size of the settings."""
+        if not isinstance(images, Tensor):
+            raise DiffadError(f"images are a {type(images).__name__}; give a torch.Tensor")
         side = self.settings.image_size
         if images.ndim != 4 or images.shape[1:] != (3, side, side):
             raise DiffadError(f"images have the shape {[*images.shape]}; give [B,3,{side},{side}]")
-        if not images.is_floating_point():
-            raise DiffadError(f"images are {images.dtype}; divide by 255 for float32 in [0,1]")
+        if len(images) == 0:
+            raise DiffadError("images are an empty batch; give at least one")
+        if images.dtype not in (torch.float32, torch.bfloat16, torch.float16):
+            raise DiffadError(f"images are {images.dtype}; give float32 in [0,1]")
         low, high = images.aminmax()
         if not (low >= 0 and high <= 1):  # also true of NaN
             raise DiffadError(f"images reach from {low:g} to {high:g}; they have to be in [0,1]")

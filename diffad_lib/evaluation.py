@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from torch import Tensor
 
 from diffad_lib.detector import Detector
 from diffad_lib.types import Prediction
@@ -53,11 +54,16 @@ def predict_batch(
     detector: Detector, images: np.ndarray, fabric: Fabric, seed: int = 0
 ) -> Prediction:
     """Predict uint8 images [B,3,H,W]; the same seed gives the same scores."""
-    pixels = torch.from_numpy(np.array(images)).to(fabric.device).float() / 255  # [B,3,H,W]
+    pixels = as_pixels(images, fabric)
     generator = torch.Generator(fabric.device).manual_seed(seed)
     detector.eval()
     with torch.inference_mode(), fabric.autocast():
         return detector.predict(pixels, generator)
+
+
+def as_pixels(images: np.ndarray, fabric: Fabric) -> Tensor:
+    """uint8 [B,3,H,W] as float32 in [0,1] on the device."""
+    return torch.from_numpy(np.array(images)).to(fabric.device).float() / 255
 
 
 def predict_all(

@@ -1,4 +1,4 @@
-"""Writing files so that a reader sees the old one or the new one, never half of one."""
+"""Files: only whole ones are read, and a reader sees the old one or the new one, never half."""
 
 import contextlib
 import errno
@@ -8,49 +8,91 @@ import json
 import math
 import os
 import re
+import secrets
+import stat
 import sys
-import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from diffad_lib.errors import DiffadError
 
+_MOST_BYTES = 512 * 2**20  # of a file that is read into memory
+_MOST_TEXT = 64 * 2**20
+_OTHER_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe (FIFO)",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+# What write_atomically calls a file until it is whole.
+_TEMPORARY = re.compile(r"\..+-[0-9a-f]{16}(\.[^.]*)?")
+
+
+def read_bytes(path: Path, most: int = _MOST_BYTES) -> bytes:
+    """What a regular file holds, or one that a link leads to.
+
+    DiffadError for anything else, such as a pipe that never ends, before it is opened; for more
+    than `most` bytes; for a file that cannot be read or that grows or shrinks meanwhile.
+    """
+    try:
+        status = path.stat()
+        size = status.st_size
+        if not stat.S_ISREG(status.st_mode):
+            kind = _OTHER_KINDS.get(stat.S_IFMT(status.st_mode), "something else")
+            raise DiffadError(f"{path} is {kind}, not a file; remove it")
+        if size > most:
+            told = f"{size / 2**20:.0f} MB, more than the {most // 2**20} MB that are read"
+            raise DiffadError(f"{path} has {told}; make it smaller")
+        with path.open("rb") as file:
+            data = file.read(size + 1)
+    except OSError as error:
+        raise DiffadError(f"{path} cannot be read: {error.strerror}") from None
+    if len(data) != size:
+        raise DiffadError(f"{path} changed while it was read; start again")
+    return data
+
+
+def read_text(path: Path) -> str:
+    """A text in UTF-8 of at most 64 MB, what is none marked with U+FFFD; else as `read_bytes`."""
+    return read_bytes(path, _MOST_TEXT).decode("utf-8-sig", errors="replace")
+
+
+def is_file(path: Path) -> bool:
+    """True for a regular file, False for anything else and for a name that no file can have."""
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long
+        return False
+
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Call `write(temporary_path)` beside `path`, then rename it onto `path`.
 
-    DiffadError that names `path` if it cannot be written; an existing file stays as it was.
+    DiffadError that names `path` if it cannot be written; an existing file stays as it was. Who may
+    read the file is what the umask says.
     """
-    temporary = None
+    temporary = path.with_name(f".{path.stem}-{secrets.token_hex(8)}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(
-            dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix
-        )
-        os.close(handle)
-        temporary = Path(name)
-        write(temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-        _sync_folder(path.parent)
+        temporary.touch(exist_ok=False)
+        try:
+            write(temporary)
+            _to_disk(temporary)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
     except OSError as error:
         raise unwritable(path, error) from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # some file systems cannot; the file is there
+        _to_disk(path.parent)  # or a power cut may undo the new name
 
 
-def _sync_folder(folder: Path) -> None:
-    """Until then a power cut may take the new name back, and what was removed after it is gone."""
-    handle = os.open(folder, os.O_RDONLY)
+def _to_disk(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
-    except OSError as error:  # some network file systems cannot do that for a folder
-        if error.errno not in _UNSUPPORTED:
-            raise
     finally:
         os.close(handle)
 
@@ -85,9 +127,7 @@ def write_torch(path: Path, content: Any) -> None:
     write_atomically(path, lambda temporary: temporary.write_bytes(buffer.getbuffer()))
 
 
-# What file systems answer that have no locks, or no fsync of a folder.
-_UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
-_UNSUPPORTED |= {errno.EBADF, errno.EINVAL}
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EBADF)
 
 
 @contextlib.contextmanager
@@ -130,7 +170,7 @@ def _lock(handle: int, path: Path, meaning: str) -> None:
     except BlockingIOError:
         raise DiffadError(f"{path.parent} is locked: {meaning}") from None
     except OSError as error:  # NFS, FUSE and Lustre may have no locks
-        if error.errno not in _UNSUPPORTED:
+        if error.errno not in _NO_LOCKS:
             raise
         print(
             f"{path.parent}: this file system has no locks ({error.strerror}); start one run at a "
@@ -148,13 +188,11 @@ def is_utf8(text: str | Path) -> bool:
     return True
 
 
-def remove_leftovers(folder: Path, names: Iterable[str]) -> None:
-    """Remove what a killed `write_atomically` of these names left; nobody else may write there."""
-    for name in map(Path, names):
-        ours = re.compile(rf"\.{re.escape(name.stem)}-\w{{8}}{re.escape(name.suffix)}")
-        for leftover in folder.iterdir():
-            if ours.fullmatch(leftover.name) and leftover.is_file():
-                leftover.unlink()
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a killed `write_atomically` left in a folder where no other process writes."""
+    for path in folder.iterdir():
+        if _TEMPORARY.fullmatch(path.name) and path.is_file():
+            path.unlink(missing_ok=True)
 
 
 def _plain(value: Any) -> Any:

@@ -16,6 +16,8 @@ from papermill.parameterize import parameterize_path
 
 import layout_factory as factory
 from diffad_lib import cli
+from diffad_lib.datasets import images
+from diffad_lib.datasets.images import load_split
 from diffad_lib.datasets.layouts import list_samples
 from diffad_lib.runs import notebook
 from diffad_lib.runs.config import build_config, parse_overrides
@@ -245,6 +247,25 @@ def test_verify_names_a_file_whose_name_the_terminal_cannot_show(
         cli.main()
     terminal.flush()
     assert stop.value.code == 1 and b"train/\\udcb0.png is not read" in terminal.buffer.getvalue()
+
+
+def test_the_cache_is_shown_and_cleared(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    def told(*words: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["diffad", "cache", *words])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        assert not stop.value.code
+        return capsys.readouterr().out
+
+    monkeypatch.setattr(images, "_SAFE_NANOSECONDS", -1)  # files just made are known at once
+    folder = root / "cache"
+    assert told() == f"{folder}: 0 files, 0.0 MB\n"
+    load_split(list_samples("mvtec", "bottle", root / "data"), 128)
+    assert told() == f"{folder}: 2 files, 0.7 MB\n"
+    assert told("clear") == f"{folder}: 2 files removed, 0.7 MB\n"
+    assert list(folder.iterdir()) == []
 
 
 def test_a_damaged_record_is_named(diffad: Cli, root: Path) -> None:

@@ -31,6 +31,10 @@ def test_kind_is_known_wherever_the_data_lies(
     assert data_kind(config(dataset, category, data_root=root)) == kind
 
 
+def test_an_own_part_can_be_declared_a_texture() -> None:
+    assert data_kind(config("custom", "cloth", overrides={"kind": "texture"})) == "texture"
+
+
 def test_a_missing_split_or_folder_is_named_before_the_run(tmp_path: Path) -> None:
     bottle = factory.make_mvtec(tmp_path, "bottle")
     check_inputs(config("mvtec", "bottle", data_root=tmp_path))
@@ -39,7 +43,7 @@ def test_a_missing_split_or_folder_is_named_before_the_run(tmp_path: Path) -> No
         options = (
             {option: missing} if option == "textures" else {"overrides": {option: str(missing)}}
         )
-        with pytest.raises(DiffadError, match=name):
+        with pytest.raises(DiffadError, match=f"{name}: no such folder; .*{option}"):
             check_inputs(config("mvtec", "bottle", data_root=tmp_path, **options))
     for image in (bottle / "train" / "good").iterdir():
         image.unlink()

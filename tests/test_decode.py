@@ -228,22 +228,75 @@ def test_area_of_large_defects_is_nearly_unbiased():
     assert after == pytest.approx(before, rel=0.01)
 
 
+def gone_through_jpeg(path, mask, quality):
+    """Writes a mask that was a JPEG before: its noise stays, whatever the file is now."""
+    done, data = cv2.imencode(".jpg", mask, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    assert done
+    if path.suffix == ".jpg":
+        path.write_bytes(data.tobytes())
+    else:
+        factory.write_pixels(path, cv2.imdecode(data, cv2.IMREAD_UNCHANGED))
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp"])
 @pytest.mark.parametrize("quality", [60, 75, 95])
-def test_a_mask_saved_as_a_jpeg_keeps_its_area(quality, tmp_path):
+@pytest.mark.parametrize("white", [128, 255])
+def test_a_mask_saved_as_a_jpeg_keeps_its_area(white, quality, suffix, tmp_path):
     mask = np.zeros((256, 256), np.uint8)
-    mask[60:80, 50:200] = 255
-    path = tmp_path / "000_mask.jpg"
-    assert cv2.imwrite(str(path), mask, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    mask[60:80, 50:200] = white
+    path = tmp_path / f"000_mask{suffix}"
+    gone_through_jpeg(path, mask, quality)
     assert decode_mask(path).sum() == 3000
-    assert cv2.imwrite(str(path), np.zeros_like(mask), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    gone_through_jpeg(path, np.zeros_like(mask), quality)
     assert not decode_mask(path).any()
 
 
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+@pytest.mark.parametrize("width", [2, 3, 6])
+def test_a_thin_defect_in_a_lossy_mask_keeps_its_area(width, suffix, tmp_path):
+    mask = np.zeros((1024, 1024), np.uint8)
+    cv2.polylines(mask, [np.int32([[100, 150], [380, 240], [900, 420]])], False, 255, width)
+    gone_through_jpeg(tmp_path / f"m{suffix}", mask, 75)
+    kept = decode_mask(tmp_path / f"m{suffix}").sum() / (mask > 0).sum()
+    assert 0.9 < kept < 1.1
+
+
+def test_a_lossy_webp_mask_keeps_its_area_and_a_lossless_one_its_class_ids(tmp_path):
+    mask = np.zeros((256, 256), np.uint8)
+    mask[60:80, 50:200] = 255
+    path = tmp_path / "m.webp"
+    assert cv2.imwrite(str(path), mask, [cv2.IMWRITE_WEBP_QUALITY, 75])
+    assert decode_mask(path).sum() == 3000
+    assert cv2.imwrite(str(path), mask // 255, [cv2.IMWRITE_WEBP_QUALITY, 101])
+    assert decode_mask(path).sum() == 3000
+
+
+def test_a_second_level_in_a_lossy_mask_is_an_error_and_not_left_out(tmp_path):
+    mask = np.zeros((256, 256), np.uint8)
+    mask[60:80, 50:120], mask[160:180, 50:120] = 255, 85
+    gone_through_jpeg(tmp_path / "m.jpg", mask, 75)
+    with pytest.raises(DiffadError, match=r"m\.jpg is a lossy mask with a second level of grey"):
+        decode_mask(tmp_path / "m.jpg")
+
+
+def test_smooth_edges_and_class_ids_beside_white_are_marks(tmp_path):
+    disc = np.zeros((600, 600), np.uint8)
+    cv2.circle(disc, (300, 300), 100, 255, -1)
+    smooth = cv2.resize(disc, (200, 200), interpolation=cv2.INTER_AREA)
+    ids = np.zeros((200, 200), np.uint8)
+    ids[20:60, 20:180] = np.arange(160) // 40 + 1
+    ids[100:120, 50:90] = 255
+    for mask in (smooth, ids):
+        factory.write_pixels(tmp_path / "m.png", mask)
+        assert np.array_equal(decode_mask(tmp_path / "m.png"), mask > 0)
+
+
 def test_class_ids_in_a_jpeg_are_an_error_and_not_an_empty_mask(tmp_path):
-    mask = np.full((64, 64), 60, np.uint8)
-    assert cv2.imwrite(str(tmp_path / "ids.jpg"), mask)
-    with pytest.raises(DiffadError, match=r"ids\.jpg is a JPEG with values to 60, .* PNG"):
-        decode_mask(tmp_path / "ids.jpg")
+    for value in (1, 60):
+        mask = np.full((64, 64), value, np.uint8)
+        assert cv2.imwrite(str(tmp_path / "ids.jpg"), mask)
+        with pytest.raises(DiffadError, match=rf"ids\.jpg .* values to {value} only; .* PNG"):
+            decode_mask(tmp_path / "ids.jpg")
 
 
 @pytest.mark.parametrize("size", [1000, 2000, 2048])
@@ -264,12 +317,16 @@ def test_a_mask_of_noise_is_refused():
 
 def test_an_inverted_mask_is_doubted_and_a_large_defect_is_not():
     mask = np.ones((64, 64), np.uint8)
-    assert mask_doubt(mask) == "marks 100% of the image and its whole border; inverted?"
+    assert mask_doubt(mask) == "marks every pixel; is it the mask of a defect?"
     mask[20:30, 20:50] = 0
-    assert mask_doubt(mask) == "marks 93% of the image and its whole border; inverted?"
+    assert mask_doubt(mask) == "marks 93% of the image and 100% of its border; inverted?"
     assert mask_doubt(1 - mask) is None
-    mask[0, 5] = 0  # a defect that covers nearly all of the part
-    assert mask_doubt(mask) is None
+    mask[20:30] = 0  # a defect from border to border
+    assert mask_doubt(mask) == "marks 84% of the image and 92% of its border; inverted?"
+    assert mask_doubt(1 - mask) is None
+    mask[:40] = 0  # a defect that covers most of the image
+    assert mask_doubt(1 - mask) is None
+    assert mask_doubt(np.zeros_like(mask)) == "marks no pixel"
 
 
 def test_empty_mask_stays_empty():

@@ -174,19 +174,13 @@ def test_two_masks_of_one_image(tmp_path):
     assert "crack/000_mask.png has the same stem as 000.png" in problem
 
 
-def test_images_outside_the_tree_are_not_skipped_silently(tmp_path):
-    base = factory.make_mvtec(tmp_path)
-    factory.write_noise(base / "test" / "stray.png", 1)
-    assert "test/stray.png is not read" in one_problem("mvtec", "bottle", tmp_path)
-    (base / "test" / "stray.png").unlink()
-    factory.write_noise(base / "train" / "crack" / "000.png", 1)
-    assert "train/crack is not read" in one_problem("mvtec", "bottle", tmp_path)
-
-
-def test_masks_of_normal_images(tmp_path):
-    base = factory.make_mvtec(tmp_path)
-    factory.write_mask(base / "ground_truth" / "good" / "000_mask.png")
-    assert "holds masks of normal images" in one_problem("mvtec", "bottle", tmp_path)
+def test_a_mask_of_a_normal_image_has_to_mark_nothing(tmp_path):
+    mask = factory.make_mvtec(tmp_path) / "ground_truth" / "good" / "000_mask.png"
+    factory.write_mask(mask, value=0)
+    assert len(list_samples("mvtec", "bottle", tmp_path)) == 9
+    factory.write_mask(mask)
+    problem = one_problem("mvtec", "bottle", tmp_path)
+    assert problem == f"{mask} marks pixels of a normal image; delete it or the marks"
 
 
 def test_empty_training_folder(tmp_path):
@@ -200,7 +194,7 @@ def test_further_problems_are_counted(tmp_path):
     base = factory.make_mvtec(tmp_path)
     for path in (base / "ground_truth" / "crack").iterdir():
         path.unlink()
-    with pytest.raises(DiffadError, match=r"000.png has no mask in .*\(1 more: see"):
+    with pytest.raises(DiffadError, match=r"000.png has no mask; .*\(1 more: see"):
         list_samples("mvtec", "bottle", tmp_path)
 
 

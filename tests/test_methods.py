@@ -66,12 +66,25 @@ def test_a_score_depends_on_its_image_alone_and_shapes_are_as_promised(name: str
     [
         (lambda images: images * 255, r"reach from .* they have to be in \[0,1\]"),
         (lambda images: images * torch.nan, "reach from nan"),
-        (lambda images: (images * 255).byte(), "divide by 255"),
+        (lambda images: (images * 255).byte(), "uint8; give float32 in"),
+        (lambda images: images.double(), "float64; give float32 in"),
+        (lambda images: images[:0], "empty batch"),
+        (lambda images: images.numpy(), "are a ndarray; give a torch.Tensor"),
         (lambda images: images[0], r"shape \[3, .*; give \[B,3,"),
         (lambda images: images[:, :1], r"shape \[2, 1, "),
         (lambda images: images[..., 1:, 1:], r"shape \[2, 3, "),
     ],
-    ids=["bytes as floats", "NaN", "bytes", "no batch axis", "grey", "another size"],
+    ids=[
+        "bytes as floats",
+        "NaN",
+        "bytes",
+        "doubles",
+        "empty",
+        "an array",
+        "no batch axis",
+        "grey",
+        "another size",
+    ],
 )
 @every_method
 def test_images_that_cannot_be_meant_are_refused(name: str, change, message: str) -> None:

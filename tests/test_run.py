@@ -251,6 +251,14 @@ def test_a_finished_run_says_so_and_answers_only_for_the_same_files(
     finally:
         mask.write_bytes(before)
     assert run(config) == record
+    texture = next((root / "data" / "dtd").rglob("*.jpg"))
+    before = texture.read_bytes()
+    factory.write_noise(texture, 99)
+    try:
+        with pytest.raises(DiffadError, match=f"data: .*{texture.name} is another file"):
+            run(config)
+    finally:
+        texture.write_bytes(before)
     aside = root / "data" / "aside"
     (root / "data" / "mvtec").rename(aside)
     try:
@@ -397,7 +405,7 @@ def test_a_killed_run_goes_on_to_the_same_weights_and_a_killed_kernel_is_told(
         return
     assert not (config.run_folder / "notebook.ipynb").exists()
     # As a kill in the middle of a write does.
-    (config.run_folder / ".checkpoint-half_123.pt").touch()
+    (config.run_folder / ".checkpoint-0123456789abcdef.pt").touch()
 
     if victims == "command":  # its kernel may live on, and write, for another second or more
         assert_one_line(diffad(root, line), str(config.run_folder), "is locked: another process")

@@ -33,15 +33,16 @@ def bottle(tmp_path, expect):
     return factory.make_mvtec(tmp_path)
 
 
-def problems(report):
-    return [line.strip() for line in report.lines if line.startswith("  ")]
+def told(report, what="problem"):
+    start = f"  {what}: "
+    return [line.removeprefix(start) for line in report.lines if line.startswith(start)]
 
 
 def test_complete_category_is_ok_and_absent_ones_are_named(bottle, tmp_path):
     report = verify("mvtec", tmp_path)
     assert report.ok
     assert report.lines[0] == "bottle: 3 train good, 2 test good, 4 test defect"
-    assert report.lines[1].startswith("absent: carpet, grid, ")
+    assert report.lines[-2].startswith("absent: carpet, grid, ")
     assert report.lines[-1] == f"mvtec: 1 found, 14 absent, 0 problems in {tmp_path}"
 
 
@@ -59,7 +60,7 @@ def test_every_layout_is_counted(dataset, category, make, train_defect, tmp_path
     make(tmp_path)
     assert verify(dataset, tmp_path).ok
     expect(dataset, category, train_defect + 1)
-    assert problems(verify(dataset, tmp_path)) == [
+    assert told(verify(dataset, tmp_path)) == [
         f"train defect: {train_defect} images, the catalog says {train_defect + 1}"
     ]
 
@@ -86,7 +87,7 @@ def test_all_faults_are_named_at_once(bottle, tmp_path):
         "crack/001_mask.png marks no pixel",
         "test/good/000.png is 48×48 pixels, the others are 32×32",
     ]
-    found = problems(report)
+    found = told(report)
     assert len(found) == len(expected)
     for text in expected:
         assert sum(text in line for line in found) == 1, text
@@ -97,8 +98,8 @@ def test_an_inverted_mask_is_named(tmp_path):
     base = factory.make_mvtec(tmp_path, "weave")
     path = base / "ground_truth" / "crack" / "000_mask.png"
     factory.write_pixels(path, 255 * (1 - decode_mask(path)))
-    (problem,) = problems(verify("mvtec", tmp_path))
-    assert f"{path} marks " in problem and problem.endswith("and its whole border; inverted?")
+    (problem,) = told(verify("mvtec", tmp_path))
+    assert f"{path} marks " in problem and problem.endswith("and 100% of its border; inverted?")
 
 
 def test_unlabelled_and_missing_files_are_named(tmp_path, expect):
@@ -106,7 +107,7 @@ def test_unlabelled_and_missing_files_are_named(tmp_path, expect):
     base = factory.make_dagm(tmp_path)
     factory.write_noise(base / "Test" / "0099.PNG", 1, grey=True)
     (base / "Train" / "0001.PNG").unlink()
-    found = problems(verify("dagm", tmp_path))
+    found = told(verify("dagm", tmp_path))
     assert len(found) == 3
     assert found[0] == "train good: 2 images, the catalog says 3"
     assert f"{base / 'Train' / '0001.PNG'}, which does not exist" in found[1]
@@ -131,12 +132,36 @@ def test_category_outside_the_catalog_is_checked_but_not_counted(tmp_path):
 
 def test_own_folder(tmp_path):
     factory.make_mvtec(tmp_path, "screws", folder=".")
+    factory.write_noise(tmp_path / "nuts" / "OK" / "a.png", 1)
     report = verify("custom", tmp_path)
     assert report.ok
     assert report.lines == (
         "screws: 3 train good, 2 test good, 4 test defect",
+        "  ground_truth/crack  2  mask",
+        "  ground_truth/stain  2  mask",
+        "  test/crack          2  test defect: crack",
+        "  test/good           2  test good",
+        "  test/stain          2  test defect: stain",
+        "  train/good          3  train good",
+        "nuts: no category, it holds neither images nor a folder train; not read",
         f"custom: 1 found, 0 absent, 0 problems in {tmp_path}",
     )
+
+
+def test_what_a_run_would_say_is_a_note_and_no_problem(tmp_path):
+    base = factory.make_mvtec(tmp_path, "screws", folder=".")
+    (base / "test" / "good").rename(base / "test" / "OK")
+    (base / "test" / "OK" / "002.heic").touch()
+    copied = base / "test" / "OK" / "001.png"
+    copied.write_bytes((base / "train" / "good" / "002.png").read_bytes())
+    report = verify("custom", tmp_path)
+    assert report.ok
+    assert "  test/OK             1  not read .heic: convert it to PNG" in report.lines
+    assert ", 0 problems, 1 file not read in " in report.lines[-1]
+    assert told(report, "note") == [
+        "test/OK is read as normal images; rename it if they are not",
+        "copies of training files among the test files: test/OK/001.png (training file 002.png)",
+    ]
 
 
 def test_nothing_there_is_not_ok(tmp_path):
@@ -157,7 +182,7 @@ def test_real_data():
     assert verify("mpdd", data).ok
     half = verify("dagm", data)
     assert not half.ok
-    assert problems(half) == [
+    assert told(half) == [
         "train good: 350 images, the catalog says 496",
         "train defect: 0 images, the catalog says 79",
         "test good: 154 images, the catalog says 504",

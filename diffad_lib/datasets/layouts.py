@@ -23,7 +23,11 @@ def list_samples(dataset: str, category: str, data_root: Path) -> list[Sample]:
     One-class protocol: defective training images (DAGM) are left out. Files are in natural
     order, the same on every machine. Raises DiffadError on the first problem of the folder.
     """
-    scan = scan_category(dataset, category, data_root)
+    return usable_samples(scan_category(dataset, category, data_root))
+
+
+def usable_samples(scan: Scan) -> list[Sample]:
+    """What `list_samples` gives, of a scan; DiffadError for its first problem."""
     if scan.problems:
         others = len(scan.problems) - 1
         more = f" ({others} more: see `diffad data verify`)" if others else ""
@@ -33,8 +37,16 @@ def list_samples(dataset: str, category: str, data_root: Path) -> list[Sample]:
 
 def scan_category(dataset: str, category: str, data_root: Path) -> Scan:
     """Every labelled image of a category, every problem; DiffadError if it is not there."""
-    found = find_dataset(dataset)
-    root = _category_root(found, data_root)
+    scan = find_dataset(dataset).scan(category_folder(dataset, category, data_root))
+    scan.samples.sort(
+        key=lambda s: (s.split == "test", s.label, natural_key(s.defect), natural_key(s.image.name))
+    )
+    return scan
+
+
+def category_folder(dataset: str, category: str, data_root: Path) -> Path:
+    """Where a category lies; DiffadError if it is not there."""
+    root = _category_root(find_dataset(dataset), data_root)
     present = list_categories(dataset, data_root)
     # A folder copied from a Mac has its name in another Unicode form than a keyboard gives.
     same = {unicodedata.normalize("NFC", name): name for name in present}
@@ -45,11 +57,18 @@ def scan_category(dataset: str, category: str, data_root: Path) -> Scan:
         raise DiffadError(
             f'{root} has no category "{category}" (there: {", ".join(present) or "none"}){hint}'
         )
-    scan = found.scan(root / category)
-    scan.samples.sort(
-        key=lambda s: (s.split == "test", s.label, natural_key(s.defect), natural_key(s.image.name))
-    )
-    return scan
+    return root / category
+
+
+def list_others(dataset: str, data_root: Path) -> list[str]:
+    """Folders of a dataset without official categories that are no category, in natural order."""
+    found = find_dataset(dataset)
+    root = _category_root(found, data_root)
+    return [
+        name
+        for name in subfolders(root)
+        if not found.categories and not found.is_category(root / name)
+    ]
 
 
 def _category_root(dataset: Dataset, data_root: Path) -> Path:

@@ -1,25 +1,28 @@
 """A sample, what a reader found, and the parts that the readers of all layouts share."""
 
+import os
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from diffad_lib.datasets.decode import decode_mask
+from diffad_lib.files import is_file
+
 IMAGE_SUFFIXES = {
     ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm",
 }  # fmt: skip
-OTHER_SUFFIXES = {
-    ".heic", ".heif", ".avif", ".gif", ".jp2", ".tga", ".exr", ".psd", ".dng", ".cr2", ".nef",
-}  # fmt: skip
 GOOD = "good"  # the name of the folder of normal images
-_NORMAL_WORDS = {
-    "good", "goods", "ok", "normal", "normals", "pass", "passed", "nondefective",
-    "양품", "정상",
+# Other names that such a folder has in practice, in small letters, its words joined by blanks.
+_GOOD_NAMES = {
+    GOOD, "goods", "ok", "okay", "normal", "normals", "pass", "passed", "healthy", "nondefective",
+    "non defective", "defect free", "no defect", "no defects", "no anomaly", "gut", "io", "i o",
+    "양품", "정상", "良品", "正常", "合格",
 }  # fmt: skip
-_NORMAL_NAMES = {"no defect", "no defects", "defect free", "non defective", "no anomaly"}
-_MASK_FOLDERS = {"masks", "mask", "gt", "groundtruth", "annotations", "labels"}
+_GOOD_BEGINNINGS = ("good", "normal", "healthy", "negative", "defectfree", "nodefect", "fehlerfrei")
+_NEGATIONS = {"no", "not", "non", "un", "bad"}
 
 Split = Literal["train", "test"]
 
@@ -40,7 +43,9 @@ class Scan:
     """What a reader found in the folder of a category."""
 
     samples: list[Sample] = field(default_factory=list)  # also defective training images
-    problems: list[str] = field(default_factory=list)  # one line each, naming the file
+    problems: list[str] = field(default_factory=list)  # one line each: no run without mending
+    notes: list[str] = field(default_factory=list)  # one line each: a run says it and goes on
+    others: dict[Path, str] = field(default_factory=dict)  # further files, and what they are
 
 
 def natural_key(name: str) -> tuple[list[str | int], str]:
@@ -59,24 +64,33 @@ def image_files(folder: Path) -> list[Path]:
     return [path for path in _visible(folder) if path.suffix.lower() in IMAGE_SUFFIXES]
 
 
+def files_below(folder: Path) -> Iterator[Path]:
+    """The files below a folder; links are followed, but no folder is entered a second time."""
+    entered = set()
+    for base, folders, names in os.walk(folder, followlinks=True):
+        folders.sort()  # so that of two ways to a folder every machine takes the same
+        if (place := os.path.realpath(base)) in entered:
+            folders.clear()
+            continue
+        entered.add(place)
+        yield from (Path(base, name) for name in names)
+
+
 def _words(name: str) -> list[str]:
     """The words of a name, in small letters: "0_OK-parts2" has "ok" and "parts"."""
     return re.findall(r"[^\W\d_]+", unicodedata.normalize("NFC", name.lower()))
 
 
-def _sounds_normal(name: str) -> bool:
-    """True for names such as OK, normal_1 or defect-free, but not for not_ok."""
+def is_good_name(name: str) -> bool:
+    """True for the usual names of a folder of normal images, such as good, OK and defect-free."""
+    return " ".join(_words(name)) in _GOOD_NAMES
+
+
+def _sounds_good(name: str) -> bool:
+    """True for names such as ok_parts or goodparts, but not for not_ok."""
     words = _words(name)
-    if " ".join(words) in _NORMAL_NAMES:
-        return True
-    return bool(_NORMAL_WORDS & {*words}) and not {"no", "not", "non", "un", "bad"} & {*words}
-
-
-def _holds_images(folder: Path) -> bool:
-    """Whether an image lies in the folder or in one below it."""
-    return bool(image_files(folder)) or any(
-        _holds_images(folder / name) for name in subfolders(folder)
-    )
+    sounds = any(word in _GOOD_NAMES or word.startswith(_GOOD_BEGINNINGS) for word in words)
+    return sounds and not _NEGATIONS & {*words}
 
 
 def _visible(folder: Path) -> list[Path]:
@@ -90,93 +104,100 @@ def add_normal(folder: Path, split: Split, scan: Scan) -> None:
     images = image_files(folder)
     if not images:
         scan.problems.append(f"{folder} holds no PNG, JPEG, BMP, TIFF or WebP image")
+    if split == "train":
+        scan.problems += _masks_among(images, "ground_truth")
     scan.samples += [Sample(image, None, 0, GOOD, split) for image in images]
 
 
-def add_defects(folder: Path, has_masks: bool, scan: Scan) -> None:
-    """Adds test/DEFECT and ground_truth/DEFECT of the category in `folder`.
+def add_tests(folder: Path, has_masks: bool, scan: Scan) -> None:
+    """Adds test/ and ground_truth/ of the category in `folder`: normal images and defects.
 
-    With masks, an image without a mask and a mask without an image are problems. A mask is named
-    like its image, with "_mask" appended (MVTec AD, MPDD) or not (VisA rearranged).
+    The folder of normal images has one of its usual names. With masks, an image without a mask and
+    a mask without an image are problems. A mask is named like its image, with "_mask" appended
+    (MVTec AD, MPDD) or not (VisA rearranged).
     """
-    defects = [name for name in subfolders(folder / "test") if name != GOOD]
+    tests = subfolders(folder / "test")
+    for name in filter(is_good_name, tests):
+        add_normal(folder / "test" / name, "test", scan)
+        if name != GOOD:
+            scan.notes.append(f"test/{name} is read as normal images; rename it if they are not")
+    for name in tests:
+        place = folder / "test" / name
+        if _sounds_good(name) and not is_good_name(name):
+            scan.problems.append(
+                f"{place} would be read as defects; rename it to good, or to a name of the defect"
+            )
+        scan.problems += _masks_among(image_files(place), f"ground_truth/{name}")
     truths = subfolders(folder / "ground_truth") if has_masks else []
-    for defect in sorted({*defects, *truths} - {GOOD}, key=natural_key):
-        images = _by_stem(folder / "test" / defect, scan)
-        truth = folder / "ground_truth" / defect
-        masks = _by_stem(truth, scan, ending="_mask") if has_masks else {}
-        for stem in [stem for stem in masks if stem not in images]:
-            scan.problems.append(f"{masks[stem]} is a mask without an image in test/{defect}")
-        for stem, image in images.items():
-            if has_masks and stem not in masks:
-                scan.problems.append(f"{image} has no mask in ground_truth/{defect}")
-            else:
-                scan.samples.append(Sample(image, masks.get(stem), 1, defect, "test"))
+    for name in filter(is_good_name, truths):
+        _add_empty_masks(folder / "ground_truth" / name, scan)
+    for defect in sorted({*tests, *truths}, key=natural_key):
+        if not is_good_name(defect):
+            _add_defect(folder, defect, has_masks, scan)
+
+
+def _add_empty_masks(folder: Path, scan: Scan) -> None:
+    """Masks of normal images: they have no effect if they mark nothing, else are a problem."""
+    for path in image_files(folder):
+        if decode_mask(path).any():
+            scan.problems.append(f"{path} marks pixels of a normal image; delete it or the marks")
+        scan.others[path] = "mask of a normal image, marks nothing"
+
+
+def _add_defect(folder: Path, defect: str, has_masks: bool, scan: Scan) -> None:
+    images = image_files(folder / "test" / defect)
+    if not has_masks:
+        scan.samples += [Sample(image, None, 1, defect, "test") for image in images]
+        return
+    truth = folder / "ground_truth" / defect
+    named, masks = _by_stem(images, scan), _by_stem(image_files(truth), scan, ending="_mask")
+    for stem in masks.keys() - named.keys():
+        scan.problems.append(
+            f"{masks[stem]} is a mask without an image in test/{defect}; the mask of 000.png is "
+            "called 000_mask.png or 000.png"
+        )
+    for stem, image in named.items():
+        if stem in masks:
+            scan.samples.append(Sample(image, masks[stem], 1, defect, "test"))
+        else:
+            scan.problems.append(
+                f"{image} has no mask; put it at {truth / f'{image.stem}_mask.png'}"
+            )
+
+
+def _masks_among(images: list[Path], place: str) -> Iterator[str]:
+    """Problems: images that are called as masks are."""
+    stems = {image.stem for image in images}
+    for image in images:
+        stem, _, ending = image.stem.rpartition("_")
+        if ending == "mask" or (ending in ("gt", "label") and stem in stems):
+            yield f"{image} would be read as an image; move masks into {place}"
 
 
 def scan_tree(folder: Path) -> Scan:
     """Reads train/good, test/DEFECT and ground_truth/DEFECT: MVTec AD, MPDD, VisA rearranged."""
     scan = Scan()
-    add_unread(folder, folder / "train" / GOOD, scan)
-    add_normal(folder / "train" / GOOD, "train", scan)
-    add_normal(folder / "test" / GOOD, "test", scan)
-    add_defects(folder, has_masks=True, scan=scan)
+    add_normal(training_folder(folder, scan), "train", scan)
+    if not any(map(is_good_name, subfolders(folder / "test"))):
+        add_normal(folder / "test" / GOOD, "test", scan)
+    add_tests(folder, has_masks=True, scan=scan)
     return scan
 
 
-def add_unread(folder: Path, normal: Path, scan: Scan) -> None:
-    """Reports what has no place in the tree; `normal`: where the training images were read from.
-
-    Nobody should find out from a metric that a file had no effect, or another one than meant.
-    """
-    tests = [folder / "test" / name for name in subfolders(folder / "test")]
-    for place in tests:
-        if place.name != GOOD and _sounds_normal(place.name):
-            scan.problems.append(
-                f"{place} would be read as defects; rename it to good if it is not"
-            )
-        scan.problems += [
-            f"{file} would be read as an image; move masks into ground_truth/{place.name}"
-            for file in image_files(place)
-            if file.stem.endswith("_mask")
-        ]
-    truths = [folder / "ground_truth" / name for name in subfolders(folder / "ground_truth")]
-    for place in (normal, *tests, *truths):
-        scan.problems += [
-            f"{file} is not read; convert it to PNG"
-            for file in _visible(place)
-            if file.suffix.lower() in OTHER_SUFFIXES
-        ]
-        scan.problems += [
-            f"{place / name} is not read: move its images up into {place.name}"
-            for name in subfolders(place)
-            if place != folder and _holds_images(place / name)
-        ]
-    scan.problems += [
-        f"{folder / name} is not read: masks belong in ground_truth"
-        for name in subfolders(folder)
-        if " ".join(_words(name)) in _MASK_FOLDERS and _holds_images(folder / name)
-    ]
-    for place in (folder, folder / "train", folder / "test"):
-        if place != normal:
-            scan.problems += [
-                f"{file} is not read: move it into train/good, test/good or test/DEFECT"
-                for file in image_files(place)
-            ]
-    scan.problems += [
-        f"{folder / 'train' / name} is not read: training images belong in train/good"
-        for name in subfolders(folder / "train")
-        if name != GOOD
-    ]
-    if image_files(folder / "ground_truth" / GOOD):
-        scan.problems.append(f"{folder / 'ground_truth' / GOOD} holds masks of normal images")
+def training_folder(folder: Path, scan: Scan) -> Path:
+    """train/good of a category, or the folder in train/ with another usual name of it."""
+    named = [name for name in subfolders(folder / "train") if is_good_name(name)]
+    if GOOD in named or len(named) != 1:
+        return folder / "train" / GOOD
+    scan.notes.append(f"train/{named[0]} is read as train/good")
+    return folder / "train" / named[0]
 
 
 def add_listed(sample: Sample, where: str, listed: set[Path], scan: Scan) -> None:
     """Adds a sample named at `where`; that a file is absent or `listed` already is a problem."""
     files = [sample.image] if sample.mask is None else [sample.image, sample.mask]
     problems = [
-        f"{where} names {file}, which does not exist" for file in files if not file.is_file()
+        f"{where} names {file}, which does not exist" for file in files if not is_file(file)
     ]
     problems += [f"{where} names {file} a second time" for file in files if file in listed]
     listed.update(files)
@@ -191,13 +212,19 @@ def add_unlisted(folders: Iterable[Path], listed: set[Path], source: Path, scan:
     scan.problems += [f"{file} is not listed in {source}" for file in files if file not in listed]
 
 
-def _by_stem(folder: Path, scan: Scan, ending: str = "") -> dict[str, Path]:
-    """Image files of a folder by name without suffix and ending; two of one stem are a problem."""
+def _by_stem(paths: list[Path], scan: Scan, ending: str = "") -> dict[str, Path]:
+    """Files by name without suffix and ending; two of one stem are a problem.
+
+    Names are compared in one Unicode form: a folder copied from a Mac has another one.
+    """
     found: dict[str, Path] = {}
-    for path in image_files(folder):
-        stem = path.stem.removesuffix(ending)
+    for path in paths:
+        stem = unicodedata.normalize("NFC", path.stem).removesuffix(ending)
         if stem in found:
-            scan.problems.append(f"{path} has the same stem as {found[stem].name}; keep one")
+            scan.problems.append(
+                f"{path} has the same stem as {found[stem].name}, so its mask is not certain; "
+                "keep one"
+            )
         else:
             found[stem] = path
     return found

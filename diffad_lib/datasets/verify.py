@@ -6,11 +6,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diffad_lib.datasets.catalog import find_dataset
-from diffad_lib.datasets.dataset import CategoryInfo
 from diffad_lib.datasets.decode import decode_pair, format_size, mask_doubt
-from diffad_lib.datasets.images import reading_threads
-from diffad_lib.datasets.layouts import list_categories, scan_category
-from diffad_lib.datasets.samples import Sample, Split
+from diffad_lib.datasets.images import fingerprint, reading_threads
+from diffad_lib.datasets.inventory import (
+    NOT_READ,
+    PARTS,
+    copies_line,
+    count_parts,
+    inventory_lines,
+    other_counts,
+    take_inventory,
+    turned_line,
+)
+from diffad_lib.datasets.layouts import (
+    category_folder,
+    list_categories,
+    list_others,
+    scan_category,
+)
+from diffad_lib.datasets.samples import Sample
 from diffad_lib.errors import DiffadError
 
 
@@ -22,69 +36,69 @@ class Report:
     ok: bool
 
 
+Inspected = tuple[str | None, str | None]
+"""Size of an image as "width×height", and the problem of the image or its mask."""
+
+
 def verify(dataset: str, data_root: Path) -> Report:
     """Reads and decodes every file of a dataset, official or own ("custom").
 
-    Reported are counts that differ from the catalog's and each file that is missing, unreadable,
-    unlabelled, of another size than its mask or (where the dataset has one size) its category, and
-    each mask that marks no pixel or looks inverted. Raises DiffadError if the dataset is unknown or
-    not there.
+    Of each category everything that lies there is listed with what it counts as. Problems are
+    counts that differ from the catalog's and each file that is missing, unreadable, unlabelled, of
+    another size than its mask or (where the dataset has one size) its category, and each mask that
+    marks no pixel or looks inverted. Notes are what a run says and goes on: names taken as those of
+    normal images, test images that are copies of training images. Raises DiffadError if the dataset
+    is unknown or not there.
     """
     info = find_dataset(dataset)
     official = info.categories
     present = list_categories(dataset, data_root)
     lines: list[str] = []
-    wrong = 0
+    wrong = unread = 0
     for category in present:
+        folder = category_folder(dataset, category, data_root)
         scan = scan_category(dataset, category, data_root)
-        counts = Counter((sample.split, sample.label) for sample in scan.samples)
+        counts = count_parts(scan.samples)
+        with reading_threads() as threads:
+            found = list(threads.map(_inspect, scan.samples))
         problems = [
-            *_count_problems(counts, official.get(category)),
+            *other_counts(counts, official.get(category)),
             *scan.problems,
-            *_file_problems(scan.samples, one_size=info.one_size),
+            *_file_problems(scan.samples, found, one_size=info.one_size),
         ]
+        readable = [one for one, (size, _) in zip(scan.samples, found, strict=True) if size]
         wrong += len(problems)
-        note = "" if not official or category in official else " (not in the catalog)"
-        lines.append(f"{category}: {_count_line(counts)}{note}")
-        lines += [f"  {problem}" for problem in problems]
+        rest = "" if not official or category in official else " (not in the catalog)"
+        parts = ", ".join(f"{counts[key]} {part}" for key, part in PARTS.items() if counts[key])
+        lines.append(f"{category}: {parts or 'no image'}{rest}")
+        inventory = take_inventory(folder, scan)
+        unread += sum(one.files for one in inventory if one.counts_as == NOT_READ)
+        lines += inventory_lines(inventory)
+        lines += [f"  note: {note}" for note in [*scan.notes, *_doubts(readable)]]
+        lines += [f"  problem: {problem}" for problem in problems]
+    for name in list_others(dataset, data_root):
+        lines.append(f"{name}: no category, it holds neither images nor a folder train; not read")
     absent = [category for category in official if category not in present]
     if absent:
         lines.append(f"absent: {', '.join(absent)}")
+    not_read = f", {unread} file{'' if unread == 1 else 's'} not read" if unread else ""
     lines.append(
         f"{dataset}: {len(present)} found, {len(absent)} absent, "
-        f"{wrong} problem{'' if wrong == 1 else 's'} in {data_root}"
+        f"{wrong} problem{'' if wrong == 1 else 's'}{not_read} in {data_root}"
     )
     return Report(tuple(lines), ok=bool(present) and wrong == 0)
 
 
-Part = tuple[Split, int]  # the images of a split with one label
-
-_PARTS: dict[Part, str] = {
-    ("train", 0): "train good",
-    ("train", 1): "train defect",
-    ("test", 0): "test good",
-    ("test", 1): "test defect",
-}
+def _doubts(samples: Sequence[Sample]) -> list[str]:
+    """Notes on copies of training images among the test images, and on images that are turned."""
+    splits = [[one for one in samples if one.split == split] for split in ("train", "test")]
+    digests = [fingerprint(split)[1] if split else {} for split in splits]
+    return [*copies_line(*digests), *turned_line(samples)]
 
 
-def _count_line(counts: Counter[Part]) -> str:
-    return ", ".join(f"{counts[key]} {part}" for key, part in _PARTS.items() if counts[key])
-
-
-def _count_problems(counts: Counter[Part], info: CategoryInfo | None) -> list[str]:
-    if info is None:
-        return []
-    official = (info.train_good, info.train_defect, info.test_good, info.test_defect)
-    return [
-        f"{part}: {counts[key]} images, the catalog says {expected}"
-        for (key, part), expected in zip(_PARTS.items(), official, strict=True)
-        if counts[key] != expected
-    ]
-
-
-def _file_problems(samples: Sequence[Sample], one_size: bool) -> list[str]:
-    with reading_threads() as threads:
-        found = list(threads.map(_inspect, samples))
+def _file_problems(
+    samples: Sequence[Sample], found: Sequence[Inspected], one_size: bool
+) -> list[str]:
     problems = [problem for _, problem in found if problem]
     sizes = Counter(size for size, _ in found if size)
     if one_size and sizes:
@@ -97,13 +111,12 @@ def _file_problems(samples: Sequence[Sample], one_size: bool) -> list[str]:
     return problems
 
 
-def _inspect(sample: Sample) -> tuple[str | None, str | None]:
-    """Size of the image as "width×height", and the problem of the image or its mask."""
+def _inspect(sample: Sample) -> Inspected:
     try:
         image, mask = decode_pair(sample.image, sample.mask)
     except DiffadError as error:
         return None, str(error)
     if sample.mask is None:
         return format_size(image), None
-    doubt = mask_doubt(mask) if mask.any() else "marks no pixel"
+    doubt = mask_doubt(mask)
     return format_size(image), doubt and f"{sample.mask} {doubt}"

@@ -57,7 +57,9 @@ class Autoencoder(Detector):
         methods differ in the map alone. Draws no random number.
         """
         self.check_images(images)
-        reconstruction = self(images).float().clamp(0, 1)
+        return self.judge(images, self(images).float().clamp(0, 1))
+
+    def judge(self, images: Tensor, reconstruction: Tensor) -> Prediction:
         anomaly_map = (images - reconstruction).abs().mean(dim=1, keepdim=True)  # [B,1,H,W]
         return Prediction(
             smoothed_maximum(anomaly_map, self.settings.score_window), anomaly_map, reconstruction

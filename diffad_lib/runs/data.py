@@ -1,23 +1,35 @@
 """The data of a run: where it lies, what is in it, and early checks that it is there."""
 
 from collections.abc import Sequence
+from hashlib import blake2b
 from pathlib import Path
+from typing import Literal
 
 import torch
 
-from diffad_lib.datasets.catalog import category_kind
+from diffad_lib.datasets.catalog import category_kind, find_dataset
 from diffad_lib.datasets.dataset import Kind
 from diffad_lib.datasets.decode import mask_doubt
 from diffad_lib.datasets.images import ImageStack, fingerprint, load_split
-from diffad_lib.datasets.layouts import list_samples
-from diffad_lib.datasets.samples import Sample
+from diffad_lib.datasets.inventory import (
+    copies_line,
+    count_parts,
+    official_counts,
+    other_counts,
+    take_inventory,
+    turned_line,
+    unread_line,
+)
+from diffad_lib.datasets.layouts import category_folder, list_samples, scan_category
+from diffad_lib.datasets.samples import Sample, files_below
 from diffad_lib.errors import DiffadError
-from diffad_lib.mini import MINI_CATEGORIES, make_mini
+from diffad_lib.mini import MINI_CATEGORIES, is_mini, make_mini
 from diffad_lib.runs.config import RunConfig
 from diffad_lib.runs.facts import project_root
 from diffad_lib.runs.record import Data, SplitFacts
 from diffad_lib.synthesis.textures import texture_files, texture_samples
 
+_MOST_FILES = 3000  # of a split, that a record names one by one
 MINI_ROOT = project_root() / "data" / "mini"
 
 
@@ -34,56 +46,90 @@ def check_inputs(config: RunConfig) -> None:
     check_device(config)
     _splits(config)
     if config.textures is not None:
-        texture_files(config.textures)
-    masks = getattr(config.synthesis, "foreground_folder", None)
-    if masks is not None and not masks.is_dir():
-        raise DiffadError(f"{masks}: no such folder; mend foreground_folder")
+        texture_files(config.textures, "--textures")
+    if (masks := getattr(config.synthesis, "foreground_folder", None)) is not None:
+        texture_files(masks, "foreground_folder")
 
 
 def what_is_read(config: RunConfig, loaded: Sequence[ImageStack] = ()) -> Data:
-    """The identity of every file that a run reads; decodes nothing. DiffadError as `load_data`.
+    """All that a run reads or leaves, with doubts; decodes nothing. DiffadError as `load_data`.
 
-    loaded: what `load_data` gave, if it was called, so that no file is read a second time.
+    loaded: what `load_data` gave, if it was called, so that no file is read a second time; without
+    it the masks are not doubted.
     """
-    splits = [_identity(samples) for samples in (() if loaded else _splits(config))]
-    splits += [_facts(len(stack.samples), stack.fingerprint, stack.files) for stack in loaded]
-    train, test = splits
-    folders = {
-        "textures": config.textures,
-        "foregrounds": getattr(config.synthesis, "foreground_folder", None),
-    }
+    root = data_root(config)
+    folder = category_folder(config.dataset, config.category, root)
+    scan = scan_category(config.dataset, config.category, root)
+    train, test = [(len(stack.samples), stack.fingerprint, stack.files) for stack in loaded] or map(
+        _identity, _splits(config)
+    )
+    masks = getattr(config.synthesis, "foreground_folder", None)
     others = {
-        name: _identity(texture_samples(folder)).model_copy(update={"files": {}})
-        for name, folder in folders.items()
-        if folder is not None
+        name: _facts(*_identity(texture_samples(place)))
+        for name, place in (("textures", config.textures), ("foregrounds", masks))
+        if place is not None
     }
-    return Data(train=train, test=test, **others)
+    if masks is not None:
+        scan.others |= dict.fromkeys(files_below(masks), "foreground mask")
+    inventory = take_inventory(folder, scan)
+    info = None if is_mini(root) else find_dataset(config.dataset).categories.get(config.category)
+    notes = [*scan.notes, *unread_line(inventory)]
+    if counts := other_counts(count_parts(scan.samples), info):
+        notes.append("; ".join(counts))
+    notes += [*copies_line(train[2], test[2]), *turned_line(scan.samples)]
+    if doubts := _mask_doubts(loaded[1]) if loaded else []:
+        notes.append(f"{doubts[0]} ({len(doubts)} doubtful masks)")
+    return Data(
+        train=_facts(*train),
+        test=_facts(*test),
+        **others,
+        inventory=inventory,
+        catalog=official_counts(info),
+        notes=notes,
+    )
 
 
-def _identity(samples: Sequence[Sample]) -> SplitFacts:
-    return _facts(len(samples), *fingerprint(samples))
+def _identity(samples: Sequence[Sample]) -> tuple[int, str, dict[str, str]]:
+    return len(samples), *fingerprint(samples)
 
 
 def _facts(images: int, total: str, files: dict[str, str]) -> SplitFacts:
-    return SplitFacts(images=images, fingerprint=total, files=files)
+    return SplitFacts(images=images, fingerprint=total, files=_short(files))
+
+
+def _short(files: dict[str, str]) -> dict[str, str]:
+    """Digests of the files, or of the folders where the files are thousands, as in DTD."""
+    if len(files) <= _MOST_FILES:
+        return files
+    folders: dict[str, list[str]] = {}
+    for path, digest in sorted(files.items()):
+        folders.setdefault(f"{Path(path).parent}/", []).append(f"{path} {digest}")
+    return {
+        name: blake2b("\n".join(lines).encode(), digest_size=8).hexdigest()
+        for name, lines in folders.items()
+    }
 
 
 def load_data(config: RunConfig) -> tuple[ImageStack, ImageStack]:
     """Training images (normal only) and test images of the category, at the run's size.
 
-    Prints a line if a few masks look wrong; DiffadError if most do and the settings do not tell to
-    go on.
+    DiffadError if most masks look wrong and the settings do not tell to go on.
     """
     train, test = (load_split(split, config.detector.image_size) for split in _splits(config))
-    pairs = zip(test.samples, test.masks[:, 0], strict=True)
-    masks = [(sample.mask, mask_doubt(mask)) for sample, mask in pairs if sample.mask]
-    doubts = [f"{path} {doubt}" for path, doubt in masks if doubt]
-    if doubts:
-        line = f"{doubts[0]} ({len(doubts)} of {len(masks)} masks)"
-        if 2 * len(doubts) > len(masks) and not config.evaluation.accept_masks:
-            raise DiffadError(f"{line} Mend them, or go on with --set accept_masks=true")
-        print(line)
+    doubts, masks = _mask_doubts(test), sum(sample.mask is not None for sample in test.samples)
+    if 2 * len(doubts) > masks and not config.evaluation.accept_masks:
+        raise DiffadError(
+            f"{doubts[0]} ({len(doubts)} of {masks} masks). Mend them, or go on with "
+            "--set accept_masks=true"
+        )
     return train, test
+
+
+def _mask_doubts(test: ImageStack) -> list[str]:
+    """A line for each mask that looks wrong."""
+    pairs = zip(test.samples, test.masks[:, 0], strict=True)
+    found = [(sample.mask, mask_doubt(mask)) for sample, mask in pairs if sample.mask]
+    return [f"{path} {doubt}" for path, doubt in found if doubt]
 
 
 def load_normal(config: RunConfig) -> ImageStack:
@@ -103,6 +149,9 @@ def data_root(config: RunConfig) -> Path:
 
 def data_kind(config: RunConfig) -> Kind:
     """ "texture" or "object"; of mini data also where its folder is given by hand."""
+    told: Kind | Literal["auto"] = getattr(config.synthesis, "kind", "auto")
+    if told != "auto":
+        return told
     default = MINI_CATEGORIES.get((config.dataset, config.category), "object")
     return category_kind(config.dataset, config.category, default)
 

@@ -10,7 +10,7 @@ import torch
 from lightning_fabric import Fabric
 
 from diffad_lib.batches import SyntheticBatches
-from diffad_lib.checkpoint import CHECKPOINT_NAME, checkpoints
+from diffad_lib.checkpoint import checkpoints
 from diffad_lib.datasets.dataset import Kind
 from diffad_lib.datasets.images import ImageStack
 from diffad_lib.detector import Detector
@@ -45,7 +45,7 @@ from diffad_lib.synthesis.foreground import automatic_masks, isnet_masks, load_m
 from diffad_lib.synthesis.synthesizer import SynthesisSettings, Synthesizer
 from diffad_lib.synthesis.textures import load_texture_folder
 from diffad_lib.training import Trainer, TrainingResult
-from diffad_lib.weights import DETECTOR_NAME, WEIGHTS_NAME, save_detector
+from diffad_lib.weights import save_detector
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,8 @@ def prepare(config: RunConfig) -> Experiment:
     batches, detector = make_batches(config, train, fabric), new_detector(config)
     plan, seconds = config.training.in_steps(len(train.images)), time.monotonic() - started
     data = what_is_read(config, (train, test))
+    for note in data.notes:
+        print(f"note: {note}")
     return Experiment(config, fabric, train, test, batches, detector, plan, data, seconds, flushed)
 
 
@@ -180,8 +182,7 @@ def finish(
     write_record(folder / RECORD_NAME, record)
     for path in (*checkpoints(folder), folder / CONFIG_NAME):
         path.unlink(missing_ok=True)
-    written = CHECKPOINT_NAME, CONFIG_NAME, RECORD_NAME, WEIGHTS_NAME, DETECTOR_NAME
-    remove_leftovers(folder, written)
+    remove_leftovers(folder)
     let_go(folder)
     torch.set_flush_denormal(experiment.flushed)
     return folder / RECORD_NAME

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import to_jsonable_python
 
+from diffad_lib.datasets.inventory import Entry
 from diffad_lib.errors import DiffadError
 from diffad_lib.files import write_json
 from diffad_lib.methods.method import find_method
@@ -58,6 +59,9 @@ class Data(Facts):
     test_defects: int = 0
     textures: SplitFacts | None = None
     foregrounds: SplitFacts | None = None
+    inventory: list[Entry] = Field(default_factory=list)  # all that lies in the category's folder
+    catalog: dict[str, int] = Field(default_factory=dict)  # official images of each part
+    notes: list[str] = Field(default_factory=list)  # what was doubtful
 
     def difference(self, now: "Data") -> str | None:
         """The first file that is another one now, or None if all that is known is the same."""
@@ -67,7 +71,7 @@ class Data(Facts):
                 continue
             files = {*held.files.items()} ^ {*there.files.items()}
             first = min((path for path, _ in files), default=f"one of the {name} images")
-            verb = "is another file"
+            verb = "holds other files" if first.endswith("/") else "is another file"
             if held.files and (first not in held.files or first not in there.files):
                 verb = "is new" if first in there.files else "is gone"
             more = len({path for path, _ in files}) - 1

@@ -41,6 +41,9 @@ class SynthesisSettings(NormalSettings):
         "none", "anomalies lie anywhere, or on the object that GrabCut (auto) or IS-Net (rembg) "
         "finds; on a texture in a random region",
     )  # fmt: skip
+    kind: Literal["auto", "texture", "object"] = setting(
+        "auto", "of the category: auto knows the official ones and takes others as objects"
+    )
     foreground_folder: Path | None = setting(None, "foreground masks in the DISthresh layout")
     self_augmentation_probability: float = setting(
         0.0, "share of an object's anomalies that show the object itself, its patches shuffled",

@@ -3,7 +3,13 @@
 from pathlib import Path
 
 from diffad_lib.datasets.dataset import Dataset
-from diffad_lib.datasets.samples import GOOD, Scan, add_defects, add_normal, add_unread, image_files
+from diffad_lib.datasets.samples import (
+    Scan,
+    add_normal,
+    add_tests,
+    image_files,
+    training_folder,
+)
 
 
 def is_own_category(folder: Path) -> bool:
@@ -17,13 +23,10 @@ def scan_own_folder(folder: Path) -> Scan:
     Without a folder ground_truth the defective test images get no mask, with it each needs one.
     """
     scan = Scan()
-    places = (folder / "train" / GOOD, folder / "train", folder)
-    normal = next((place for place in places if image_files(place)), places[0])
-    add_unread(folder, normal, scan)
-    add_normal(normal, "train", scan)
-    if (folder / "test" / GOOD).is_dir():
-        add_normal(folder / "test" / GOOD, "test", scan)
-    add_defects(folder, has_masks=(folder / "ground_truth").is_dir(), scan=scan)
+    good = training_folder(folder, scan)
+    places = (good, folder / "train", folder)
+    add_normal(next((place for place in places if image_files(place)), good), "train", scan)
+    add_tests(folder, has_masks=(folder / "ground_truth").is_dir(), scan=scan)
     return scan
 
 

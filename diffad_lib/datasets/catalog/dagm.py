@@ -4,6 +4,7 @@ from pathlib import Path
 
 from diffad_lib.datasets.dataset import Archive, CategoryInfo, Dataset
 from diffad_lib.datasets.samples import GOOD, Sample, Scan, Split, add_listed, add_unlisted
+from diffad_lib.files import read_text
 
 
 def scan_dagm(folder: Path) -> Scan:
@@ -23,9 +24,9 @@ def _scan_split(folder: Path, split: Split, scan: Scan) -> None:
     if not labels.is_file():
         scan.problems.append(f"{labels} does not exist; without it no image has a label")
         return
+    scan.others[labels] = "list of labels"
     listed: set[Path] = set()
-    lines = labels.read_text(encoding="utf-8-sig", errors="replace").splitlines()
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(read_text(labels).splitlines(), start=1):
         fields = line.split()
         if len(fields) < 2:  # the file starts with a line "1"
             continue

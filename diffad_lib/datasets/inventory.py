@@ -1,0 +1,169 @@
+"""Everything that lies in the folder of a category, and what it counts as."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from diffad_lib.datasets.dataset import CategoryInfo
+from diffad_lib.datasets.header import orientation
+from diffad_lib.datasets.samples import (
+    GOOD,
+    IMAGE_SUFFIXES,
+    Sample,
+    Scan,
+    Split,
+    files_below,
+    is_good_name,
+    natural_key,
+)
+
+NOT_READ, LEFTOVER = "not read", "leftover of a program"
+_LEFTOVERS = {"thumbs.db", "desktop.ini", "__macosx"}
+_PICTURES = {
+    ".heic", ".heif", ".avif", ".gif", ".jp2", ".tga", ".exr", ".psd", ".dng", ".cr2", ".nef",
+}  # fmt: skip
+_DOCUMENTS = {".txt", ".md", ".csv", ".json", ".pdf"}  # beside the folders of a category
+_MASK_FOLDERS = ("mask", "gt", "groundtruth", "annotation", "label")
+_NAMED_GROUPS = 3  # in the line of a run
+
+Part = tuple[Split, int]  # the images of a split with one label
+PARTS: dict[Part, str] = {
+    ("train", 0): "train good",
+    ("train", 1): "train defect",
+    ("test", 0): "test good",
+    ("test", 1): "test defect",
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Files of one folder that count as the same."""
+
+    folder: str  # below the category's
+    files: int
+    counts_as: str
+    why: str = ""  # of files that are not read: their suffix, and what to do
+
+
+def take_inventory(folder: Path, scan: Scan) -> list[Entry]:
+    """All files below the folder of a category, in natural order of their folders."""
+    known = {sample.image: _meaning(sample) for sample in scan.samples}
+    known |= {sample.mask: "mask" for sample in scan.samples if sample.mask}
+    known |= scan.others
+    groups: Counter[tuple[str, str, str]] = Counter()
+    for path in files_below(folder):
+        place = path.relative_to(folder)
+        counts_as, why = known.get(path), ""
+        if counts_as is None:
+            is_leftover = any(map(_is_leftover, place.parts))
+            counts_as = LEFTOVER if is_leftover else NOT_READ
+            why = "" if is_leftover else _why(PurePosixPath(place.as_posix()))
+        groups[place.parent.as_posix(), counts_as, why] += 1
+    found = [Entry(where, count, meaning, why) for (where, meaning, why), count in groups.items()]
+    return sorted(found, key=lambda one: (natural_key(one.folder), one.counts_as, one.why))
+
+
+def _is_leftover(name: str) -> bool:
+    """Of hidden files and of what file managers leave."""
+    return name.startswith(".") or name.lower() in _LEFTOVERS
+
+
+def _meaning(sample: Sample) -> str:
+    part = PARTS[sample.split, sample.label]
+    return f"{part}: {sample.defect}" if sample.label else part
+
+
+def _why(place: PurePosixPath) -> str:
+    """Why a file is not read, its path given below the category's folder."""
+    suffix = place.suffix.lower()
+    if suffix in _PICTURES:
+        return f"{suffix}: convert it to PNG"
+    if suffix not in IMAGE_SUFFIXES:
+        return f"{suffix}: no image" if suffix else "no image"
+    match place.parts[:-1]:
+        case ("test" | "ground_truth" as top, name, _, *_):
+            return f"{suffix}: move it up into {top}/{name}"
+        case ("train", name, _, *_) if is_good_name(name):
+            return f"{suffix}: move it up into train/{name}"
+        case ("train", *_):
+            return f"{suffix}: training images belong in train/{GOOD}"
+        case ("ground_truth", *_):
+            return f"{suffix}: masks belong in ground_truth/DEFECT, called like their image"
+        case (top, *_) if top.lower().replace("_", "").startswith(_MASK_FOLDERS):
+            return f"{suffix}: masks belong in ground_truth"
+    return f"{suffix}: images belong in train/{GOOD}, test/{GOOD} or test/DEFECT"
+
+
+def inventory_lines(inventory: Sequence[Entry]) -> list[str]:
+    """A line for each entry, in columns, for a terminal."""
+    widths = [max((len(one.folder) for one in inventory), default=0)]
+    widths.append(max((len(str(one.files)) for one in inventory), default=0))
+    return [
+        f"  {one.folder:{widths[0]}}  {one.files:{widths[1]}}  {one.counts_as} {one.why}".rstrip()
+        for one in inventory
+    ]
+
+
+def unread_line(inventory: Sequence[Entry]) -> list[str]:
+    """One line on what is not read, for a run; none if that is nothing, or papers beside it."""
+    found = [one for one in inventory if one.counts_as == NOT_READ and not _is_paper(one)]
+    if not found:
+        return []
+    files = sum(one.files for one in found)
+    told = [f"{one.folder} {one.files} {one.why}" for one in found[:_NAMED_GROUPS]]
+    more = f"; {len(found) - _NAMED_GROUPS} more groups" if len(found) > _NAMED_GROUPS else ""
+    verb = "file is" if files == 1 else "files are"
+    return [f"{files} {verb} not read: {'; '.join(told)}{more} (`diffad data verify` lists all)"]
+
+
+def _is_paper(entry: Entry) -> bool:
+    """Such as the licence and the read-me in a category of MVTec AD."""
+    return entry.folder == "." and entry.why.removesuffix(": no image") in _DOCUMENTS
+
+
+def count_parts(samples: Iterable[Sample]) -> Counter[Part]:
+    """How many images a split has with each label."""
+    return Counter((sample.split, sample.label) for sample in samples)
+
+
+def other_counts(counts: Counter[Part], info: CategoryInfo | None) -> list[str]:
+    """A line for each part that has another number of images than the catalog says."""
+    official = official_counts(info)
+    return [
+        f"{part}: {counts[key]} images, the catalog says {official[part]}"
+        for key, part in PARTS.items()
+        if part in official and counts[key] != official[part]
+    ]
+
+
+def official_counts(info: CategoryInfo | None) -> dict[str, int]:
+    """The catalog's images of each part; {} for a category that it lacks."""
+    if info is None:
+        return {}
+    official = (info.train_good, info.train_defect, info.test_good, info.test_defect)
+    return dict(zip(PARTS.values(), official, strict=True))
+
+
+def turned_line(samples: Iterable[Sample]) -> list[str]:
+    """One line on images that their EXIF orientation turns and their mask does not tell of."""
+    pairs = [(sample.image, sample.mask) for sample in samples if sample.mask]
+    found = [image for image, mask in pairs if orientation(image) != orientation(mask)]
+    if not found:
+        return []
+    return [
+        f"{found[0]} is turned by its EXIF orientation {orientation(found[0])} and its mask is not "
+        f"({len(found)} of {len(pairs)} images with a mask); if the masks were drawn on the stored "
+        "pixels, save the images without it"
+    ]
+
+
+def copies_line(train: Mapping[str, str], test: Mapping[str, str]) -> list[str]:
+    """One line on test images that are training images; both: digests of the files by path."""
+    by_digest = {digest: path for path, digest in train.items()}
+    found = [(path, by_digest[digest]) for path, digest in test.items() if digest in by_digest]
+    if not found:
+        return []
+    told = ", ".join(f"{one} (training file {other})" for one, other in found[:_NAMED_GROUPS])
+    more = f" and {len(found) - _NAMED_GROUPS} more" if len(found) > _NAMED_GROUPS else ""
+    return [f"copies of training files among the test files: {told}{more}"]
