@@ -157,6 +157,16 @@ def test_a_detector_whose_scores_depend_on_the_batch_is_caught(kind: type[ToyDet
     assert measured(toy_detector()).holds
 
 
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_a_detector_that_scores_otherwise_at_one_batch_size_is_caught(size: int) -> None:
+    class Otherwise(ToyDetector):
+        def predict(self, images: Tensor, generator: torch.Generator | None = None) -> Prediction:
+            return super().predict(images * 0.9 if len(images) == size else images)
+
+    torch.manual_seed(0)
+    assert not measured(Otherwise()).holds
+
+
 def test_invariance_that_is_no_number_does_not_hold() -> None:
     assert not Invariance(1, float("nan"), 0.0, 1e-5).holds
     assert not Invariance(1, 0.0, float("nan"), 1e-5).holds
