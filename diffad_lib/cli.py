@@ -1,6 +1,7 @@
 """The command line: `diffad run`, `data`, `convert`, `cache`, `course`. Thin; the library does."""
 
 import io
+import signal
 import sys
 import traceback
 from collections.abc import Iterable
@@ -223,6 +224,8 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # for names that a terminal cannot show
             stream.reconfigure(errors="backslashreplace")
+    # As Ctrl-C does: kernels end and temporary folders go.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app()
     except DiffadError as error:
