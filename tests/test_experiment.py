@@ -41,7 +41,17 @@ def config_of(root: Path, method: str = "autoencoder", **settings) -> RunConfig:
 
 
 def finish(run: ex.Experiment, result: ex.TrainingResult) -> Path:
-    return ex.finish(run, result, *ex.evaluate_experiment(run), 1.0)
+    return ex.finish(run, result, *ex.evaluate_experiment(run), ex.swap_experiment(run), 1.0)
+
+
+@pytest.mark.parametrize("method", method_names())
+def test_the_record_holds_the_swap_test(method: str, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("DIFFAD_CACHE", str(tmp_path / "cache"))
+    factory.make_mvtec(tmp_path / "data")
+    run = ex.prepare(config_of(tmp_path, method, steps=1))
+    record = read_record(finish(run, ex.train_experiment(run)))
+    assert [*record.swaps] == ["the image itself", "another image's", "noise"]
+    assert all(0 <= row.image_auroc <= 1 and 0 < row.pixel_ap <= 1 for row in record.swaps.values())
 
 
 def flushes() -> bool:

@@ -1,7 +1,9 @@
 """From a configuration to data, detector and training plan; from results to a record."""
 
 import datetime
+import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +44,7 @@ from diffad_lib.runs.record import (
     write_record,
 )
 from diffad_lib.selection import KeepBest
+from diffad_lib.swap import swap_test
 from diffad_lib.synthesis.foreground import automatic_masks, isnet_masks, load_mask_folder
 from diffad_lib.synthesis.synthesizer import SynthesisSettings, Synthesizer
 from diffad_lib.synthesis.textures import load_texture_folder
@@ -160,6 +163,13 @@ def evaluate_experiment(experiment: Experiment) -> tuple[SetPrediction, dict[str
     return predictions, metrics
 
 
+def swap_experiment(experiment: Experiment) -> dict[str, dict[str, float]]:
+    """The swap test on the test images (`swap.py`); {} for a method without a reconstruction."""
+    test, how = experiment.test, experiment.config.evaluation
+    given = test.images, labels(test), test.masks[:, 0], experiment.fabric
+    return swap_test(experiment.detector, *given, how.eval_batch_size, experiment.config.seed)
+
+
 def labels(stack: ImageStack) -> np.ndarray:
     """int64 [N]: 1 for an image with a defect."""
     return np.array([sample.label for sample in stack.samples])
@@ -170,6 +180,7 @@ def finish(
     training: TrainingResult,
     predictions: SetPrediction,
     metrics: dict[str, Metric],
+    swaps: dict[str, dict[str, float]],
     total_seconds: float,
 ) -> Path:
     """Save weights, then the record, into the run folder; the record marks the run as complete.
@@ -179,7 +190,7 @@ def finish(
     """
     folder = experiment.config.run_folder
     save_detector(experiment.detector, folder)
-    record = _record(experiment, training, predictions, metrics, total_seconds)
+    record = _record(experiment, training, predictions, metrics, swaps, total_seconds)
     write_record(folder / RECORD_NAME, record)
     for path in (*checkpoints(folder), folder / CONFIG_NAME):
         path.unlink(missing_ok=True)
@@ -207,6 +218,7 @@ def _record(
     training: TrainingResult,
     predictions: SetPrediction,
     metrics: dict[str, Metric],
+    swaps: dict[str, dict[str, float]],
     total_seconds: float,
 ) -> Record:
     fabric, device = experiment.fabric, experiment.fabric.device
@@ -236,11 +248,16 @@ def _record(
         images_per_second=predictions.images_per_second,
         invariance=invariance,
         metrics={name: Measured.of(metric) for name, metric in metrics.items()},
+        swaps={name: _without_nan(found) for name, found in swaps.items()},
         images=[
             {"file": one.image.name, "defect": one.defect, "label": one.label, "score": score}
             for one, score in scored
         ],
     )
+
+
+def _without_nan(figures: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: None if math.isnan(value) else value for name, value in figures.items()}
 
 
 def _test_auroc_sum(experiment: Experiment, detector: Detector) -> float:
