@@ -9,7 +9,7 @@ import torch
 
 from diffad_lib.course.explorers import drawing_explorer, easel, paint
 from diffad_lib.course.explorers.drawing import judge, stroke
-from diffad_lib.course.explorers.pictures import coloured, rgb
+from diffad_lib.course.explorers.pictures import coloured, data_uri, rgb
 from diffad_lib.detector import Detector
 from diffad_lib.errors import DiffadError
 from diffad_lib.settings import DetectorSettings
@@ -161,6 +161,13 @@ def sent(pixels: np.ndarray) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
+def test_the_easel_starts_with_the_image_as_it_is():
+    image = torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(0))
+    canvas, painted, screen = easel(image, Darkness(), 0.5).children
+    assert data_uri(rgb(image)) in screen.value  # in colour, through PNG and back
+    assert painted.value in canvas.value
+
+
 def test_the_easel_judges_the_pixels_that_the_canvas_sends():
     box = easel(LIGHT, Darkness(), 0.5)
     canvas, painted, screen = box.children
@@ -172,6 +179,7 @@ def test_the_easel_judges_the_pixels_that_the_canvas_sends():
     pixels[4:8, 4:8, :3] = (51, 0, 0)  # red, of mean 1/15
     painted.value = sent(pixels)
     assert f"score {0.8 - 1 / 15:.3f}, threshold 0.500: judged defective" in screen.value
+    assert data_uri(pixels[..., :3]) in screen.value  # red, not blue
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,7 @@ def test_a_weak_stroke_that_crosses_itself_is_nowhere_darker(page, canvas):
 
 
 def test_undo_takes_the_last_step_back_and_clear_them_all(page, canvas):
+    page.get_by_label("strength").fill("0.5")  # of strokes; Clear is to bring back all
     sizes = []
 
     def count() -> int:
