@@ -1,6 +1,6 @@
 """Explorers: one render function each, shown as a contact sheet, an HTML slider and a widget."""
 
-from diffad_lib.course.explorers.drawing import drawing_explorer, paint
+from diffad_lib.course.explorers.drawing import drawing_explorer, paint, stroke
 from diffad_lib.course.explorers.easel import easel
 from diffad_lib.course.explorers.explorer import Explorer
 from diffad_lib.course.explorers.guidance import guidance_explorer
@@ -20,6 +20,7 @@ __all__ = [
     "easel",
     "guidance_explorer",
     "paint",
+    "stroke",
     "synthesis_explorer",
     "threshold_explorer",
     "timestep_explorer",
