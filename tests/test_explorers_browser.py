@@ -12,6 +12,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import nbformat
@@ -221,7 +222,14 @@ from test_explorers_browser import toy
 @pytest.fixture
 def lab(tmp_path) -> Iterator[str]:
     """The address of a notebook in a JupyterLab of its own, with an explorer and its widget."""
-    cells = [new_code_cell(source) for source in (NOTEBOOK.strip(), "toy()", "toy().live()")]
+    with jupyterlab(tmp_path, NOTEBOOK.strip(), "toy()", "toy().live()") as address:
+        yield address
+
+
+@contextmanager
+def jupyterlab(tmp_path: Path, *sources: str) -> Iterator[str]:
+    """The address of a notebook with these cells in a JupyterLab of its own."""
+    cells = [new_code_cell(source) for source in sources]
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     (tmp_path / "work").mkdir()
     notebook = new_notebook(cells=cells, metadata={"kernelspec": kernel})
@@ -254,20 +262,24 @@ def _wait_for(url: str, server: subprocess.Popen, log: Path) -> None:
     pytest.fail(f"JupyterLab does not answer: {log.read_text()}")
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_in_jupyterlab_the_slider_and_the_widget_respond(browser, lab, tmp_path):
-    context = browser.new_context(viewport={"width": 1300, "height": 1000})
-    page = context.new_page()
+def run_all_cells(browser, address: str):
+    """A page with the notebook at the address, in which all cells are run."""
+    page = browser.new_context(viewport={"width": 1300, "height": 1000}).new_page()
     page.set_default_timeout(WAIT_MS)
     local = re.compile(r"(https?|wss?)://127\.0\.0\.1[:/]|data:|blob:")
     page.route(lambda url: not local.match(url), lambda route: route.abort())
-    page.goto(lab)
+    page.goto(address)
     # JupyterLab drops "Run All Cells" while the kernel is still connecting.
     expect(page.get_by_role("button", name="| Idle")).to_be_visible(timeout=WAIT_MS)
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    return page
 
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_in_jupyterlab_the_slider_and_the_widget_respond(browser, lab, tmp_path):
+    page = run_all_cells(browser, lab)
     explorer = page.get_by_role("group", name="Toy")
     expect(explorer.get_by_role("slider")).to_be_visible(timeout=WAIT_MS)
     live = page.locator(".jupyter-widgets.widget-vbox")
@@ -291,4 +303,4 @@ def test_in_jupyterlab_the_slider_and_the_widget_respond(browser, lab, tmp_path)
     live.locator("button").first.click()  # Play
     expect(live.get_by_role("status")).to_have_text("red 4, blue yes", timeout=WAIT_MS)
     page.screenshot(path=tmp_path / "lab.png")
-    context.close()
+    page.context.close()
