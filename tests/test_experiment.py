@@ -50,7 +50,7 @@ def test_the_record_holds_the_swap_test(method: str, tmp_path: Path, monkeypatch
     factory.make_mvtec(tmp_path / "data")
     run = ex.prepare(config_of(tmp_path, method, steps=1))
     record = read_record(finish(run, ex.train_experiment(run)))
-    assert [*record.swaps] == ["the image itself", "another image's", "noise"]
+    assert [*record.swaps] == ["its own", "the image itself", "another image's", "noise"]
     assert all(0 <= row.image_auroc <= 1 and 0 < row.pixel_ap <= 1 for row in record.swaps.values())
 
 
