@@ -1,11 +1,13 @@
 """The notebooks as they lie in the checkout: frame, card, stored outputs, quoted numbers."""
 
+import json
 import re
 import statistics
 from pathlib import Path
 
 import nbformat
 import pytest
+from ipykernel.kernelspec import get_kernel_dict
 from nbformat import NotebookNode
 
 from course_files import (
@@ -89,8 +91,20 @@ def test_no_notebook_is_left_out_for_want_of_a_card():
 
 
 @every_notebook
-def test_kernel_is_python3(path):
-    assert read(path).metadata.kernelspec.name == "python3"
+def test_jupyterlab_would_save_it_as_it_is(path):
+    """Or it is marked modified when it is opened, and a first look changes files of git."""
+    text = path.read_text(encoding="utf-8")
+    notebook = nbformat.reads(text, as_version=4)
+    kernel = get_kernel_dict()
+    assert notebook.metadata.kernelspec == {
+        "name": "python3",
+        "display_name": kernel["display_name"],
+        "language": kernel["language"],
+    }
+    assert notebook.metadata.language_info.name == "python"
+    assert not [cell for cell in notebook.cells if "trusted" in cell.metadata]
+    nbformat.validate(json.loads(text))  # as stored: `reads` would add ids that are missing
+    assert nbformat.writes(notebook) + "\n" == text
 
 
 @every_notebook
