@@ -2,13 +2,22 @@
 
 import base64
 import re
+import sys
 
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from course_files import every_notebook, read
-from diffad_lib.course.pages import failure, first_picture, with_mathml, write_notebook_page
+from diffad_lib import cli
+from diffad_lib.course.pages import (
+    failure,
+    first_picture,
+    with_mathml,
+    write_notebook_page,
+    write_page,
+)
+from diffad_lib.errors import DiffadError
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 PIXEL = base64.b64encode(b"not a picture, but nothing looks at it").decode()
@@ -79,3 +88,30 @@ def test_a_failure_names_the_cell_and_has_the_traceback_without_colours(tmp_path
     notebook = saved(tmp_path / "a.ipynb", new_markdown_cell("text"), code_cell(error))
     assert failure(notebook) == "cell [3]\n1 / 0\n\nfirst\nlast"
     assert failure(saved(tmp_path / "b.ipynb", new_markdown_cell("text"))) == ""
+
+
+def test_the_page_of_a_chapter_is_that_of_the_course(tmp_path, capsys, monkeypatch):
+    notebook = saved(tmp_path / "a.ipynb", new_markdown_cell("[next](b.ipynb) $x_0$"))
+    saved(tmp_path / "b.ipynb")
+    write_notebook_page(notebook, tmp_path / "course.html", ["a", "b"])
+    for options, page in (([], "a.html"), (["--to", "new/page.html"], "new/page.html")):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["diffad", "page", "a.ipynb", *options])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        assert not stop.value.code and capsys.readouterr().out == f"page: {page}\n"
+        text = (tmp_path / page).read_text(encoding="utf-8")
+        assert without_title(text) == without_title((tmp_path / "course.html").read_text("utf-8"))
+
+
+def without_title(page: str) -> str:
+    return re.sub(r"<title>.*?</title>", "", page)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"nbformat": 4}', None])
+def test_what_is_no_notebook_is_one_line(tmp_path, content):
+    if content is not None:
+        (tmp_path / "a.ipynb").write_text(content)
+    with pytest.raises(DiffadError, match=r"a\.ipynb: no notebook \(.+\); give an \.ipynb file$"):
+        write_page(tmp_path / "a.ipynb", tmp_path / "a.html")
+    assert not (tmp_path / "a.html").exists()

@@ -8,6 +8,7 @@ import nbformat
 from latex2mathml.converter import convert
 from nbconvert import HTMLExporter
 
+from diffad_lib.errors import DiffadError
 from diffad_lib.files import write_text
 
 # $$...$$ may span lines, $...$ may not. Code comes first: what stands in it is no formula.
@@ -16,6 +17,19 @@ _FORMULA = re.compile(
 )
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def write_page(notebook: Path, page: Path) -> None:
+    """A page as `diffad course` writes it; links to notebooks beside this one lead to their pages.
+
+    Raises DiffadError for a file that is no notebook, and for a page that cannot be written.
+    """
+    try:
+        nbformat.validate(nbformat.read(notebook, as_version=4))
+    except (OSError, ValueError, TypeError, AttributeError, nbformat.ValidationError) as error:
+        reason = str(error).partition("\n")[0]
+        raise DiffadError(f"{notebook}: no notebook ({reason}); give an .ipynb file") from None
+    write_notebook_page(notebook, page, {path.stem for path in notebook.parent.glob("*.ipynb")})
 
 
 def write_notebook_page(notebook: Path, page: Path, linked: Collection[str] = ()) -> None:
