@@ -1,6 +1,7 @@
 """Executed notebooks as web pages: formulas without a network, links, pictures, failures."""
 
 import base64
+import html
 import re
 import sys
 
@@ -11,6 +12,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from course_files import every_notebook, read
 from diffad_lib import cli
 from diffad_lib.course.pages import (
+    caption,
     failure,
     first_picture,
     with_mathml,
@@ -69,6 +71,32 @@ def test_a_page_holds_the_notebook_and_asks_no_server(tmp_path):
     assert not re.search(r"<(script|link|img|iframe)[^>]*(src|href)=[\"']?(https?:)?//", page)
     assert "<script src" not in page
     assert "live in JupyterLab only" in page and "VBox()" not in page and "model_id" not in page
+
+
+@every_notebook
+def test_every_picture_of_the_notebooks_is_described_below(path):
+    cells = read(path).cells
+    for cell, below in zip(cells, [*cells[1:], None], strict=True):
+        pictures = [
+            o for o in cell.get("outputs", ()) if {"image/png", "image/jpeg"} & {*o.get("data", ())}
+        ]
+        assert not pictures or len(caption(below)) > 20, cell.source
+
+
+@pytest.mark.parametrize("kind", ["image/png", "image/jpeg"])
+def test_the_caption_below_a_picture_is_its_alternative_text(tmp_path, kind):
+    below = '*Left: **x** at $t_s$ > 0.5<!-- at:.1f -->,\nas "seen".* Not *this*.'
+    cells = [code_cell(new_output("display_data", {kind: PIXEL})), new_markdown_cell(below)]
+    write_notebook_page(saved(tmp_path / "a.ipynb", *cells), tmp_path / "a.html")
+    page = (tmp_path / "a.html").read_text(encoding="utf-8")
+    (picture,) = re.findall("<img .*?/>", page)
+    assert 'Left: x at t_s > 0.5, as "seen".' in re.findall("alt='(.*?)'", html.unescape(picture))
+    assert f'src="data:{kind};base64,{PIXEL}"' in picture
+
+
+@pytest.mark.parametrize("source", ["**bold** text", "* a list\n* of *two*", "plain *text*"])
+def test_what_is_not_in_italics_is_no_caption(source):
+    assert caption(new_markdown_cell(source)) == "" == caption(new_code_cell("*a*"))
 
 
 @pytest.mark.parametrize("kind", ["image/png", "image/jpeg"])

@@ -1,5 +1,6 @@
 """Executed notebooks, and a summary of them, as web pages that need no network and no kernel."""
 
+import html
 import re
 from collections.abc import Collection
 from pathlib import Path
@@ -16,6 +17,9 @@ _FORMULA = re.compile(
     r"(?P<code>```.*?```|`[^`\n]*`)|\$\$(?P<block>.+?)\$\$|\$(?P<inline>[^$\n]+?)\$", re.DOTALL
 )
 _WIDGET = "application/vnd.jupyter.widget-view+json"
+_PICTURES = ("image/png", "image/jpeg")
+# The sentences in italics that begin a cell; a single asterisk ends them.
+_CAPTION = re.compile(r"\*(?=[^*\s])(.+?)(?<![*\s])\*(?!\*)", re.DOTALL)
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -36,13 +40,18 @@ def write_notebook_page(notebook: Path, page: Path, linked: Collection[str] = ()
     """Write an executed notebook as one HTML file.
 
     Formulas become MathML, which browsers draw by themselves; a sentence stands for a live widget.
+    The caption below a picture is its alternative text.
     Links to notebooks whose stems are in `linked` lead to their pages.
     """
     content = nbformat.read(notebook, as_version=4)
-    for cell in content.cells:
+    captions = [*map(caption, content.cells[1:]), ""]
+    for cell, below in zip(content.cells, captions, strict=True):
         if cell.cell_type == "markdown":
             cell.source = with_mathml(_with_page_links(cell.source, linked))
         for output in cell.get("outputs", ()):
+            if below and (address := _picture(output)):
+                alt = html.escape(below)
+                output.data = {"text/html": f'<img src="{html.escape(address)}" alt="{alt}">'}
             if _WIDGET in output.get("data", ()):
                 output.data = {"text/plain": "This part is live in JupyterLab only."}
     content.metadata.pop("widgets", None)
@@ -70,10 +79,16 @@ def first_picture(notebook: Path) -> str | None:
     """The first figure of an executed notebook, as an address with the picture in it."""
     for cell in nbformat.read(notebook, as_version=4).cells:
         for output in cell.get("outputs", ()):
-            for kind in ("image/png", "image/jpeg"):
-                if kind in output.get("data", ()):
-                    return f"data:{kind};base64,{''.join(output.data[kind].split())}"
+            if address := _picture(output):
+                return address
     return None
+
+
+def caption(cell: nbformat.NotebookNode) -> str:
+    """The sentences in italics that begin a markdown cell, as plain text; empty without them."""
+    source = re.sub("<!--.*?-->", "", cell.source)
+    found = _CAPTION.match(source) if cell.cell_type == "markdown" else None
+    return " ".join(re.sub(r"[*`$\\]", "", found[1]).split()) if found else ""
 
 
 def failure(notebook: Path) -> str:
@@ -87,6 +102,14 @@ def failure(notebook: Path) -> str:
                 traceback = _ANSI.sub("", "\n".join(output.traceback))
                 return f"cell [{cell.execution_count}]\n{cell.source}\n\n{traceback}"
     return ""
+
+
+def _picture(output: nbformat.NotebookNode) -> str | None:
+    """The picture of an output as an address that holds it."""
+    for kind in _PICTURES:
+        if kind in output.get("data", ()):
+            return f"data:{kind};base64,{''.join(output.data[kind].split())}"
+    return None
 
 
 def _with_page_links(markdown: str, linked: Collection[str]) -> str:
