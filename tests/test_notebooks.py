@@ -218,6 +218,25 @@ def test_numbers_in_prose_equal_their_variables(path):
 
 
 @course_notebook
+def test_the_text_says_which_numbers_differ_on_another_machine(path):
+    """Those that the text quotes and nbval does not compare: of trainings, and times."""
+    notebook = read(path)
+    quoted = {name for _, name, _ in QUOTE.findall(prose(notebook))}
+    for number, cell in enumerate(notebook.cells):
+        printed_here = set(re.findall(r"\{(\w+) = [:}]", cell.source))
+        if "nbval-ignore-output" in tags(cell) and printed_here & quoted:
+            assert re.search("[Yy]ours will differ", text_around(notebook, number)), cell.source
+
+
+def text_around(notebook: NotebookNode, number: int) -> str:
+    """The nearest markdown cells above and below a cell."""
+    is_text = [cell.cell_type == "markdown" for cell in notebook.cells]
+    above = number - is_text[number::-1].index(True)
+    below = number + is_text[number:].index(True)
+    return f"{notebook.cells[above].source}\n{notebook.cells[below].source}"
+
+
+@course_notebook
 def test_every_claim_is_answered_with_a_measured_number(path):
     table = section(read(path), CLAIMS)
     rows = [line for line in table.splitlines() if line.startswith("|")][2:]

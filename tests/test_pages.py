@@ -118,6 +118,12 @@ def test_a_failure_names_the_cell_and_has_the_traceback_without_colours(tmp_path
     assert failure(saved(tmp_path / "b.ipynb", new_markdown_cell("text"))) == ""
 
 
+def test_a_page_is_whole_on_paper(tmp_path):
+    write_notebook_page(saved(tmp_path / "a.ipynb"), tmp_path / "a.html")
+    head = (tmp_path / "a.html").read_text(encoding="utf-8").split("</head>")[0]
+    assert "white-space: pre-wrap" in head and "beforeprint" in head
+
+
 def test_the_page_of_a_chapter_is_that_of_the_course(tmp_path, capsys, monkeypatch):
     notebook = saved(tmp_path / "a.ipynb", new_markdown_cell("[next](b.ipynb) $x_0$"))
     saved(tmp_path / "b.ipynb")

@@ -20,6 +20,21 @@ _WIDGET = "application/vnd.jupyter.widget-view+json"
 _PICTURES = ("image/png", "image/jpeg")
 # The sentences in italics that begin a cell; a single asterisk ends them.
 _CAPTION = re.compile(r"\*(?=[^*\s])(.+?)(?<![*\s])\*(?!\*)", re.DOTALL)
+# On paper nothing scrolls and nothing unfolds: lines are broken, answers are open.
+_PAPER = """<style>
+@media print {
+  .jp-Cell pre { white-space: pre-wrap !important; overflow-wrap: anywhere; }
+  .jp-InputPrompt, .jp-OutputPrompt { display: none !important; }
+  .jp-RenderedImage, .jp-RenderedHTML img { break-inside: avoid; }
+  math[display="block"] { font-size: 0.85em; }
+}
+</style>
+<script>
+addEventListener("beforeprint", () => {
+  document.querySelectorAll("details").forEach((answer) => { answer.open = true; });
+});
+</script>
+"""
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -45,7 +60,7 @@ def write_notebook_page(notebook: Path, page: Path, linked: Collection[str] = ()
     """
     content = nbformat.read(notebook, as_version=4)
     captions = [*map(caption, content.cells[1:]), ""]
-    for cell, below in zip(content.cells, captions, strict=True):
+    for cell, below in zip(content.cells, captions, strict=False):
         if cell.cell_type == "markdown":
             cell.source = with_mathml(_with_page_links(cell.source, linked))
         for output in cell.get("outputs", ()):
@@ -58,7 +73,8 @@ def write_notebook_page(notebook: Path, page: Path, linked: Collection[str] = ()
     # Empty addresses: nbconvert would load these scripts from servers.
     exporter = HTMLExporter(mathjax_url="", require_js_url="", jupyter_widgets_base_url="")
     body, _ = exporter.from_notebook_node(content)
-    write_text(page, re.sub(r'<script src="">\s*</script>', "", body))
+    body = re.sub(r'<script src="">\s*</script>', "", body)
+    write_text(page, body.replace("</head>", f"{_PAPER}</head>", 1))
 
 
 def with_mathml(markdown: str) -> str:
