@@ -2,6 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --require-hashes --only-binary :all:
 
 .PHONY: course test quick lab checkpoints lint clean
 
@@ -28,7 +29,14 @@ $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] < (3, 11))' || \
 		{ echo "error: $(PYTHON) is older than 3.11; run make PYTHON=/path/to/python3.11"; exit 1; }
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --disable-pip-version-check --requirement requirements.lock
+	@for name in pip torch; do \
+		sed -n "/^$$name==/,/[^\\]\$$/p" requirements.lock > .venv/$$name.lock; done
+	@$(INSTALL) --quiet --requirement .venv/pip.lock
+	@# pip would prefer the index's torch to a build in a folder of PIP_FIND_LINKS, such as the CPU's.
+	@$(INSTALL) --quiet --no-index --no-deps --requirement .venv/torch.lock 2>/dev/null || true
+	@$(INSTALL) --no-deps --requirement requirements.lock
+	@$(BIN)/python -m pip check >/dev/null || \
+		$(INSTALL) --requirement requirements.lock --requirement requirements-cuda.lock
 	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
 	@touch $(READY)
 

@@ -1,7 +1,8 @@
-"""The command line: `diffad run`, `data`, `convert`, `course`, `lab`, `page`. Thin."""
+"""The command line: `diffad run`, `data`, `convert`, `cache`, `course`, `lab`, `page`. Thin."""
 
 import contextlib
 import io
+import signal
 import sys
 import traceback
 from collections.abc import Iterable, Iterator
@@ -12,7 +13,7 @@ import typer
 from rich.console import Console
 
 from diffad_lib.datasets.catalog import CATALOG, run_datasets
-from diffad_lib.errors import DiffadError
+from diffad_lib.errors import DiffadError, shown, shown_lines
 from diffad_lib.methods import method_names
 from diffad_lib.settings import BudgetName
 
@@ -32,6 +33,8 @@ data_app = typer.Typer(no_args_is_help=True, help="Make, check and download data
 app.add_typer(data_app, name="data")
 convert_app = typer.Typer(no_args_is_help=True, help="Checkpoints of the official code.")
 app.add_typer(convert_app, name="convert")
+cache_app = typer.Typer(help="The folder of resized images: show it, or clear it.")
+app.add_typer(cache_app, name="cache")
 
 _DATASETS = _or(key for key, dataset in CATALOG.items() if dataset.archives)
 DataRoot = Annotated[Path, typer.Option(help="Folder that holds one folder a dataset.")]
@@ -85,7 +88,7 @@ def run(
     )  # fmt: skip
     record = run_notebook(config, again=again)
     Console().print(metrics_table([record]))
-    print(f"run folder: {config.run_folder}")
+    print(shown(f"run folder: {config.run_folder}"))
 
 
 @app.command("held-out")
@@ -113,7 +116,7 @@ def held_out(
         max_train_seconds=max_train_seconds,
     )  # fmt: skip
     Console().print(held_out_table(hold_out(config).metrics))
-    print(f"record: {held_out_path(config)}")
+    print(shown(f"record: {held_out_path(config)}"))
 
 
 @contextlib.contextmanager
@@ -159,8 +162,11 @@ def page(
         from diffad_lib.course.pages import write_page
 
     to = to or notebook.with_suffix(".html")
-    write_page(notebook, to)
-    print(f"page: {to}")
+    trusted = write_page(notebook, to)
+    print(shown(f"page: {to}"))
+    if not trusted:
+        print("Jupyter does not trust the notebook, so the page has its text and pictures only;")
+        print(shown(f"if you do: .venv/bin/jupyter trust {notebook}, then this command again"))
 
 
 @data_app.command()
@@ -196,7 +202,7 @@ def verify(
     from diffad_lib.datasets.verify import verify as verify_dataset
 
     report = verify_dataset(dataset, data_root)
-    print("\n".join(report.lines))
+    print("\n".join(map(shown, report.lines)))
     if not report.ok:
         raise typer.Exit(1)
 
@@ -230,18 +236,41 @@ def export_official(
     print(", ".join(map(str, files)))
 
 
+@cache_app.callback(invoke_without_command=True)
+def show_cache(context: typer.Context) -> None:
+    """Say where resized images are kept, how many files there are and how large they are."""
+    from diffad_lib.datasets.cache import cache_folder, cache_size
+
+    if context.invoked_subcommand is None:
+        folder = cache_folder()
+        count, size = cache_size(folder)
+        print(f"{folder}: {count} files, {size / 1e6:.1f} MB")
+
+
+@cache_app.command("clear")
+def clear_cache() -> None:
+    """Remove these files; what a run needs is made again."""
+    from diffad_lib.datasets.cache import cache_folder, remove_unused
+
+    folder = cache_folder()
+    count, size = remove_unused(folder, seconds=0)
+    print(f"{folder}: {count} files removed, {size / 1e6:.1f} MB")
+
+
 def main() -> None:
     """Entry point: a DiffadError becomes one line on stderr and exit code 1."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # for names that a terminal cannot show
             stream.reconfigure(errors="backslashreplace")
+    # As Ctrl-C does: kernels end and temporary folders go.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app()
     except DiffadError as error:
-        print(f"error: {' '.join(str(error).splitlines())}", file=sys.stderr)  # names may have \n
+        print(f"error: {shown(error)}", file=sys.stderr)
         sys.exit(1)
     except Exception:
-        traceback.print_exc()
+        print(shown_lines(traceback.format_exc()), end="", file=sys.stderr)
         told = "This is an error of the program: please report it with the lines above."
         print(told, file=sys.stderr)
         sys.exit(70)

@@ -40,6 +40,13 @@ class Detector(nn.Module, ABC):
     def predict(self, images: Tensor, generator: torch.Generator | None = None) -> Prediction:
         """Scores, maps and reconstructions of a batch; call under `torch.inference_mode()`."""
 
+    def judge(self, images: Tensor, reconstruction: Tensor) -> Prediction | None:
+        """What `predict` would say if the reconstruction [B,3,H,W] in [0,1] were the given one.
+
+        None of a method that has no reconstruction. The swap test asks it (`swap.py`).
+        """
+        return None
+
     def check_images(self, images: Tensor) -> None:
         """DiffadError unless images are float32 [B,3,H,W] in [0,1], at the size of the settings."""
         if not isinstance(images, Tensor):

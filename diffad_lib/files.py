@@ -1,44 +1,106 @@
-"""Writing files so that a reader sees the old one or the new one, never half of one."""
+"""Files: only whole ones are read, and a reader sees the old one or the new one, never half."""
 
 import contextlib
 import errno
-import fcntl
 import io
 import json
 import math
 import os
+import re
+import secrets
+import stat
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from pydantic_core import from_json
+
 from diffad_lib.errors import DiffadError
+
+try:
+    import fcntl
+except ImportError:  # here, because every command imports this module first
+    sys.exit("diffad needs Linux, macOS or WSL")
+
+_MOST_BYTES = 512 * 2**20  # of a file that is read into memory
+_MOST_TEXT = 64 * 2**20
+_OTHER_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe (FIFO)",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+# What write_atomically calls a file until it is whole.
+_TEMPORARY = re.compile(r"\..+-[0-9a-f]{16}(\.[^.]*)?")
+
+
+def read_bytes(path: Path, most: int = _MOST_BYTES) -> bytes:
+    """What a regular file holds, or one that a link leads to.
+
+    DiffadError for anything else, such as a pipe that never ends, before it is opened; for more
+    than `most` bytes; for a file that cannot be read or that grows or shrinks meanwhile.
+    """
+    try:
+        status = path.stat()
+        size = status.st_size
+        if not stat.S_ISREG(status.st_mode):
+            kind = _OTHER_KINDS.get(stat.S_IFMT(status.st_mode), "something else")
+            raise DiffadError(f"{path} is {kind}, not a file; remove it")
+        if size > most:
+            told = f"{size / 2**20:.0f} MB, more than the {most // 2**20} MB that are read"
+            raise DiffadError(f"{path} has {told}; make it smaller")
+        with path.open("rb") as file:
+            data = file.read(size + 1)
+    except OSError as error:
+        raise DiffadError(f"{path} cannot be read: {error.strerror}") from None
+    if len(data) != size:
+        raise DiffadError(f"{path} changed while it was read; start again")
+    return data
+
+
+def read_text(path: Path) -> str:
+    """A text in UTF-8 of at most 64 MB, what is none marked with U+FFFD; else as `read_bytes`."""
+    return read_bytes(path, _MOST_TEXT).decode("utf-8-sig", errors="replace")
+
+
+def is_file(path: Path) -> bool:
+    """True for a regular file, False for anything else and for a name that no file can have."""
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long
+        return False
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Call `write(temporary_path)` beside `path`, then rename it onto `path`.
 
-    DiffadError that names `path` if it cannot be written; an existing file stays as it was.
+    DiffadError that names `path` if it cannot be written; an existing file stays as it was. Who may
+    read the file is what the umask says.
     """
-    temporary = None
+    temporary = path.with_name(f".{path.stem}-{secrets.token_hex(8)}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(
-            dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix
-        )
-        os.close(handle)
-        temporary = Path(name)
-        write(temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
+        temporary.touch(exist_ok=False)
+        try:
+            write(temporary)
+            _to_disk(temporary)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
     except OSError as error:
         raise unwritable(path, error) from error
+    with contextlib.suppress(OSError):  # some file systems cannot; the file is there
+        _to_disk(path.parent)  # or a power cut may undo the new name
+
+
+def _to_disk(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
     finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+        os.close(handle)
 
 
 def unwritable(
@@ -54,6 +116,30 @@ def write_json(path: Path, value: Any) -> None:
     """Write a value as indented JSON, atomically. JSON has no NaN: it becomes null."""
     text = json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False)
     write_text(path, text + "\n")
+
+
+def json_object(path: Path, advice: str) -> dict[str, Any]:
+    """The JSON object in a file; DiffadError with `advice` if there is none."""
+    require_file(path, advice)
+    try:
+        content = from_json(read_bytes(path), allow_inf_nan=False)  # refuses what is too deep
+    except ValueError as error:
+        raise DiffadError(f"{path}: cannot be read ({error}); {advice}") from None
+    if not isinstance(content, dict):
+        raise DiffadError(f"{path}: holds no JSON object; {advice}")
+    return content
+
+
+def require_file(path: Path, advice: str) -> None:
+    """DiffadError with `advice` if there is nothing, or a folder, or a pipe that may never end."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        raise DiffadError(f"{path}: not found; {advice}") from None
+    except OSError as error:
+        raise DiffadError(f"{path}: cannot be read ({error.strerror}); {advice}") from None
+    if not stat.S_ISREG(mode):
+        raise DiffadError(f"{path}: is not a file; {advice}")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -76,27 +162,51 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.
 
 @contextlib.contextmanager
 def exclusive(path: Path, meaning: str) -> Iterator[None]:
-    """Keep other processes out while the block runs; `path` is a file or folder that exists.
-
-    The lock ends with the process. DiffadError with `meaning` if another process holds it.
-    """
-    handle = os.open(path, os.O_RDONLY)
+    """Keep other processes out while the block runs; the lock file stays. See `take_lock`."""
+    handle = take_lock(path, meaning)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DiffadError(f"{path} is locked: {meaning}") from None
-        except OSError as error:  # NFS, FUSE and Lustre may have no locks
-            if error.errno not in _NO_LOCKS:
-                raise
-            print(
-                f"{path}: this file system has no locks ({error.strerror}); start one run at a "
-                "time there",
-                file=sys.stderr,
-            )
         yield
     finally:
         os.close(handle)
+
+
+def take_lock(path: Path, meaning: str) -> int:
+    """Make a lock file and hold it, at the latest until the process ends; returns its handle.
+
+    DiffadError with `meaning` if another process holds it.
+    """
+    while True:
+        # NFS locks a file that is open for writing only; a link could lead to any file.
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        try:
+            _lock(handle, path, meaning)
+            if path.exists() and os.path.samestat(os.fstat(handle), path.stat()):
+                return handle
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)  # of a file that the process before has removed meanwhile
+
+
+def drop_lock(path: Path, handle: int) -> None:
+    """Remove a lock file that `take_lock` made, then let others in."""
+    path.unlink(missing_ok=True)
+    os.close(handle)
+
+
+def _lock(handle: int, path: Path, meaning: str) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise DiffadError(f"{path.parent} is locked: {meaning}") from None
+    except OSError as error:  # NFS, FUSE and Lustre may have no locks
+        if error.errno not in _NO_LOCKS:
+            raise
+        print(
+            f"{path.parent}: this file system has no locks ({error.strerror}); start one run at a "
+            "time there",
+            file=sys.stderr,
+        )
 
 
 def is_utf8(text: str | Path) -> bool:
@@ -108,10 +218,17 @@ def is_utf8(text: str | Path) -> bool:
     return True
 
 
+def is_too_long(text: str | Path) -> bool:
+    """True for what no file system takes as a path, so that to look for it is an error."""
+    encoded = str(text).encode()
+    return len(encoded) > 3000 or max(map(len, encoded.split(b"/"))) > 255
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove what a killed `write_atomically` left in a folder where no other process writes."""
-    for leftover in folder.glob(".*-*"):
-        leftover.unlink(missing_ok=True)
+    for path in folder.iterdir():
+        if _TEMPORARY.fullmatch(path.name) and path.is_file():
+            path.unlink(missing_ok=True)
 
 
 def _plain(value: Any) -> Any:

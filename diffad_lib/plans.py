@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import SerializeAsAny, model_validator
 
-from diffad_lib.errors import DiffadError, nearest
+from diffad_lib.errors import DiffadError, nearest, one_line
 from diffad_lib.settings import DetectorSettings, Settings, setting
 from diffad_lib.synthesis.synthesizer import NormalSettings
 
@@ -118,7 +118,7 @@ class Budget(Settings):
         changed: dict[str, dict[str, Any]] = {}
         for key, value in changes.items():
             if key not in sections:
-                raise DiffadError(f'"{key}" is not a setting; {nearest(key, sections)}')
+                raise DiffadError(f'"{one_line(key)}" is not a setting; {nearest(key, sections)}')
             changed.setdefault(sections[key], {})[key] = value
         lengths = {"steps", "epochs"} & changes.keys()
         if len(lengths) == 1 and changes[next(iter(lengths))] is not None:

@@ -28,6 +28,8 @@ def _odd(window: int) -> int:
 
 
 Window = Annotated[
-    int, AfterValidator(_odd), Field(ge=1, description="side of the averaged windows, pixels, odd")
+    int,
+    AfterValidator(_odd),
+    Field(ge=1, le=4095, description="side of the averaged windows, pixels, odd"),
 ]
 """Side of the windows of `smoothed_maximum`, as a setting."""

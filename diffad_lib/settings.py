@@ -6,8 +6,8 @@ from typing import Any, Literal, Self, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from diffad_lib.errors import DiffadError, nearest
-from diffad_lib.files import is_utf8
+from diffad_lib.errors import DiffadError, nearest, one_line, short_repr
+from diffad_lib.files import is_too_long, is_utf8
 
 BudgetName = Literal["mini", "laptop", "paper"]
 
@@ -22,7 +22,7 @@ class Settings(BaseModel):
         extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
     )
 
-    def __init__(self, **values: Any) -> None:
+    def __init__(self, /, **values: Any) -> None:
         try:
             super().__init__(**values)
         except ValidationError as error:
@@ -46,6 +46,8 @@ class Settings(BaseModel):
             raise PydanticCustomError("empty", "Input should not be empty")
         if isinstance(value, str | Path) and not is_utf8(value):
             raise PydanticCustomError("not_utf8", "Input should be UTF-8; rename the folder")
+        if isinstance(value, str | Path) and is_too_long(value):
+            raise PydanticCustomError("too_long", "Input should be shorter, as a name on disk is")
         return value
 
     @classmethod
@@ -53,12 +55,12 @@ class Settings(BaseModel):
         """One line on a problem that Pydantic found."""
         key = ".".join(str(part) for part in error["loc"])
         if error["type"] == "extra_forbidden":
-            return f'"{key}" is not a setting; {nearest(key, cls.model_fields)}'
+            return f'"{one_line(key)}" is not a setting; {nearest(key, cls.model_fields)}'
         if error["type"] == "missing":
             return f"{key} is missing; set it"
         if not key:
             return error["msg"].removeprefix("Value error, ")
-        return f"{key}: {error['msg']} (got {error['input']!r})"
+        return f"{key}: {error['msg']} (got {short_repr(error['input'])})"
 
 
 def setting(default: Any, sentence: str, **limits: Any) -> Any:

@@ -4,6 +4,7 @@ import errno
 import io
 import json
 import os
+import subprocess
 import sys
 import tempfile
 import unicodedata
@@ -16,12 +17,16 @@ from papermill.parameterize import parameterize_path
 
 import layout_factory as factory
 from diffad_lib import cli
+from diffad_lib.datasets import images
+from diffad_lib.datasets.images import load_split
 from diffad_lib.datasets.layouts import list_samples
+from diffad_lib.errors import DiffadError, shown, shown_lines
 from diffad_lib.runs import notebook
 from diffad_lib.runs.config import build_config, parse_overrides
 from diffad_lib.runs.experiment import prepare
 from diffad_lib.runs.folder import settings_of
 from diffad_lib.runs.record import Record
+from diffad_lib.weights import DETECTOR_NAME, WEIGHTS_NAME
 
 
 @pytest.fixture
@@ -78,7 +83,7 @@ def diffad(root: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> Cli:
 def reads_data(monkeypatch: pytest.MonkeyPatch) -> None:
     """The notebook's first steps in this process instead of in a kernel."""
 
-    def execute(path: Path, output: Path, values: dict, stream: object) -> None:
+    def execute(path: Path, output: Path, values: dict, *_: object) -> None:
         overrides = parse_overrides(values.pop("overrides"))
         for name in ("data_root", "textures", "runs_dir"):
             values[name] = Path(values[name])
@@ -228,13 +233,60 @@ def test_a_temporary_folder_too_long_for_a_socket_is_named(
 @pytest.mark.usefixtures("reads_data")
 def test_a_line_break_in_a_name_stays_one_line(diffad: Cli, root: Path) -> None:
     (root / "data/mvtec/bottle/train/good/a\nb.png").touch()
-    assert "a b.png is cut off" in diffad.error()
+    assert r"a\nb.png is cut off" in diffad.error()
+
+
+@pytest.mark.parametrize(
+    "control", ["\0", "\a", "\n", "\r", "\x1b", "\x7f", "\x9b", "\u2028", "\u202e"]
+)
+def test_a_control_character_is_shown_as_its_escape(control: str) -> None:
+    escape = control.encode("unicode_escape").decode()
+    assert shown(f"a{control}b") == f"a{escape}b"
+    assert shown_lines(f"a{control}\nb") == f"a{escape}\nb".replace(r"\n", "\n")
+
+
+def test_what_a_terminal_only_shows_stays_as_it_is() -> None:
+    assert shown("긁힘 é\t× \u200d \\n [red]") == "긁힘 é\t× \u200d \\n [red]"
+
+
+@pytest.mark.parametrize("place", ["train/good/{}.png", "test/{}/0.png"])
+def test_a_name_forges_no_line_of_the_report(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, place: str
+) -> None:
+    name = "a\ncustom: 1 found, 0 absent, 0 problems\x1b[2A\u202e"
+    path = root / "data/mvtec/bottle" / place.format(name)
+    path.parent.mkdir(exist_ok=True)
+    path.touch()
+    arguments = ["diffad", "data", "verify", "mvtec", "--data-root", str(root / "data")]
+    monkeypatch.setattr(sys, "argv", arguments)
+    with pytest.raises(SystemExit):
+        cli.main()
+    report = capsys.readouterr().out
+    assert place.format(r"a\ncustom: 1 found, 0 absent, 0 problems\x1b[2A\u202e") in report
+    assert "\ncustom" not in report and "\x1b" not in report and "\u202e" not in report
+
+
+@pytest.mark.parametrize("stream", ["stdout_file", "stderr_file"])
+def test_what_a_notebook_prints_cannot_command_the_terminal(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, stream: str
+) -> None:
+    def say(source: str, output: str, **options) -> None:
+        options[stream].write("step 1\n\x1b]0;title\a\n")
+        options[stream].flush()
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(papermill, "execute_notebook", say)
+    with pytest.raises(DiffadError):
+        notebook.execute(root / "a.ipynb", root / "b.ipynb", {})
+    assert "step 1\n\\x1b]0;title\\x07\n" in "".join(capsys.readouterr())
 
 
 def test_verify_names_a_file_whose_name_the_terminal_cannot_show(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (root / os.fsdecode(b"data/mvtec/bottle/train/\xb0.png")).touch()
+    folder = root / os.fsdecode(b"data/mvtec/bottle/train/\xb0")
+    folder.mkdir()
+    (folder / "0.png").touch()
     terminal = io.TextIOWrapper(io.BytesIO(), "utf-8")
     monkeypatch.setattr(sys, "stdout", terminal)
     monkeypatch.setattr(
@@ -243,7 +295,26 @@ def test_verify_names_a_file_whose_name_the_terminal_cannot_show(
     with pytest.raises(SystemExit) as stop:
         cli.main()
     terminal.flush()
-    assert stop.value.code == 1 and b"train/\\udcb0.png is not read" in terminal.buffer.getvalue()
+    assert stop.value.code == 1 and b"train/\\udcb0" in terminal.buffer.getvalue()
+
+
+def test_the_cache_is_shown_and_cleared(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    def told(*words: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["diffad", "cache", *words])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        assert not stop.value.code
+        return capsys.readouterr().out
+
+    monkeypatch.setattr(images, "_SAFE_NANOSECONDS", -1)  # files just made are known at once
+    folder = root / "cache"
+    assert told() == f"{folder}: 0 files, 0.0 MB\n"
+    load_split(list_samples("mvtec", "bottle", root / "data"), 128)
+    assert told() == f"{folder}: 2 files, 0.7 MB\n"
+    assert told("clear") == f"{folder}: 2 files removed, 0.7 MB\n"
+    assert list(folder.iterdir()) == []
 
 
 def test_a_damaged_record_is_named(diffad: Cli, root: Path) -> None:
@@ -272,6 +343,8 @@ def test_a_run_killed_between_record_and_notebook_is_not_complete(root: Path) ->
     with pytest.raises(AssertionError, match="a kernel was started"):
         notebook.run(config)
     partial.unlink()
+    for name in (WEIGHTS_NAME, DETECTOR_NAME):
+        (config.run_folder / name).write_text("x")
     assert notebook.run(config) == Record.model_validate(record)
 
 
@@ -314,3 +387,15 @@ def test_a_category_is_found_in_either_unicode_form(root: Path) -> None:
     typed = unicodedata.normalize("NFC", "부품")
     assert len(list_samples("mvtec", typed, root / "data")) == 9
     assert len(list_samples("mvtec", stored, root / "data")) == 9
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["data", "verify", "mvtec"]])
+def test_without_the_modules_of_unix_every_command_is_one_line(arguments: list[str]) -> None:
+    program = (
+        "import sys; sys.modules['fcntl'] = sys.modules['resource'] = None\n"
+        "from diffad_lib.cli import main\nmain()"
+    )
+    command = [sys.executable, "-c", program, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "diffad needs Linux, macOS or WSL\n"

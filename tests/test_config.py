@@ -116,7 +116,7 @@ def test_run_folder_tells_dataset_category_method_budget_variant_override_and_se
 def test_a_long_run_folder_is_cut_to_what_a_file_system_takes_and_stays_its_own() -> None:
     names = [
         build_config(
-            "mvtec", "bottle", "draem", overrides={"foreground_folder": "가" * 100 + end}
+            "mvtec", "bottle", "draem", overrides={"foreground_folder": "가" * 80 + end}
         ).run_folder.parent.name
         for end in ("a", "b", "a")
     ]
@@ -158,6 +158,17 @@ def test_a_long_run_folder_is_cut_to_what_a_file_system_takes_and_stays_its_own(
         ({"seed": 2**64}, "seed: "),
         ({"variants": ["code-lr", "code-lr"]}, '"code-lr" is given twice'),
         ({"category": "\udcb0"}, "category: "),
+        ({"category": "../x"}, "category: "),
+        ({"category": "/tmp"}, "category: "),
+        ({"category": "a/b"}, "category: "),
+        ({"category": "a\\b"}, "category: "),
+        ({"category": ".."}, "category: "),
+        ({"category": "."}, "category: "),
+        ({"category": "a\0b"}, "category: "),
+        ({"category": "a" * 256}, "category: "),
+        ({"runs_dir": Path("a/" * 2000)}, "runs_dir: "),
+        ({"overrides": {"foreground_folder": "[" * 50_000}}, "foreground_folder: "),
+        ({"overrides": {"image_size": list(range(10**5))}}, "image_size: "),
         ({"runs_dir": Path("\udcb0")}, "runs_dir: "),
     ],
 )
@@ -166,7 +177,7 @@ def test_a_wrong_setting_is_an_error_that_names_it(arguments: dict, message: str
     with pytest.raises(DiffadError) as error:
         build_config(**values)
     assert message in str(error.value)
-    assert "\n" not in str(error.value)
+    assert "\n" not in str(error.value) and len(str(error.value)) < 500
 
 
 def test_overrides_are_read_as_json_and_text_is_kept() -> None:
@@ -197,6 +208,18 @@ def test_recorded_overrides_parse_back_to_the_same_configuration() -> None:
     overrides = {"channel_multipliers": [1, 2], "precision": "bf16-mixed", "signed_range": True}
     config = build_config("mvtec", "bottle", "diffusionad", overrides=overrides)
     assert parse_overrides(config.overrides) == overrides
+
+
+@pytest.mark.parametrize("value", ["9" * 5000, "[" * 50_000, "[" * 900 + "]" * 900, '{"a":' * 9999])
+def test_an_override_that_json_cannot_hold_is_one_short_line(value: str) -> None:
+    with pytest.raises(DiffadError, match="steps") as error:
+        build_config("mvtec", "bottle", "draem", overrides=parse_overrides([f"steps={value}"]))
+    assert "\n" not in str(error.value) and len(str(error.value)) < 500
+
+
+@pytest.mark.parametrize("name", ["part v2", "a..b", "..a", "부품", "a:b", "{seed}"])
+def test_a_category_may_have_any_name_that_a_folder_may_have(name: str) -> None:
+    assert build_config("custom", name, "draem").run_folder.parts[2] == name
 
 
 @pytest.mark.parametrize("pairs", [["steps"], ["=3"], ["steps=1", "steps=2"]])

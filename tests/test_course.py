@@ -1,5 +1,6 @@
 """`diffad course`: a failing notebook is reported and does not stop the others."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -68,7 +69,7 @@ def checkout(tmp_path, monkeypatch):
     monkeypatch.setattr(course, "make_mini", lambda root: None)
     monkeypatch.setattr(course, "CATEGORIES", ("weave",))
     monkeypatch.setattr(course, "METHODS", ("draem",))
-    monkeypatch.setattr(course, "run", lambda config, stream: RECORD)
+    monkeypatch.setattr(course, "run", lambda *_, **__: RECORD)
     return tmp_path
 
 
@@ -99,6 +100,34 @@ def test_the_course_runs_every_notebook_and_reports_those_that_fail(checkout, ca
 
 def job(notebook: Path, folder: Path) -> Job:
     return chapter_job(notebook, read_cards(notebook.parents[1])[notebook], folder)
+
+
+def test_an_error_of_the_program_in_one_job_does_not_end_the_course(tmp_path, capsys):
+    def fail() -> None:
+        raise KeyError("unforeseen")
+
+    def broken_page() -> None:
+        (tmp_path / "b.ipynb").write_text("no notebook")
+
+    def job_of(name: str, execute) -> Job:
+        return Job(name, tmp_path / f"{name}.ipynb", tmp_path / f"{name}.html", execute)
+
+    jobs = [job_of("a", fail), job_of("b", broken_page), job_of("c", lambda: RECORD)]
+    first, second, third = run_jobs(jobs, [])
+    assert first.error.startswith("KeyError: ") and "report" in first.error
+    assert "in fail" in first.details and "KeyError: 'unforeseen'" in first.details
+    assert second.error and "Traceback" in second.details
+    assert third.record == RECORD and not third.error
+    assert "in fail" in capsys.readouterr().out
+
+
+def test_the_course_leaves_the_environment_and_gives_kernels_their_threads(checkout, monkeypatch):
+    given, before = [], dict(os.environ)
+    monkeypatch.setattr(course, "run", lambda *_, threads: given.append(threads) or RECORD)
+    monkeypatch.setattr(course, "execute", lambda *arguments: given.append(arguments[4]))
+    monkeypatch.setattr(os, "cpu_count", lambda: 10)
+    course.run_course(checkout / "runs")
+    assert given == [10 // 4] * 5 and dict(os.environ) == before
 
 
 def test_a_notebook_that_is_mended_leaves_no_failure_behind(checkout):
@@ -134,6 +163,64 @@ def test_jobs_run_side_by_side_and_keep_their_order(tmp_path):
     outcomes = run_jobs(jobs, [], workers=2)
     assert [outcome.title for outcome in outcomes] == ["a", "b", "c", "d"]
     assert sorted(outcome.record["at"] for outcome in outcomes) == [0, 0, 1, 1]
+
+
+def foreign(path):
+    """A notebook with a script, as it may lie in a folder of runs that somebody else made."""
+    html = nbformat.v4.new_output("display_data", {"text/html": "<script>alert(1)</script>"})
+    nbformat.write(new_notebook(cells=[new_code_cell("1", outputs=[html])]), path)
+
+
+@pytest.mark.parametrize("executed", [True, False])
+def test_scripts_of_a_notebook_that_was_not_executed_now_are_left_out(tmp_path, executed):
+    output, page = tmp_path / "a.ipynb", tmp_path / "a.html"
+    foreign(output)
+
+    def run():
+        if executed:
+            output.unlink()
+            foreign(output)
+
+    (outcome,) = run_jobs([Job("a", output, page, run)], [])
+    assert not outcome.error
+    assert ("<script>alert" in page.read_text(encoding="utf-8")) == executed
+
+
+def test_an_old_failure_is_not_shown_with_its_scripts(tmp_path):
+    output, page = tmp_path / "a.ipynb", tmp_path / "a.html"
+    foreign(tmp_path / "a.failed.ipynb")
+
+    def refuse():
+        raise DiffadError("in use")
+
+    (outcome,) = run_jobs([Job("a", output, page, refuse)], [])
+    assert outcome.error == "in use"
+    assert "<script>alert" not in page.read_text(encoding="utf-8")
+
+
+def test_an_error_of_the_program_does_not_keep_the_others_from_running(tmp_path, capsys):
+    (tmp_path / "damaged.ipynb").write_text("{")
+
+    def fail():
+        raise KeyError("surprise")
+
+    jobs = [
+        Job("a", tmp_path / "a.ipynb", tmp_path / "a.html", fail),
+        Job("b", tmp_path / "damaged.ipynb", tmp_path / "b.html", lambda: None),
+        Job("c", tmp_path / "c.ipynb", tmp_path / "c.html", lambda: None),
+    ]
+    first, second, third = run_jobs(jobs, [])
+    assert first.error.startswith("KeyError: 'surprise'; that is an error of the program")
+    assert "in fail" in first.details and "Traceback" in capsys.readouterr().out
+    assert "NotJSONError" in second.error and not third.error
+
+
+def test_braces_in_the_folder_of_the_runs_are_no_obstacle(checkout):
+    folder = checkout / "{client} {"
+    folder.mkdir()
+    (outcome,) = run_jobs([job(checkout / "notebooks" / "00_good.ipynb", folder)], [])
+    assert not outcome.error
+    assert {path.name for path in folder.iterdir()} == {"00_good.ipynb", "00_good.html"}
 
 
 def test_an_interrupt_ends_the_kernels_and_starts_no_other(checkout):

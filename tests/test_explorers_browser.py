@@ -73,6 +73,19 @@ def drawn(picture) -> list[int]:
     }""")
 
 
+@pytest.mark.parametrize("trusted", [True, False])
+def test_a_browser_runs_no_script_of_a_notebook_that_was_not_executed_now(page, tmp_path, trusted):
+    notebook, target = tmp_path / "a.ipynb", tmp_path / "a.html"
+    nbformat.write(new_notebook(cells=[new_code_cell("1")]), notebook)
+    write_notebook_page(notebook, target, trusted=trusted)
+    smuggled = "<script>document.title = 'run'</script><img src=x onerror=\"document.title='run'\">"
+    text = target.read_text(encoding="utf-8").replace("</main>", smuggled + "</main>")
+    assert smuggled in text
+    target.write_text(text, encoding="utf-8")
+    page.goto(target.as_uri())
+    assert (page.title() == "run") == trusted
+
+
 def expect_view(explorer, red: int, blue: str) -> None:
     expect(explorer.get_by_role("status")).to_have_text(f"red {red}, blue {blue}")
     assert drawn(explorer.get_by_role("img")) == [40 * red, 0, 200 * (blue == "yes")]
@@ -208,7 +221,7 @@ def test_the_contact_sheet_is_folded_where_scripts_run_and_shows_on_paper(page, 
         new_code_cell("plot()", execution_count=2, outputs=[figure]),
     ]
     nbformat.write(new_notebook(cells=cells), tmp_path / "notebook.ipynb")
-    write_notebook_page(tmp_path / "notebook.ipynb", tmp_path / "notebook.html")
+    write_notebook_page(tmp_path / "notebook.ipynb", tmp_path / "notebook.html", trusted=True)
     page.goto((tmp_path / "notebook.html").as_uri(), wait_until="commit")
     sheet, figure = page.locator("img[src*=jpeg]"), page.locator("img[src*=png]")
     expect_view(page.get_by_role("group", name="Toy"), 1, "no")
@@ -229,7 +242,7 @@ def test_on_paper_answers_are_open_and_no_line_is_cut(page, tmp_path):
         new_notebook(cells=[answer, new_code_cell("x = " + "1 + " * 40 + "1")]),
         tmp_path / "notebook.ipynb",
     )
-    write_notebook_page(tmp_path / "notebook.ipynb", tmp_path / "notebook.html")
+    write_notebook_page(tmp_path / "notebook.ipynb", tmp_path / "notebook.html", trusted=True)
     page.goto((tmp_path / "notebook.html").as_uri(), wait_until="commit")
     expect(page.get_by_text("42")).to_be_hidden()
     page.set_viewport_size({"width": 700, "height": 1000})

@@ -31,12 +31,16 @@ def cache(tmp_path):
     return tmp_path / "cache"
 
 
+def entries(cache: Path, suffix: str = ".u8") -> list[Path]:
+    return sorted(cache.glob(f"*{suffix}"))
+
+
 @pytest.fixture
 def no_decoding(monkeypatch):
     """After a call of the returned function, decoding is an error."""
 
     def forbid():
-        def fail(image, mask):
+        def fail(image, mask, read):
             raise AssertionError(f"{image} was decoded again")
 
         monkeypatch.setattr(images_module, "decode_pair", fail)
@@ -134,17 +138,10 @@ def test_fingerprint_sees_names_labels_masks_and_order(samples, tmp_path):
 def test_sizes_and_rules_have_caches_of_their_own(samples, cache, monkeypatch):
     load_split(samples, 16, cache)
     load_split(samples, 24, cache)
-    assert len(list(cache.iterdir())) == 2
+    assert len(entries(cache)) == 2
     monkeypatch.setattr(images_module, "RULES", images_module.RULES + 1)
     load_split(samples, 16, cache)
-    assert len(list(cache.iterdir())) == 3
-
-
-def test_cut_off_cache_file_is_made_again(samples, cache):
-    expected = np.array(load_split(samples, 16, cache).masks)
-    (file,) = cache.iterdir()
-    file.write_bytes(file.read_bytes()[:-1])
-    np.testing.assert_array_equal(load_split(samples, 16, cache).masks, expected)
+    assert len(entries(cache)) == 3
 
 
 def test_bad_file_stops_the_build_and_leaves_no_cache(samples, cache):
@@ -153,7 +150,7 @@ def test_bad_file_stops_the_build_and_leaves_no_cache(samples, cache):
     with pytest.raises(DiffadError) as caught:
         load_split(samples, 16, cache)
     assert str(caught.value).startswith(f"{bad} is cut off")
-    assert list(cache.iterdir()) == []
+    assert entries(cache) == []
 
 
 def test_killed_build_leaves_nothing_that_is_used(samples, cache, tmp_path):
@@ -162,23 +159,24 @@ import os, signal, sys
 from diffad_lib.datasets import images
 from diffad_lib.datasets.layouts import list_samples
 load = images._load
-def load_then_die(sample, size):
+def load_then_die(sample, *rest):
     if sample.defect == "stain":
         os.kill(os.getpid(), signal.SIGKILL)
-    return load(sample, size)
+    return load(sample, *rest)
 images._load = load_then_die
 images.load_split(list_samples("mvtec", "bottle", sys.argv[1]), 16, images.Path(sys.argv[2]))
 """
     killed = subprocess.run([sys.executable, "-c", code, str(tmp_path), str(cache)], check=False)
     assert killed.returncode == -9
-    (leftover,) = cache.iterdir()
+    (leftover,) = entries(cache)
+    assert leftover.name.startswith(".")
     stack = load_split(samples, 16, cache)
     assert stack.masks.any(axis=(1, 2, 3)).sum() == 4
     yesterday = time.time() - 2 * 24 * 3600
     os.utime(leftover, (yesterday, yesterday))
     load_split(samples, 24, cache)
     assert not leftover.exists()
-    assert len(list(cache.iterdir())) == 2
+    assert len(entries(cache)) == 2
 
 
 def test_processes_that_build_at_once_agree(samples, cache, tmp_path):
@@ -202,7 +200,7 @@ print(int(stack.images.sum()), int(stack.masks.sum()))
     assert [builder.wait() for builder in builders] == [0, 0, 0]
     stack = load_split(samples, 16, cache)
     assert printed == {f"{stack.images.sum()} {stack.masks.sum()}\n"}
-    assert len(list(cache.iterdir())) == 1
+    assert len(entries(cache)) == 1 and list(cache.glob(".*")) == []
 
 
 def test_unwritable_cache_is_one_line_that_says_what_to_do(samples, tmp_path):
@@ -220,21 +218,20 @@ def test_unwritable_cache_is_one_line_that_says_what_to_do(samples, tmp_path):
 def test_full_disk_is_one_line_and_leaves_no_cache(samples, cache, monkeypatch):
     write = images_module._write
 
-    def write_to_full_disk(path, samples, size):
-        path.unlink()
-        path.symlink_to("/dev/full")
-        write(path, samples, size)
+    def write_to_full_disk(file, *rest):
+        os.dup2(os.open("/dev/full", os.O_RDWR), file.fileno())
+        write(file, *rest)
 
     monkeypatch.setattr(images_module, "_write", write_to_full_disk)
     with pytest.raises(DiffadError, match=r"No space left on device.*set DIFFAD_CACHE"):
         load_split(samples, 16, cache)
-    assert list(cache.iterdir()) == []
+    assert entries(cache) == []
 
 
 def test_cache_folder_comes_from_the_environment(samples, tmp_path, monkeypatch):
     monkeypatch.setenv("DIFFAD_CACHE", str(tmp_path / "from_environment"))
     load_split(samples, 16)
-    assert len(list((tmp_path / "from_environment").iterdir())) == 1
+    assert len(entries(tmp_path / "from_environment")) == 1
 
 
 def test_empty_list_and_missing_file_are_errors(samples, cache):

@@ -3,11 +3,13 @@
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import layout_factory as factory
 from diffad_lib.datasets.catalog import CATALOG
-from diffad_lib.datasets.inventory import Entry, take_inventory, unread_line
+from diffad_lib.datasets.inventory import Entry, take_inventory, turned_line, unread_line
 from diffad_lib.datasets.layouts import category_folder, scan_category
+from diffad_lib.datasets.verify import verify
 
 
 def inventory(dataset: str, category: str, root: Path) -> list[Entry]:
@@ -129,3 +131,20 @@ def test_the_line_of_a_run_stays_short(tmp_path) -> None:
     (line,) = unread_line(inventory("mvtec", "bottle", tmp_path))
     assert line.startswith("10 files are not read: extra0 2 .raw: no image; extra1 2")
     assert "extra3" not in line and "; 2 more groups" in line
+
+
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_an_image_that_is_turned_while_its_mask_is_not_is_told(orientation, tmp_path) -> None:
+    base = factory.make_mvtec(tmp_path, "screws", folder=".")
+    image = base / "test" / "crack" / "000.jpg"
+    pixels = Image.open(image.with_suffix(".png"))
+    image.with_suffix(".png").unlink()
+    exif = Image.Exif()
+    for value, expected in ((1, 0), (orientation, 1)):
+        exif[0x0112] = value
+        pixels.save(image, exif=exif)
+        lines = turned_line(scan_category("custom", "screws", tmp_path).samples)
+        assert len(lines) == expected
+    assert lines[0].startswith(f"{image} is turned by its EXIF orientation {orientation} and its")
+    notes = [line for line in verify("custom", tmp_path).lines if line.startswith("  note: ")]
+    assert notes == [f"  note: {lines[0]}"]

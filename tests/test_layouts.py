@@ -1,6 +1,8 @@
+import re
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import layout_factory as factory
@@ -254,6 +256,87 @@ def test_faults_of_visa_csv(old, new, expected, tmp_path):
     edit(tmp_path / "visa" / "split_csv" / "1cls.csv", old, new)
     with pytest.raises(DiffadError, match=expected):
         list_samples("visa", "candle", tmp_path)
+
+
+OUTSIDE = ["../../../secret.PNG", "{root}/secret.PNG", "../{split}/0001.PNG"]
+
+
+@pytest.mark.parametrize("name", [*OUTSIDE, "x" * 300, "a\0b"])
+def test_dagm_labels_lead_to_no_file_outside_the_category(name, tmp_path):
+    folder = factory.make_dagm(tmp_path) / "Train"
+    factory.write_noise(tmp_path / "secret.PNG", 1)
+    name = name.format(root=tmp_path, split="Train")
+    edit(folder / "Label" / "Labels.txt", "0002.PNG", name)
+    problems = scan_category("dagm", "Class1", tmp_path).problems
+    reason = "outside" if name.endswith(".PNG") else "which (is no name|does not exist)"
+    assert any(re.search(f"line 3 names .*{re.escape(name)}.*{reason}", one) for one in problems)
+    samples = scan_category("dagm", "Class1", tmp_path).samples
+    assert "secret.PNG" not in {sample.image.resolve().name for sample in samples}
+
+
+@pytest.mark.parametrize("column", ["Images/Anomaly/003.JPG", "Masks/Anomaly/003.png"])
+@pytest.mark.parametrize(
+    "name",
+    ["../secret.PNG", "{root}/secret.PNG", "candle/../../secret.PNG",
+     "candle/Data/../Data/Images/Anomaly/002.JPG", "pcb1/Data/Images/Normal/0000.JPG",
+     "candle/" + "x" * 300],
+)  # fmt: skip
+def test_a_visa_csv_leads_to_no_file_outside_the_category(name, column, tmp_path):
+    factory.make_visa(tmp_path)
+    factory.write_noise(tmp_path / "secret.PNG", 1)
+    factory.make_visa(tmp_path, "pcb1")
+    name = name.format(root=tmp_path)
+    edit(tmp_path / "visa" / "split_csv" / "1cls.csv", f"candle/Data/{column}", name)
+    scan = scan_category("visa", "candle", tmp_path)
+    reason = "is no name of a file" if name.endswith("x") else "outside"
+    line = f"line 2 names .*{re.escape(name)}.* {reason}"
+    assert any(re.search(line, problem) for problem in scan.problems)
+    files = [path for sample in scan.samples for path in (sample.image, sample.mask) if path]
+    assert "secret.PNG" not in {path.resolve().name for path in files}
+
+
+@pytest.mark.parametrize("dataset", ["visa", "dagm"])
+def test_a_category_and_its_files_may_be_links(dataset, tmp_path):
+    base = {"visa": factory.make_visa, "dagm": factory.make_dagm}[dataset](tmp_path)
+    image = next(base.rglob("000[1-9].[JP]*"))  # as stores of large files lay them out
+    image.symlink_to(image.rename(tmp_path / image.name))
+    elsewhere = base.rename(tmp_path / "elsewhere")
+    base.symlink_to(elsewhere)
+    assert scan_category(dataset, base.name, tmp_path).problems == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dataset", ["visa", "dagm"])
+def test_a_damaged_list_is_a_problem_or_one_line(dataset, tmp_path):
+    base = {"visa": factory.make_visa, "dagm": factory.make_dagm}[dataset](tmp_path)
+    path = base / "Train/Label/Labels.txt"
+    if dataset == "visa":
+        path = tmp_path / "visa/split_csv/1cls.csv"
+    content, random = path.read_bytes(), np.random.default_rng(0)
+    pieces = [b"..", b"/", b'"', b"\0", b"\n", b"\xff", b",", b"\t", b"~", b"x" * 300, b"\r", b"1"]
+    refused = 0
+    for _ in range(2000):
+        damaged = bytearray(content)
+        for _ in range(random.integers(1, 6)):
+            at = random.integers(len(damaged))
+            damaged[at : at + random.integers(3)] = pieces[random.integers(len(pieces))]
+        path.write_bytes(damaged)
+        try:
+            scan = scan_category(dataset, base.name, tmp_path)
+        except DiffadError:
+            refused += 1
+            continue
+        refused += bool(scan.problems)
+        assert all(sample.image.is_relative_to(base) for sample in scan.samples)
+    assert refused > 1000
+
+
+def test_a_csv_with_a_quote_that_does_not_end_is_one_line(tmp_path):
+    factory.make_visa(tmp_path)
+    path = tmp_path / "visa/split_csv/1cls.csv"
+    path.write_text(path.read_text() + 'candle,"' + "x" * 200_000)
+    with pytest.raises(DiffadError, match=r"1cls.csv line \d+: field larger .*; get it again"):
+        scan_category("visa", "candle", tmp_path)
 
 
 @needs_shared

@@ -22,8 +22,9 @@ FEW = {"TRAIN_GOOD": 2, "TEST_GOOD": 1, "TEST_DEFECT": 2, "DAGM_TRAIN_DEFECT": 1
 
 
 @pytest.fixture
-def few(monkeypatch):
+def few(monkeypatch, tmp_path_factory):
     """Small sets, for tests that make several."""
+    monkeypatch.setenv("DIFFAD_CACHE", str(tmp_path_factory.mktemp("cache")))
     for name, count in FEW.items():
         monkeypatch.setattr(official, name, count)
 
@@ -157,6 +158,40 @@ def test_an_interrupted_build_leaves_nothing(tmp_path, monkeypatch, interruption
     assert list(tmp_path.iterdir()) == []
 
 
+def damage_byte(path):
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+
+
+@pytest.mark.parametrize("damage", [damage_byte, Path.unlink, lambda path: path.write_bytes(b"")])
+@pytest.mark.parametrize("name", ["mvtec/weave/train/good/000.png", "visa/split_csv/1cls.csv"])
+def test_a_file_that_is_not_as_it_was_made_is_told_and_made_again(
+    few, tmp_path, capsys, name, damage
+):
+    root = tmp_path / "mini"
+    make_mini(root)
+    before = digests(root)
+    others = {path: path.stat().st_mtime_ns for path in root.rglob("*.JPG")}
+    damage(root / name)
+    make_mini(root)
+    assert f"{root}: files are absent or not as they were made" in capsys.readouterr().err
+    assert digests(root) == before
+    assert {path: path.stat().st_mtime_ns for path in others} == others
+    make_mini(root)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_set_without_a_digest_gets_one(few, tmp_path):
+    root = tmp_path / "mini"
+    make_mini(root)
+    marker = json.loads((root / write.MARKER).read_text())
+    before = dict(marker)
+    del marker["digest"]
+    (root / write.MARKER).write_text(json.dumps(marker))
+    make_mini(root)
+    assert json.loads((root / write.MARKER).read_text()) == before
+
+
 def test_an_empty_folder_is_filled(few, tmp_path):
     (tmp_path / "mini").mkdir()
     make_mini(tmp_path / "mini")
@@ -186,8 +221,11 @@ def test_anything_else_in_the_folder_is_refused_and_left_alone(few, tmp_path):
     with pytest.raises(DiffadError, match="version 0"):
         make_mini(root)
     (root / write.MARKER).write_text(marker)
+    (root / "mvtec" / "notes.txt").touch()
+    with pytest.raises(DiffadError, match=r"holds \d+ files, not its \d+;"):
+        make_mini(root)
     (root / "mvtec" / "weave" / "train" / "good" / "000.png").unlink()
-    with pytest.raises(DiffadError, match=r"holds \d+ of its \d+ files"):
+    with pytest.raises(DiffadError, match=r"holds \d+ files, not its \d+;"):
         make_mini(root)
     (root / write.MARKER).write_text("[]")
     left = digests(root)

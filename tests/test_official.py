@@ -1,12 +1,15 @@
 import os
-from collections import defaultdict
+import pickle
+import tracemalloc
+import zipfile
+from collections import OrderedDict, defaultdict
 
 import pytest
 import torch
 
 from diffad_lib.errors import DiffadError
 from diffad_lib.methods.diffusionad.official import export_diffusionad, load_diffusionad
-from diffad_lib.methods.draem import DraemSettings
+from diffad_lib.methods.draem import Draem, DraemSettings
 from diffad_lib.methods.draem.official import export_draem, load_draem
 from reference import (
     DIFFUSIONAD_CHECKPOINT,
@@ -138,6 +141,170 @@ def test_code_inside_a_checkpoint_is_not_run(tmp_path):
     assert not (tmp_path / "executed").exists()
 
 
+FIRST = "encoder.block1.0.weight"
+
+
+def draem_states():
+    detector = small_detector("draem")
+    return detector.reconstruction.state_dict(), detector.segmentation.state_dict()
+
+
+def repacked(path, data=None, compression=zipfile.ZIP_STORED):
+    """Another pickle in a file of torch.save, or other packing."""
+    with zipfile.ZipFile(path) as archive:
+        members = {member.filename: archive.read(member) for member in archive.infolist()}
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, content in members.items():
+            archive.writestr(name, data if data and name.endswith("data.pkl") else content)
+
+
+def assert_refused(paths, match, load=load_draem):
+    """One line, and not the gigabyte that the file may ask for."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(DiffadError, match=match) as error:
+            load(paths)
+        assert tracemalloc.get_traced_memory()[1] < 200e6
+    finally:
+        tracemalloc.stop()
+    assert "\n" not in str(error.value) and len(str(error.value)) < 700
+    assert str(paths[0].parent) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "weight",
+    [
+        5,
+        None,
+        [1],
+        torch.tensor(1.0),
+        torch.ones(4),
+        torch.ones(0, 3, 3, 3),
+        torch.zeros(1).expand(10**6, 3, 3, 3),
+        torch.ones(4, 3, 3, 3, dtype=torch.int64),
+        torch.ones(4, 3, 3, 3, dtype=torch.complex64),
+        torch.ones(4, 3, 3, 3).to_sparse(),
+        torch.ones(4, 3, 3, 3, device="meta"),
+    ],
+    ids=repr,
+)
+def test_a_weight_that_is_none_of_this_network_is_refused(tmp_path, weight):
+    states = draem_states()
+    assert_refused(write_pair(tmp_path, {**states[0], FIRST: weight}, states[1]), r"DRAEM.pckl: ")
+
+
+@pytest.mark.parametrize("state", [5, [], {}, {1: torch.ones(1)}, {"x": {}}])
+def test_a_state_dict_that_is_none_is_refused(tmp_path, state):
+    path = tmp_path / "params.pt"
+    args = {"img_size": [32, 32], "base_channels": 32}
+    for keys in (("unet", "seg"), ("seg", "unet")):
+        states = dict(zip(keys, (state, draem_states()[1]), strict=True))
+        content = {f"{key}_model_state_dict": value for key, value in states.items()}
+        torch.save(content | {"args": args}, path)
+        assert_refused([path], r"params.pt: (does not fit|not the expected)", load_diffusionad)
+    first = {FIRST: torch.ones(4, 3, 3, 3), **(state if isinstance(state, dict) else {})}
+    assert_refused(write_pair(tmp_path, first, draem_states()[1]), r"DRAEM.pckl: does not fit")
+
+
+def test_weights_that_repeat_few_numbers_take_no_memory(tmp_path):
+    with torch.device("meta"):
+        large = Draem(DraemSettings(base_width=1024, segmentation_width=1024))
+    states = [
+        {
+            name: torch.zeros((), dtype=value.dtype).expand(value.shape)
+            for name, value in network.state_dict().items()
+        }
+        for network in (large.reconstruction, large.segmentation)
+    ]
+    assert_refused(write_pair(tmp_path, *states), "repeated from fewer numbers")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x80\x02cbuiltins\nbytearray\nJ\x00\xca\x9a\x3b\x85R.",  # bytearray(10**9)
+        b"\x80\x02c__builtin__\nbytearray\nJ\x00\xca\x9a\x3b\x85R.",
+        b"\x80\x02ctorch\nTensor\nJ\x00\xca\x9a\x3b\x85R.",
+        b"\x80\x02c_codecs\nencode\nX\x01\x00\x00\x00aX\x03\x00\x00\x00hex\x86R.",
+        b"\x80\x02(iposix\nsystem\n.",
+        b"\x80\x02\x85\x85\x85.",  # a tuple of what is not there
+        b"\x80\x02R.",
+        b"\x80\x02u.",
+        b"\x80\x02h\x07.",
+        b"\x80\x02X\xff\xff\xff\xffa.",
+        b"\x80\x02\xff.",
+        b"\x80\x04\x8c\x05posix\x8c\x06system\x93.",
+        b".",
+        b"\x80\x02}",
+    ],
+)
+@pytest.mark.parametrize("is_zip", [True, False])
+def test_a_pickle_that_cannot_be_a_checkpoint_is_refused(tmp_path, data, is_zip):
+    path = tmp_path / "params.pt"
+    torch.save({"args": 1}, path, _use_new_zipfile_serialization=is_zip)
+    if is_zip:
+        repacked(path, data)
+    else:  # the fourth of five pickles
+        content, whole = path.read_bytes(), pickle.dumps({"args": 1}, protocol=2)
+        assert content.count(whole) == 1
+        path.write_bytes(content.replace(whole, data))
+    assert_refused([path], r"params.pt: damaged or not a plain", load_diffusionad)
+
+
+def test_official_files_of_before_pytorch_1_6_are_read(tmp_path):
+    for name, state in zip(("DRAEM.pckl", "DRAEM_seg.pckl"), draem_states(), strict=True):
+        torch.save(state, tmp_path / name, _use_new_zipfile_serialization=False)
+    loaded = load_draem((tmp_path / "DRAEM.pckl", tmp_path / "DRAEM_seg.pckl"))
+    export_draem(loaded, (tmp_path / "a", tmp_path / "b"))
+    again = torch.load(tmp_path / "a", weights_only=True)
+    assert all(torch.equal(again[name], value) for name, value in draem_states()[0].items())
+
+
+def test_a_packed_checkpoint_is_refused_before_it_is_unpacked(tmp_path):
+    paths = write_pair(tmp_path, {"x": torch.zeros(10**8 // 4)}, {})
+    repacked(paths[0], compression=zipfile.ZIP_DEFLATED)
+    assert paths[0].stat().st_size < 10**6
+    assert_refused(paths, r"DRAEM.pckl: damaged")
+
+
+def test_a_flipped_byte_of_an_official_file_is_refused(tmp_path):
+    paths = write_pair(tmp_path, *draem_states())
+    content = bytearray(paths[1].read_bytes())
+    content[len(content) // 2] ^= 1
+    paths[1].write_bytes(content)
+    assert_refused(paths, r"DRAEM_seg.pckl: damaged")
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/zero")])
+def test_an_official_file_that_is_none_is_refused_at_once(tmp_path, make):
+    make(tmp_path / "params.pt")
+    assert_refused([tmp_path / "params.pt"], r"params.pt: is not a file", load_diffusionad)
+
+
+class Hiding:
+    """Becomes an OrderedDict whose methods are hidden behind attributes."""
+
+    def __init__(self, content):
+        self.content = content
+
+    def __reduce__(self):
+        hidden = dict.fromkeys(("keys", "items", "values", "get", "copy", "_metadata"), 5)
+        return OrderedDict, (), hidden, None, iter(self.content.items())
+
+
+def test_a_dict_that_hides_its_own_methods_is_refused(tmp_path):
+    torch.save(Hiding({"args": 1}), tmp_path / "params.pt")
+    assert_refused([tmp_path / "params.pt"], r"params.pt: not a DiffusionAD", load_diffusionad)
+    states = draem_states()
+    paths = write_pair(tmp_path, Hiding(states[0]), states[1])
+    assert_refused(paths, r"DRAEM.pckl: does not fit")
+    path = tmp_path / "params.pt"
+    args = Hiding({"img_size": [32, 32], "base_channels": 32})
+    content = {"unet_model_state_dict": {}, "seg_model_state_dict": states[1], "args": args}
+    torch.save(content, path)
+    assert_refused([path], r"params.pt: its args", load_diffusionad)
+
+
 def test_missing_and_foreign_official_files_are_named(tmp_path):
     detector = small_detector("draem")
     parts = detector.reconstruction.state_dict(), detector.segmentation.state_dict()
@@ -161,6 +328,11 @@ def test_missing_and_foreign_official_files_are_named(tmp_path):
         load_diffusionad([tmp_path / "photo.pt"])
 
 
+ENDLESS = [1]  # lists of lists that a file holds once and a text would hold 10**30 times
+for _ in range(30):
+    ENDLESS = [ENDLESS] * 10
+
+
 @pytest.mark.parametrize(
     "args",
     [
@@ -170,6 +342,21 @@ def test_missing_and_foreign_official_files_are_named(tmp_path):
         {"img_size": [48, 48], "base_channels": 32},
         {"img_size": [32, 32], "base_channels": 32, "num_head_channels": 8},
         {"img_size": [32, 32], "base_channels": 32, "beta_schedule": ""},
+        {"img_size": [32, 32], "base_channels": 32, "num_heads": 0},
+        {"img_size": [32, 32], "base_channels": 32, "T": 10**9},
+        {"img_size": [32, 32], "base_channels": 32, "T": 10**500},
+        {"img_size": [32, 32], "base_channels": -32},
+        {"img_size": [32, 32], "base_channels": 10**6},
+        {"img_size": [32, 32], "base_channels": 32, "channel_mults": [10**5]},
+        {"img_size": [32, 32], "base_channels": 32, "channel_mults": 5},
+        {"img_size": [32, 32], "base_channels": 32, "condition_w": float("nan")},
+        {"img_size": [10**12, 10**12], "base_channels": 32},
+        {"img_size": torch.ones(2, 2), "base_channels": 32},
+        {"img_size": [32, 32], "base_channels": ENDLESS},
+        {"img_size": [ENDLESS, 32], "base_channels": 32},
+        torch.ones(2),
+        "args",
+        None,
     ],
 )
 def test_args_that_describe_no_known_network_are_named(tmp_path, args):
@@ -177,5 +364,4 @@ def test_args_that_describe_no_known_network_are_named(tmp_path, args):
     states = detector.denoising.state_dict(), detector.segmentation.state_dict()
     keys = ("unet_model_state_dict", "seg_model_state_dict")
     torch.save({**dict(zip(keys, states, strict=True)), "args": args}, path)
-    with pytest.raises(DiffadError, match=r"params-best.pt: its args"):
-        load_diffusionad([path])
+    assert_refused([path], r"params-best.pt: its args", load_diffusionad)

@@ -7,10 +7,12 @@ import sys
 
 import nbformat
 import pytest
+from nbformat.sign import NotebookNotary
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from course_files import every_notebook, read
 from diffad_lib import cli
+from diffad_lib.course import pages
 from diffad_lib.course.pages import (
     caption,
     failure,
@@ -19,7 +21,10 @@ from diffad_lib.course.pages import (
     write_notebook_page,
     write_page,
 )
+from diffad_lib.course.summary import JobResult, write_summary
 from diffad_lib.errors import DiffadError
+from diffad_lib.metrics import tabled
+from diffad_lib.runs.record import Record
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 PIXEL = base64.b64encode(b"not a picture, but nothing looks at it").decode()
@@ -30,6 +35,7 @@ def code_cell(output: nbformat.NotebookNode, source: str = "1 / 0") -> nbformat.
 
 
 def saved(path, *cells):
+    path.parent.mkdir(exist_ok=True)
     nbformat.write(new_notebook(cells=list(cells)), path)
     return path
 
@@ -64,7 +70,7 @@ def test_a_page_holds_the_notebook_and_asks_no_server(tmp_path):
         code_cell(new_output("display_data", {"image/png": PIXEL})),
         code_cell(new_output("display_data", {WIDGET: {"model_id": "x"}, "text/plain": "VBox()"})),
     )
-    write_notebook_page(notebook, tmp_path / "a.html", ["b"])
+    write_notebook_page(notebook, tmp_path / "a.html", ["b"], trusted=True)
     page = (tmp_path / "a.html").read_text(encoding="utf-8")
     assert "Title" in page and "<msub>" in page and PIXEL in page
     assert 'href="b.html"' in page and 'href="c.ipynb"' in page
@@ -87,7 +93,7 @@ def test_every_picture_of_the_notebooks_is_described_below(path):
 def test_the_caption_below_a_picture_is_its_alternative_text(tmp_path, kind):
     below = '*Left: **x** at $t_s$ > 0.5<!-- at:.1f -->,\nas "seen".* Not *this*.'
     cells = [code_cell(new_output("display_data", {kind: PIXEL})), new_markdown_cell(below)]
-    write_notebook_page(saved(tmp_path / "a.ipynb", *cells), tmp_path / "a.html")
+    write_notebook_page(saved(tmp_path / "a.ipynb", *cells), tmp_path / "a.html", trusted=True)
     page = (tmp_path / "a.html").read_text(encoding="utf-8")
     (picture,) = re.findall("<img .*?/>", page)
     assert 'Left: x at t_s > 0.5, as "seen".' in re.findall("alt='(.*?)'", html.unescape(picture))
@@ -119,23 +125,50 @@ def test_a_failure_names_the_cell_and_has_the_traceback_without_colours(tmp_path
 
 
 def test_a_page_is_whole_on_paper(tmp_path):
-    write_notebook_page(saved(tmp_path / "a.ipynb"), tmp_path / "a.html")
+    write_notebook_page(saved(tmp_path / "a.ipynb"), tmp_path / "a.html", trusted=True)
     head = (tmp_path / "a.html").read_text(encoding="utf-8").split("</head>")[0]
     assert "white-space: pre-wrap" in head and "beforeprint" in head
 
 
-def test_the_page_of_a_chapter_is_that_of_the_course(tmp_path, capsys, monkeypatch):
-    notebook = saved(tmp_path / "a.ipynb", new_markdown_cell("[next](b.ipynb) $x_0$"))
-    saved(tmp_path / "b.ipynb")
-    write_notebook_page(notebook, tmp_path / "course.html", ["a", "b"])
+def diffad_page(monkeypatch, capsys, *arguments) -> str:
+    """What `diffad page` prints."""
+    monkeypatch.setattr(sys, "argv", ["diffad", "page", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert not stop.value.code
+    return capsys.readouterr().out
+
+
+@pytest.fixture
+def own_trust(tmp_path, monkeypatch):
+    """No notebook is trusted yet."""
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "jupyter"))
+    monkeypatch.setenv("JUPYTER_CONFIG_DIR", str(tmp_path / "jupyter"))
+
+
+def test_the_page_of_a_chapter_is_that_of_the_course(own_trust, tmp_path, capsys, monkeypatch):
+    notebook = saved(tmp_path / "notebooks" / "a.ipynb", new_markdown_cell("[next](b.ipynb) $x$"))
+    saved(tmp_path / "notebooks" / "b.ipynb")
+    write_notebook_page(notebook, tmp_path / "course.html", ["a", "b"], trusted=True)
+    monkeypatch.setattr(pages, "project_root", lambda: tmp_path)
+    monkeypatch.chdir(tmp_path / "notebooks")
     for options, page in (([], "a.html"), (["--to", "new/page.html"], "new/page.html")):
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["diffad", "page", "a.ipynb", *options])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        assert not stop.value.code and capsys.readouterr().out == f"page: {page}\n"
-        text = (tmp_path / page).read_text(encoding="utf-8")
+        assert diffad_page(monkeypatch, capsys, "a.ipynb", *options) == f"page: {page}\n"
+        text = (tmp_path / "notebooks" / page).read_text(encoding="utf-8")
         assert without_title(text) == without_title((tmp_path / "course.html").read_text("utf-8"))
+
+
+def test_a_page_has_the_scripts_of_a_notebook_that_jupyter_trusts(
+    own_trust, tmp_path, capsys, monkeypatch
+):
+    notebook, page = foreign(tmp_path / "a.ipynb"), tmp_path / "a.html"
+    told = diffad_page(monkeypatch, capsys, str(notebook))
+    assert "does not trust" in told and f"jupyter trust {notebook}" in told
+    assert "<script>alert" not in page.read_text(encoding="utf-8")
+    with NotebookNotary() as notary:
+        notary.sign(nbformat.read(notebook, as_version=4))
+    assert diffad_page(monkeypatch, capsys, str(notebook)) == f"page: {page}\n"
+    assert "<script>alert" in page.read_text(encoding="utf-8")
 
 
 def without_title(page: str) -> str:
@@ -149,3 +182,87 @@ def test_what_is_no_notebook_is_one_line(tmp_path, content):
     with pytest.raises(DiffadError, match=r"a\.ipynb: no notebook \(.+\); give an \.ipynb file$"):
         write_page(tmp_path / "a.ipynb", tmp_path / "a.html")
     assert not (tmp_path / "a.html").exists()
+
+
+SCRIPT = "<script>alert(1)</script><img src=x onerror=alert(1)>"
+
+
+def foreign(path):
+    """A notebook with scripts wherever one may hold some."""
+    cells = [
+        new_markdown_cell(
+            f"# Title\n\n<!-- nav -->`a < b`\n\n{SCRIPT} $\\\\text{{<script>2</script>}}$"
+        ),
+        nbformat.v4.new_raw_cell(SCRIPT),
+        code_cell(new_output("display_data", {"text/html": SCRIPT})),
+        code_cell(new_output("display_data", {"text/html": SCRIPT, "text/plain": "a table"})),
+        code_cell(new_output("display_data", {"application/javascript": "alert(1)"})),
+        code_cell(new_output("display_data", {"image/svg+xml": f"<svg>{SCRIPT}</svg>"})),
+        code_cell(new_output("display_data", {"text/markdown": SCRIPT})),
+        code_cell(new_output("display_data", {"image/png": PIXEL})),
+        code_cell(new_output("stream", text=SCRIPT)),
+    ]
+    return saved(path, *cells)
+
+
+def test_the_page_of_a_foreign_notebook_has_text_and_pictures_only(tmp_path):
+    page = tmp_path / "a.html"
+    write_notebook_page(foreign(tmp_path / "a.ipynb"), page, trusted=False)
+    text = page.read_text(encoding="utf-8")
+    assert "<script>alert" not in text and "<script>2" not in text and "<img src=x" not in text
+    assert "\nalert(1)" not in text and "<svg" not in text
+    assert text.count("Left out, because this notebook was not executed now") == 4
+    assert "a table" in text and PIXEL in text and "<h1" in text and "a &lt; b" in text
+    assert "<!-- nav" not in text and "&lt;!--" not in text
+    assert "default-src 'none'" in text.split("<title>")[0]
+
+
+def test_the_page_of_a_notebook_that_was_executed_keeps_its_scripts(tmp_path):
+    page = tmp_path / "a.html"
+    write_notebook_page(foreign(tmp_path / "a.ipynb"), page, trusted=True)
+    text = page.read_text(encoding="utf-8")
+    assert "<script>alert" in text and "default-src" not in text
+
+
+@pytest.mark.parametrize("data", ['AAAA"><script>', "AA'onerror='x", "", "data:x"])
+def test_a_picture_that_is_no_base64_is_not_shown(tmp_path, data):
+    notebook = saved(
+        tmp_path / "a.ipynb", code_cell(new_output("display_data", {"image/png": data}))
+    )
+    assert first_picture(notebook) is None
+
+
+def outcome(page, **parts):
+    values = {
+        "title": "a",
+        "picture": None,
+        "seconds": 1.0,
+        "record": None,
+        "error": "",
+        "details": "",
+    }
+    return JobResult(page=page, **(values | parts))
+
+
+def test_a_name_cannot_leave_its_place_on_the_summary(tmp_path):
+    page = tmp_path / "08_a'onmouseover='alert(1)' 100% #1?.html"
+    page.touch()
+    evil = outcome(page, title="<b>", picture="x' onerror='alert(1)", error="")
+    write_summary(tmp_path / "index.html", [evil])
+    text = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert "<a href='08_a%27onmouseover%3D%27alert%281%29%27%20100%25%20%231%3F.html'>" in text
+    assert "&lt;b&gt;" in text and "<b>" not in text and "' onerror" not in text
+
+
+@pytest.mark.parametrize("value", [None, 0.5])
+def test_a_metric_without_a_value_or_limits_is_shown(tmp_path, value):
+    record = Record.model_validate(
+        {
+            "config": {"dataset": "custom", "category": "a", "method": "draem"},
+            "metrics": {name: {"value": value} for name in tabled()},
+            "seconds": {"train": 1.0, "total": 2.0},
+        }
+    )
+    write_summary(tmp_path / "index.html", [outcome(tmp_path / "a.html", record=record)])
+    text = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert ("undefined" if value is None else "0.500") in text

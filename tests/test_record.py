@@ -1,6 +1,7 @@
 """The facts in a record, and which settings a run folder belongs to."""
 
 import json
+import os
 import platform
 import re
 import subprocess
@@ -15,7 +16,9 @@ from diffad_lib.runs import facts
 from diffad_lib.runs.config import RunConfig, build_config
 from diffad_lib.runs.facts import (
     computes_bf16,
+    conditions,
     device_facts,
+    differences,
     git_state,
     package_versions,
     peak_memory,
@@ -45,7 +48,12 @@ PARTS_THAT_ARE_NUMBERS = '{"config": 1, "metrics": 1, "seconds": 1}'
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "{}", '{"config": {}}', PARTS_THAT_ARE_NUMBERS, "\xff"]
+    "text",
+    [
+        *("", "{", "[]", "{}", '{"config": {}}', PARTS_THAT_ARE_NUMBERS, "\xff"),
+        *("[" * 100_000, '{"config":' * 100_000, "[" * 1000 + "]" * 1000, "9" * 5000, "NaN"),
+    ],
+    ids=range(12),
 )
 def test_a_damaged_record_is_named(tmp_path: Path, text: str) -> None:
     path = tmp_path / RECORD_NAME
@@ -61,6 +69,36 @@ def test_a_record_without_a_needed_key_is_named(tmp_path: Path, part: str, key: 
     del record[part][key]
     path = write(tmp_path / RECORD_NAME, json.dumps(record))
     with pytest.raises(DiffadError, match=re.escape(f"{path}: lacks {part}.{key}; delete it")):
+        read_record(path)
+
+
+def test_a_deep_part_of_a_record_is_refused_before_something_else_fails_on_it(
+    tmp_path: Path,
+) -> None:
+    for depth in (150, 900):
+        record = whole_record() | {"git": "deep"}
+        text = json.dumps(record).replace('"deep"', '{"x":' * depth + "1" + "}" * depth)
+        path = write(tmp_path / RECORD_NAME, text)
+        if depth == 150:
+            read_record(path).model_dump(mode="json")
+        else:
+            with pytest.raises(DiffadError, match="recursion"):
+                read_record(path)
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+def test_a_record_that_is_no_file_is_refused_at_once(tmp_path: Path, make) -> None:
+    make(tmp_path / RECORD_NAME)
+    with pytest.raises(DiffadError, match=rf"{RECORD_NAME}: is not a file"):
+        read_record(tmp_path / RECORD_NAME)
+
+
+@pytest.mark.parametrize("ends", [{"low": 0.1}, {"high": 0.9}, {"low": 0.1, "high": None}])
+def test_an_interval_with_one_end_is_refused(tmp_path: Path, ends: dict) -> None:
+    record = whole_record()
+    record["metrics"]["aupro"] |= ends
+    path = write(tmp_path / RECORD_NAME, json.dumps(record))
+    with pytest.raises(DiffadError, match=r"metrics.aupro: .*low and high come together"):
         read_record(path)
 
 
@@ -119,7 +157,12 @@ def test_git_state_of_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     git("add", "file")
     git("commit", "-m", "first")
     write(tmp_path / "untracked", "")
+    write(tmp_path / "diffad_lib" / "notes.txt", "")
     assert git_state() == {"commit": git("rev-parse", "HEAD"), "dirty": False}
+    module = write(tmp_path / "diffad_lib" / "methods" / "new.py", "")
+    assert git_state()["dirty"] is True  # it can be imported, and changes what is found
+    module.unlink()
+    assert git_state()["dirty"] is False
     write(tmp_path / "file", "two")
     assert git_state()["dirty"] is True
 
@@ -130,6 +173,20 @@ def test_versions_and_device() -> None:
     assert versions["torch"] == torch.__version__
     facts = device_facts(torch.device("cpu"))
     assert facts["type"] == "cpu" and facts["threads"] == torch.get_num_threads()
+
+
+def test_differences_are_told_of_what_both_know() -> None:
+    before = {"threads": 2, "torch": "2.13", "gone": 1}
+    now = {"threads": 1, "torch": "2.13", "new": 1}
+    assert differences(before, now) == ["threads 2, now 1"]
+    assert differences({}, now) == []
+
+
+def test_conditions_tell_all_that_changes_last_digits() -> None:
+    told = conditions(torch.device("cpu"), "32-true")
+    assert told["device"] == "cpu" and told["precision"] == "32-true"
+    assert told["threads"] == torch.get_num_threads() and told["instructions"]
+    assert told["torch"] == torch.__version__ and {"commit", "dirty", "python"} <= {*told}
 
 
 def test_peak_memory_is_in_bytes() -> None:

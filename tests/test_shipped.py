@@ -109,6 +109,41 @@ def test_a_damaged_file_is_named(file, tmp_path, monkeypatch):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"training": 5}, "training"),
+        ({"training": {"steps": "many"}}, "steps"),
+        ({"data_root": [5]}, "data_root"),
+        ({"self": 5}, '"self" is not a setting'),
+        ({"detector": {"self": 5}}, '"self" is not a setting'),
+        ({"category": "../x"}, "category"),
+        ({"colour": "red"}, '"colour" is not a setting'),
+    ],
+)
+def test_a_record_with_a_configuration_that_is_none_is_named(
+    change, problem, tmp_path, monkeypatch
+):
+    copy_of_checkpoint(tmp_path, monkeypatch)
+    path = tmp_path / "draem_bracket" / RECORD_NAME
+    record = json.loads(path.read_text(encoding="utf-8"))
+    record["config"] |= change
+    path.write_text(json.dumps(record), encoding="utf-8")
+    with pytest.raises(DiffadError, match=rf"record.json: .*{problem}") as caught:
+        load_shipped("draem_bracket")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_flipped_byte_of_shipped_weights_is_refused(tmp_path, monkeypatch):
+    copy_of_checkpoint(tmp_path, monkeypatch)
+    path = tmp_path / "draem_bracket" / "detector.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DiffadError, match=r"detector.safetensors: damaged"):
+        load_shipped("draem_bracket")
+
+
 def copy_of_checkpoint(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(CHECKPOINTS / "draem_bracket", folder / "draem_bracket")
     monkeypatch.setattr(shipped, "CHECKPOINTS", folder)

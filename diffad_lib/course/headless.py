@@ -3,10 +3,12 @@
 import io
 import os
 import time
+import traceback
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 from rich.console import Console
@@ -14,12 +16,13 @@ from rich.console import Console
 from diffad_lib.course.chapters import Card, label, read_cards
 from diffad_lib.course.pages import failure, first_picture, write_notebook_page
 from diffad_lib.course.summary import JobResult, write_summary
-from diffad_lib.errors import DiffadError
+from diffad_lib.errors import DiffadError, shown, shown_lines
 from diffad_lib.mini import find_category, make_mini
 from diffad_lib.runs.config import RunConfig, build_config
 from diffad_lib.runs.data import MINI_ROOT
 from diffad_lib.runs.facts import project_root
-from diffad_lib.runs.notebook import RUN_NOTEBOOK, execute, failed_notebook, occupied, run
+from diffad_lib.runs.folder import occupied
+from diffad_lib.runs.notebook import RUN_NOTEBOOK, execute, failed_notebook, run
 from diffad_lib.runs.record import Record
 from diffad_lib.runs.tables import metrics_table
 
@@ -57,13 +60,13 @@ def run_course(runs_dir: Path) -> None:
         for name in CATEGORIES
         for method in METHODS
     ]
-    jobs = [
-        *(chapter_job(path, card, folder) for path, card in chapters.items()),
-        *(run_job(config, folder) for config in configs),
-    ]
     # Small networks gain little from a second core: a notebook on each is faster.
     workers = min(MOST_WORKERS, os.cpu_count() or 1)
-    os.environ.setdefault("OMP_NUM_THREADS", str((os.cpu_count() or 1) // workers))
+    threads = (os.cpu_count() or 1) // workers
+    jobs = [
+        *(chapter_job(path, card, folder, threads) for path, card in chapters.items()),
+        *(run_job(config, folder, threads) for config in configs),
+    ]
     page = folder / "index.html"
     with occupied(folder):
         outcomes = run_jobs(jobs, [path.stem for path in chapters], workers)
@@ -74,24 +77,24 @@ def run_course(runs_dir: Path) -> None:
         raise DiffadError(f"failed: {', '.join(failed)}; see {page}")
 
 
-def chapter_job(notebook: Path, card: Card, folder: Path) -> Job:
-    """Executes a chapter of the course with its own parameters."""
+def chapter_job(notebook: Path, card: Card, folder: Path, threads: int | None = None) -> Job:
+    """Executes a chapter of the course with its own parameters; threads: see `execute`."""
     output = folder / notebook.name
     return Job(
         label(notebook, card),
         output,
         output.with_suffix(".html"),
-        lambda: execute(notebook, output, {}, io.StringIO()),
+        lambda: execute(notebook, output, {}, io.StringIO(), threads),
     )
 
 
-def run_job(config: RunConfig, folder: Path) -> Job:
-    """Executes notebook 08 for a configuration."""
+def run_job(config: RunConfig, folder: Path, threads: int | None = None) -> Job:
+    """Executes notebook 08 for a configuration; threads: see `execute`."""
     return Job(
         f"08 · {config.dataset}/{config.category} {config.method}",
         config.run_folder / "notebook.ipynb",
         folder / f"08_{config.dataset}_{config.category}_{config.method}.html",
-        lambda: run(config, io.StringIO()),
+        lambda: run(config, io.StringIO(), threads=threads),
     )
 
 
@@ -112,7 +115,7 @@ def run_jobs(jobs: Iterable[Job], linked: Iterable[str], workers: int = 1) -> li
         outcome = _outcome(job, linked)
         finished.append(job)
         if outcome.error:
-            say(f"{place}: FAILED: {outcome.error}\n{outcome.details}")
+            say(f"{place}: FAILED: {shown(outcome.error)}\n{shown_lines(outcome.details)}")
         else:
             left = (time.monotonic() - started) / len(finished) * (len(jobs) - len(finished))
             say(f"{place}: {outcome.seconds:.0f} s; about {left:.0f} s left")
@@ -129,16 +132,38 @@ def run_jobs(jobs: Iterable[Job], linked: Iterable[str], workers: int = 1) -> li
 
 
 def _outcome(job: Job, linked: list[str]) -> JobResult:
-    before = time.monotonic()
-    record, error = None, ""
-    try:
-        record = job.execute()
-    except DiffadError as problem:
-        error = str(problem)
-    seconds = time.monotonic() - before
+    """What came of a job; an error of the program is told too, so that the others still run."""
+    started = time.monotonic()
+    before = {path: _changed(path) for path in (job.output, failed_notebook(job.output))}
+    record, error, details = _attempt(job.execute)
+    seconds = time.monotonic() - started
     notebook = failed_notebook(job.output) if error else job.output
-    details, picture = "", None
+    picture = None
     if notebook.exists():
-        write_notebook_page(notebook, job.page, linked)
-        details, picture = failure(notebook), first_picture(notebook)
+        executed = _changed(notebook) != before[notebook]  # now, and not by somebody else
+        seen, page_error, page_details = _attempt(lambda: _page(job, notebook, linked, executed))
+        failed_cell, picture = seen or ("", None)
+        error, details = error or page_error, details or failed_cell or page_details
     return JobResult(job.title, job.page, picture, seconds, record, error, details)
+
+
+def _page(job: Job, notebook: Path, linked: list[str], executed: bool) -> tuple[str, str | None]:
+    """Write the web page; the cell that failed and the first picture."""
+    write_notebook_page(notebook, job.page, linked, trusted=executed)
+    return failure(notebook), first_picture(notebook)
+
+
+def _attempt(act: Callable[[], Any]) -> tuple[Any, str, str]:
+    """What a call gives, or None, why it failed and a traceback: the other notebooks still run."""
+    try:
+        return act(), "", ""
+    except DiffadError as problem:
+        return None, str(problem), ""
+    except Exception as problem:
+        told = f"{type(problem).__name__}: {problem}; that is an error of the program"
+        return None, f"{told}: please report it", traceback.format_exc()
+
+
+def _changed(path: Path) -> int | None:
+    """When a file was written, in ns; None if it is absent."""
+    return path.stat().st_mtime_ns if path.exists() else None

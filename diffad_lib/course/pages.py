@@ -8,9 +8,11 @@ from pathlib import Path
 import nbformat
 from latex2mathml.converter import convert
 from nbconvert import HTMLExporter
+from nbformat.sign import NotebookNotary
 
 from diffad_lib.errors import DiffadError
 from diffad_lib.files import write_text
+from diffad_lib.runs.facts import project_root
 
 # $$...$$ may span lines, $...$ may not. Code comes first: what stands in it is no formula.
 _FORMULA = re.compile(
@@ -35,31 +37,49 @@ addEventListener("beforeprint", () => {
 });
 </script>
 """
+_HARMLESS = {"text/plain", *_PICTURES}
+_LEFT_OUT = "Left out, because this notebook was not executed now, or is not trusted."
+_NO_SCRIPTS = (
+    '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
+    "font-src data:; style-src 'unsafe-inline'\">"
+)
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
-def write_page(notebook: Path, page: Path) -> None:
+def write_page(notebook: Path, page: Path) -> bool:
     """A page as `diffad course` writes it; links to notebooks beside this one lead to their pages.
 
-    Raises DiffadError for a file that is no notebook, and for a page that cannot be written.
+    Gives whether the notebook is trusted: it is one of the course, or Jupyter trusts it. Raises
+    DiffadError for a file that is no notebook, and for a page that cannot be written.
     """
     try:
-        nbformat.validate(nbformat.read(notebook, as_version=4))
+        content = nbformat.read(notebook, as_version=4)
+        nbformat.validate(content)
     except (OSError, ValueError, TypeError, AttributeError, nbformat.ValidationError) as error:
         reason = str(error).partition("\n")[0]
         raise DiffadError(f"{notebook}: no notebook ({reason}); give an .ipynb file") from None
-    write_notebook_page(notebook, page, {path.stem for path in notebook.parent.glob("*.ipynb")})
+    with NotebookNotary() as notary:
+        trusted = notary.check_signature(content)
+    trusted = trusted or notebook.resolve().is_relative_to(project_root() / "notebooks")
+    beside = {path.stem for path in notebook.parent.glob("*.ipynb")}
+    write_notebook_page(notebook, page, beside, trusted=trusted)
+    return trusted
 
 
-def write_notebook_page(notebook: Path, page: Path, linked: Collection[str] = ()) -> None:
+def write_notebook_page(
+    notebook: Path, page: Path, linked: Collection[str] = (), *, trusted: bool
+) -> None:
     """Write an executed notebook as one HTML file.
 
     Formulas become MathML, which browsers draw by themselves; a sentence stands for a live widget.
     The caption below a picture is its alternative text.
-    Links to notebooks whose stems are in `linked` lead to their pages.
+    Links to notebooks whose stems are in `linked` lead to their pages. The page of a notebook that
+    is not `trusted` has text and pictures only, and a browser runs no script in it.
     """
     content = nbformat.read(notebook, as_version=4)
     captions = [*map(caption, content.cells[1:]), ""]
+    if not trusted:
+        _leave_out_html(content)
     for cell, below in zip(content.cells, captions, strict=False):
         if cell.cell_type == "markdown":
             cell.source = with_mathml(_with_page_links(cell.source, linked))
@@ -74,7 +94,8 @@ def write_notebook_page(notebook: Path, page: Path, linked: Collection[str] = ()
     exporter = HTMLExporter(mathjax_url="", require_js_url="", jupyter_widgets_base_url="")
     body, _ = exporter.from_notebook_node(content)
     body = re.sub(r'<script src="">\s*</script>', "", body)
-    write_text(page, body.replace("</head>", f"{_PAPER}</head>", 1))
+    head = _PAPER if trusted else _NO_SCRIPTS
+    write_text(page, body.replace("<head>", f"<head>{head}", 1))
 
 
 def with_mathml(markdown: str) -> str:
@@ -120,11 +141,25 @@ def failure(notebook: Path) -> str:
     return ""
 
 
+def _leave_out_html(content: nbformat.NotebookNode) -> None:
+    """Leave text, code and pictures in a notebook; tags in markdown become text."""
+    for cell in content.cells:
+        cell.metadata = nbformat.NotebookNode()
+        if cell.cell_type == "markdown":
+            without_comments = re.sub("<!--.*?-->", "", cell.source, flags=re.DOTALL)
+            cell.source = re.sub(r"<(?=[a-zA-Z/!?])", "&lt;", without_comments)
+        for output in cell.get("outputs", ()):
+            if "data" in output:
+                kept = {kind: output.data[kind] for kind in output.data if kind in _HARMLESS}
+                output.data = kept or {"text/plain": _LEFT_OUT}
+
+
 def _picture(output: nbformat.NotebookNode) -> str | None:
     """The picture of an output as an address that holds it."""
     for kind in _PICTURES:
-        if kind in output.get("data", ()):
-            return f"data:{kind};base64,{''.join(output.data[kind].split())}"
+        data = "".join(str(output.get("data", {}).get(kind, "")).split())
+        if re.fullmatch("[A-Za-z0-9+/=]+", data):
+            return f"data:{kind};base64,{data}"
     return None
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from diffad_lib.detector import Detector
-from diffad_lib.errors import DiffadError, nearest
+from diffad_lib.errors import DiffadError, nearest, one_line
 from diffad_lib.runs.config import RunConfig
 from diffad_lib.runs.facts import project_root
 from diffad_lib.runs.record import RECORD_NAME, Record, read_record
@@ -35,4 +35,10 @@ def load_shipped(name: str) -> Shipped:
         if not (folder / file).exists():
             raise DiffadError(f"{folder / file}: missing; check it out again or make checkpoints")
     record = read_record(folder / RECORD_NAME)
-    return Shipped(load_detector(folder), record.run_config(), record)
+    try:
+        config = record.run_config()
+    except DiffadError as error:
+        raise DiffadError(
+            f"{folder / RECORD_NAME}: {one_line(error)}; check it out again"
+        ) from None
+    return Shipped(load_detector(folder), config, record)

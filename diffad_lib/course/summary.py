@@ -2,6 +2,7 @@
 
 import html
 import os
+import urllib.parse
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +60,7 @@ def write_summary(page: Path, outcomes: Sequence[JobResult]) -> None:
         parts.append(f"<h2>Metrics</h2><p>{CAPTION}.</p>{_html_table(headings(), rows)}")
     figures = [
         f"<figure><figcaption>{_link(outcome, page)}</figcaption>"
-        f"<img src='{outcome.picture}' alt=''></figure>"
+        f"<img src='{html.escape(outcome.picture)}' alt=''></figure>"
         for outcome in outcomes
         if outcome.picture and not outcome.error
     ]
@@ -84,7 +85,8 @@ def _link(outcome: JobResult, page: Path) -> str:
     title = html.escape(outcome.title)
     if not outcome.page.exists():
         return title
-    return f"<a href='{os.path.relpath(outcome.page, page.parent)}'>{title}</a>"
+    address = urllib.parse.quote(os.path.relpath(outcome.page, page.parent))
+    return f"<a href='{html.escape(address)}'>{title}</a>"
 
 
 def _html_table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

@@ -1,56 +1,58 @@
 """Image files to uint8 arrays: strict decoding, and resizing that keeps every defect."""
 
 import os
-import re
-import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from diffad_lib.datasets.header import format_of, is_whole, orientation, other_format, size_of
 from diffad_lib.errors import DiffadError
-from diffad_lib.files import is_utf8
+from diffad_lib.files import is_utf8, read_bytes
+
+Read = Callable[[Path], bytes]
 
 MOST_REGIONS = np.iinfo(np.uint16).max  # of a mask
+MOST_PIXELS = 100_000_000  # 300 MB in memory, times the threads that read
 MIN_SIDE = 8  # pixels; smaller is a placeholder or an accident, never a photograph
 
 # OpenCV would add lines of its own to the one error message.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
-_PNG = b"\x89PNG\r\n\x1a\n"
-_JPEG = b"\xff\xd8"
+_ADVICE = "copy it again, or convert it to PNG"
 # Grey values of a mask that a lossy format has gone over.
 _NOISE, _FAINT = 32, 64
 _CLASSES = 6  # more different small values are noise
 _BLOCK = 8  # pixels, the reach of a JPEG's noise
 _LEVEL_SHARE = 0.05  # of the marks, that lies apart from them at another level
-# A marker in entropy-coded data is 0xFF and neither a stuffed zero, a restart marker nor padding.
-_JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 
 
-def decode_image(path: Path) -> NDArray[np.uint8]:
+def decode_image(path: Path, read: Read = read_bytes) -> NDArray[np.uint8]:
     """Reads an image as uint8 [H,W,3] RGB; a greyscale image gets three equal channels.
 
-    A JPEG is turned as its EXIF orientation says, as officially. Raises DiffadError that names a
-    file that cannot be read, is cut off or damaged, has an alpha channel or more than 8 bits a
-    channel (no rule is stated to convert them), or a side below 8 pixels.
+    It is turned as its EXIF orientation says, as officially. Raises DiffadError that names a file
+    that cannot be read, is cut off or damaged, is of another format than PNG, JPEG, BMP, TIFF, WebP
+    and PNM, has an alpha channel or more than 8 bits a channel (no rule is stated to convert them),
+    more than 100 megapixels or a side below 8 pixels.
     """
-    pixels = _decode(path)
+    pixels = _decode(path, read(path))
     order = cv2.COLOR_GRAY2RGB if pixels.ndim == 2 else cv2.COLOR_BGR2RGB
     return np.asarray(cv2.cvtColor(pixels, order), np.uint8)
 
 
-def decode_mask(path: Path) -> NDArray[np.uint8]:
+def decode_mask(path: Path, read: Read = read_bytes) -> NDArray[np.uint8]:
     """Reads a mask as uint8 [H,W] in {0,1}: 1 where a channel is not 0.
 
     Of a mask that a lossy format has gone over, 1 where it has more than half of its highest value.
     Raises as decode_image, and for a lossy mask in which noise hides the marks or a further level.
     """
-    pixels = _decode(path)
+    data = read(path)
+    pixels = _decode(path, data)
     if pixels.ndim == 3:
         pixels = pixels.max(axis=2)
-    if not (_is_lossy(path) or _has_noise(pixels)):
+    if not (_is_lossy(data) or _has_noise(pixels)):
         return (pixels > 0).astype(np.uint8)  # class ids (VisA) and anti-aliased edges are defects
     highest = int(pixels.max())
     if 0 < highest <= _FAINT:
@@ -101,15 +103,19 @@ def mask_doubt(mask: NDArray[np.uint8]) -> str | None:
     return f"marks {mask.mean():.0%} of the image and {border.mean():.0%} of its border; inverted?"
 
 
-def decode_pair(image: Path, mask: Path | None) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def decode_pair(
+    image: Path, mask: Path | None, read: Read = read_bytes
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Image uint8 [H,W,3], mask uint8 [H,W] in {0,1}, 0 without a file; raises if sizes differ."""
-    pixels = decode_image(image)
+    pixels = decode_image(image, read)
     if mask is None:
         return pixels, np.zeros(pixels.shape[:2], np.uint8)
-    marks = decode_mask(mask)
+    marks = decode_mask(mask, read)
     if marks.shape != pixels.shape[:2]:
+        turned = orientation(read(image))
+        told = f", turned by its EXIF orientation {turned}" if turned > 1 else ""
         raise DiffadError(
-            f"{mask} is {format_size(marks)} pixels but {image} is {format_size(pixels)}; "
+            f"{mask} is {format_size(marks)} pixels but {image} is {format_size(pixels)}{told}; "
             "a mask needs the size of its image"
         )
     return pixels, marks
@@ -185,71 +191,58 @@ def check_name(path: Path) -> None:
         raise DiffadError(f"{shown} has a name that is not UTF-8; rename it")
 
 
-def _decode(path: Path) -> NDArray[np.uint8]:
-    """uint8 [H,W] or [H,W,3] BGR as stored."""
+def _decode(path: Path, data: bytes) -> NDArray[np.uint8]:
+    """uint8 [H,W] or [H,W,3] BGR, turned as the orientation says."""
     check_name(path)
+    _check_header(path, data)
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DiffadError(f"{path} cannot be read: {error.strerror}") from None
-    # Some versions of OpenCV fill what is missing with grey and say nothing.
-    is_jpeg, is_png = data.startswith(_JPEG), data.startswith(_PNG)
-    cut_off = (is_jpeg and not _jpeg_is_whole(data)) or (is_png and not _png_is_whole(data))
-    if not data or cut_off:
-        raise DiffadError(f"{path} is cut off or damaged; copy or download it again")
-    # Only IMREAD_COLOR turns a JPEG, and only IMREAD_UNCHANGED keeps alpha and 16 bits.
-    flags = cv2.IMREAD_COLOR if is_jpeg else cv2.IMREAD_UNCHANGED
-    try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error:  # larger than OpenCV's limit
+        # The only flag that keeps alpha and 16 bits; it turns a TIFF and nothing else.
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:  # more rows or columns than OpenCV takes
         pixels = None
     if pixels is None:
-        raise DiffadError(
-            f"{path} is not an image that OpenCV can decode; copy it again, or convert it to PNG"
-        )
+        raise DiffadError(f"{path} is not an image that OpenCV can decode; {_ADVICE}")
     if pixels.dtype != np.uint8:
         raise DiffadError(f"{path} has {8 * pixels.itemsize} bits a channel; convert it to 8 bits")
     if pixels.ndim == 3 and pixels.shape[2] != 3:
         channels = pixels.shape[2]
         raise DiffadError(f"{path} has {channels} channels (RGBA?); convert it to RGB or greyscale")
-    if min(pixels.shape[:2]) < MIN_SIDE:
-        raise DiffadError(
-            f"{path} is {format_size(pixels)} pixels; a side needs at least {MIN_SIDE}"
-        )
-    return np.asarray(pixels, np.uint8)
+    return _turned(
+        np.asarray(pixels, np.uint8), 1 if format_of(data) == "TIFF" else orientation(data)
+    )
 
 
-def _is_lossy(path: Path) -> bool:
-    data = path.read_bytes()
-    return data.startswith(_JPEG) or (data[8:12] == b"WEBP" and b"VP8L" not in data)
+def _is_lossy(data: bytes) -> bool:
+    kind = format_of(data)
+    return kind == "JPEG" or (kind == "WebP" and b"VP8L" not in data)
 
 
-def _png_is_whole(data: bytes) -> bool:
-    """True if every chunk up to IEND is there and the checksums of the critical ones agree."""
-    start = len(_PNG)
-    while start + 12 <= len(data):
-        end = start + 12 + int.from_bytes(data[start : start + 4], "big")
-        name = data[start + 4 : start + 8]
-        checksum = int.from_bytes(data[end - 4 : end], "big")
-        critical = name[:1].isupper()
-        if end > len(data) or (critical and zlib.crc32(data[start + 4 : end - 4]) != checksum):
-            return False
-        if name == b"IEND":
-            return True
-        start = end
-    return False
+def _check_header(path: Path, data: bytes) -> None:
+    """Raises DiffadError for what is not to reach a decoder."""
+    if data and format_of(data) is None:
+        other = other_format(data)
+        told = f"{other} file, whatever its name; convert it to PNG" if other else ""
+        raise DiffadError(f"{path} is {told or f'not an image that is read; {_ADVICE}'}")
+    size = size_of(data)
+    if size is None or not is_whole(data):
+        raise DiffadError(f"{path} is cut off or damaged; copy or download it again")
+    width, height = size
+    if width * height > MOST_PIXELS:
+        most = f"{MOST_PIXELS // 10**6} megapixels"
+        raise DiffadError(f"{path} is {width}×{height} pixels, more than {most}; make it smaller")
+    if min(size) < MIN_SIDE:
+        raise DiffadError(f"{path} is {width}×{height} pixels; a side needs at least {MIN_SIDE}")
 
 
-def _jpeg_is_whole(data: bytes) -> bool:
-    """True if the segments and scans follow each other up to the end-of-image marker."""
-    start = len(_JPEG)
-    while marker := _JPEG_MARKER.search(data, start):
-        kind = data[marker.end() - 1]
-        if kind == 0xD9:  # end of image
-            return True
-        # A segment says its length; the scan's data after it is passed by the search above.
-        start = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2], "big")
-    return False
+def _turned(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """The picture as it is to be seen, from the one that is stored; orientation: 1 to 8."""
+    if orientation >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return np.ascontiguousarray(pixels)
 
 
 def format_size(pixels: NDArray) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from diffad_lib.datasets.dataset import CategoryInfo
+from diffad_lib.datasets.header import orientation
 from diffad_lib.datasets.samples import (
     GOOD,
     IMAGE_SUFFIXES,
@@ -142,6 +143,19 @@ def official_counts(info: CategoryInfo | None) -> dict[str, int]:
         return {}
     official = (info.train_good, info.train_defect, info.test_good, info.test_defect)
     return dict(zip(PARTS.values(), official, strict=True))
+
+
+def turned_line(samples: Iterable[Sample]) -> list[str]:
+    """One line on images that their EXIF orientation turns and their mask does not tell of."""
+    pairs = [(sample.image, sample.mask) for sample in samples if sample.mask]
+    found = [image for image, mask in pairs if orientation(image) != orientation(mask)]
+    if not found:
+        return []
+    return [
+        f"{found[0]} is turned by its EXIF orientation {orientation(found[0])} and its mask is not "
+        f"({len(found)} of {len(pairs)} images with a mask); if the masks were drawn on the stored "
+        "pixels, save the images without it"
+    ]
 
 
 def copies_line(train: Mapping[str, str], test: Mapping[str, str]) -> list[str]:

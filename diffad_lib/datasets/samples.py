@@ -192,17 +192,32 @@ def training_folder(folder: Path, scan: Scan) -> Path:
     return folder / "train" / named[0]
 
 
-def add_listed(sample: Sample, where: str, listed: set[Path], scan: Scan) -> None:
-    """Adds a sample named at `where`; that a file is absent or `listed` already is a problem."""
+def add_listed(sample: Sample, where: str, listed: set[Path], scan: Scan, folder: Path) -> None:
+    """Adds a sample named at `where`, a line of a list of the category in `folder`.
+
+    That a file is absent, lies outside the folder or is `listed` already is a problem.
+    """
     files = [sample.image] if sample.mask is None else [sample.image, sample.mask]
     problems = [
-        f"{where} names {file}, which does not exist" for file in files if not file.is_file()
+        f"{where} names {file}, which {fault}" for file in files if (fault := _fault(file, folder))
     ]
     problems += [f"{where} names {file} a second time" for file in files if file in listed]
     listed.update(files)
     scan.problems += problems
     if not problems:
         scan.samples.append(sample)
+
+
+def _fault(file: Path, folder: Path) -> str | None:
+    """What is wrong with the path of a listed file: a list may come from anybody."""
+    try:
+        if not file.is_relative_to(folder) or ".." in file.relative_to(folder).parts:
+            return f"leads outside {folder}"
+        if not file.is_file():
+            return "does not exist"
+    except (OSError, ValueError) as error:  # a name that is too long, or with a zero byte
+        return f"is no name of a file ({error})"
+    return None
 
 
 def add_unlisted(folders: Iterable[Path], listed: set[Path], source: Path, scan: Scan) -> None:

@@ -16,6 +16,7 @@ from diffad_lib.datasets.inventory import (
     inventory_lines,
     other_counts,
     take_inventory,
+    turned_line,
 )
 from diffad_lib.datasets.layouts import (
     category_folder,
@@ -33,6 +34,10 @@ class Report:
 
     lines: tuple[str, ...]
     ok: bool
+
+
+Inspected = tuple[str | None, str | None]
+"""Size of an image as "width×height", and the problem of the image or its mask."""
 
 
 def verify(dataset: str, data_root: Path) -> Report:
@@ -54,19 +59,22 @@ def verify(dataset: str, data_root: Path) -> Report:
         folder = category_folder(dataset, category, data_root)
         scan = scan_category(dataset, category, data_root)
         counts = count_parts(scan.samples)
+        with reading_threads() as threads:
+            found = list(threads.map(_inspect, scan.samples))
         problems = [
             *other_counts(counts, official.get(category)),
             *scan.problems,
-            *_file_problems(scan.samples, one_size=info.one_size),
+            *_file_problems(scan.samples, found, one_size=info.one_size),
         ]
+        readable = [one for one, (size, _) in zip(scan.samples, found, strict=True) if size]
         wrong += len(problems)
         rest = "" if not official or category in official else " (not in the catalog)"
-        found = ", ".join(f"{counts[key]} {part}" for key, part in PARTS.items() if counts[key])
-        lines.append(f"{category}: {found or 'no image'}{rest}")
+        parts = ", ".join(f"{counts[key]} {part}" for key, part in PARTS.items() if counts[key])
+        lines.append(f"{category}: {parts or 'no image'}{rest}")
         inventory = take_inventory(folder, scan)
         unread += sum(one.files for one in inventory if one.counts_as == NOT_READ)
         lines += inventory_lines(inventory)
-        lines += [f"  note: {note}" for note in [*scan.notes, *_copies(scan.samples)]]
+        lines += [f"  note: {note}" for note in [*scan.notes, *_doubts(readable)]]
         lines += [f"  problem: {problem}" for problem in problems]
     for name in list_others(dataset, data_root):
         lines.append(f"{name}: no category, it holds neither images nor a folder train; not read")
@@ -81,19 +89,16 @@ def verify(dataset: str, data_root: Path) -> Report:
     return Report(tuple(lines), ok=bool(present) and wrong == 0)
 
 
-def _copies(samples: Sequence[Sample]) -> list[str]:
-    """The note on test images that are copies of training images; a file that is no file: none."""
-    there = [sample for sample in samples if sample.image.is_file()]
-    splits = [[one for one in there if one.split == split] for split in ("train", "test")]
-    if not all(splits):
-        return []
-    train, test = (fingerprint(split)[1] for split in splits)
-    return copies_line(train, test)
+def _doubts(samples: Sequence[Sample]) -> list[str]:
+    """Notes on copies of training images among the test images, and on images that are turned."""
+    splits = [[one for one in samples if one.split == split] for split in ("train", "test")]
+    digests = [fingerprint(split)[1] if split else {} for split in splits]
+    return [*copies_line(*digests), *turned_line(samples)]
 
 
-def _file_problems(samples: Sequence[Sample], one_size: bool) -> list[str]:
-    with reading_threads() as threads:
-        found = list(threads.map(_inspect, samples))
+def _file_problems(
+    samples: Sequence[Sample], found: Sequence[Inspected], one_size: bool
+) -> list[str]:
     problems = [problem for _, problem in found if problem]
     sizes = Counter(size for size, _ in found if size)
     if one_size and sizes:
@@ -106,8 +111,7 @@ def _file_problems(samples: Sequence[Sample], one_size: bool) -> list[str]:
     return problems
 
 
-def _inspect(sample: Sample) -> tuple[str | None, str | None]:
-    """Size of the image as "width×height", and the problem of the image or its mask."""
+def _inspect(sample: Sample) -> Inspected:
     try:
         image, mask = decode_pair(sample.image, sample.mask)
     except DiffadError as error:

@@ -21,8 +21,8 @@ class AutoencoderSettings(DetectorSettings):
     """
 
     image_size: int = setting(256, "side of the images, pixels", ge=16, le=4096, multiple_of=16)
-    base_width: int = setting(64, "channels at half size; they double three times", ge=1)
-    bottleneck: int = setting(128, "channels of the code", ge=1)
+    base_width: int = setting(64, "channels at half size; they double three times", ge=1, le=1024)
+    bottleneck: int = setting(128, "channels of the code", ge=1, le=8192)
     score_window: Window = 21
 
 
@@ -57,7 +57,9 @@ class Autoencoder(Detector):
         methods differ in the map alone. Draws no random number.
         """
         self.check_images(images)
-        reconstruction = self(images).float().clamp(0, 1)
+        return self.judge(images, self(images).float().clamp(0, 1))
+
+    def judge(self, images: Tensor, reconstruction: Tensor) -> Prediction:
         anomaly_map = (images - reconstruction).abs().mean(dim=1, keepdim=True)  # [B,1,H,W]
         return Prediction(
             smoothed_maximum(anomaly_map, self.settings.score_window), anomaly_map, reconstruction

@@ -1,21 +1,27 @@
-"""Writes the mini data to disk, all of it or nothing."""
+"""Writes the mini data to disk, all of it or nothing, and mends what was damaged there."""
 
+import hashlib
 import json
 import shutil
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
+from diffad_lib.datasets.cache import cache_folder
+from diffad_lib.datasets.images import content_digest, file_digests
 from diffad_lib.errors import DiffadError
-from diffad_lib.files import unwritable
+from diffad_lib.files import is_file, read_bytes, unwritable, write_atomically, write_text
 from diffad_lib.mini.categories import CATEGORIES
 from diffad_lib.mini.official import File, dagm_files, mvtec_files, visa_files
 
 VERSION = 1  # to be raised with every change of a picture or a file
-MARKER = "mini.json"  # in the root: version, seed and number of files
+MARKER = "mini.json"  # in the root: version, seed, number of files and a digest of them all
+_ADVICE = "delete it or choose another folder"
 
 _LAYOUTS = {
     "mvtec": mvtec_files,
@@ -28,14 +34,17 @@ _LAYOUTS = {
 def make_mini(root: Path, seed: int = 0) -> None:
     """Make the mini data below `root`: mvtec/, visa/, dagm/ and mpdd/ in their official layouts.
 
-    The same seed gives the same bytes. The set is built beside `root` and then renamed; a
-    complete one of the same seed and version is kept. Raises DiffadError if `root` holds
-    anything else, if `seed` is negative or if the disk refuses.
+    The same seed gives the same bytes. The set is built beside `root` and then renamed; one of the
+    same seed and version is kept, and its files that are absent or not as they were made are made
+    again. Raises DiffadError if `root` holds anything else, if `seed` is negative or if the disk
+    refuses.
     """
     root = Path(root)
     if seed < 0:
         raise DiffadError(f"seed {seed} is negative; give 0 or more")
-    if _is_complete(root, seed):
+    if _is_there(root, seed):
+        if not _is_whole(root):
+            _mend(root, seed)
         return
     try:
         root.parent.mkdir(parents=True, exist_ok=True)
@@ -56,14 +65,41 @@ def _build(folder: Path, seed: int) -> None:
     # glibc returns freed blocks of this size to the kernel, page by page, until one much larger
     # was freed. Without this line a quarter of the time goes into page faults.
     np.empty(1 << 24, np.uint8)
-    count = 0
-    for path, content in tqdm(_files(seed), desc="mini data", unit=" files", disable=None):
+    digests = {}
+    for path, content in _shown(seed):
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
-        count += 1
-    marker = {"version": VERSION, "seed": seed, "files": count}
-    (folder / MARKER).write_text(json.dumps(marker) + "\n", encoding="utf-8")
+        digests[path] = content_digest(content)
+    _mark(folder, seed, digests)
+
+
+def _mend(root: Path, seed: int) -> None:
+    told = "files are absent or not as they were made; these are made again"
+    print(f"{root}: {told}", file=sys.stderr)
+    digests = {}
+    for path, content in _shown(seed):
+        target = root / path
+        if not is_file(target) or read_bytes(target) != content:
+            write_atomically(target, partial(Path.write_bytes, data=content))
+        digests[path] = content_digest(content)
+    _mark(root, seed, digests)
+    _is_whole(root)  # other files beside them are an error
+
+
+def _shown(seed: int) -> Iterator[File]:
+    yield from tqdm(_files(seed), desc="mini data", unit=" files", disable=None)
+
+
+def _mark(folder: Path, seed: int, digests: Mapping[str, str]) -> None:
+    marker = {"version": VERSION, "seed": seed, "files": len(digests), "digest": _total(digests)}
+    write_text(folder / MARKER, json.dumps(marker) + "\n")
+
+
+def _total(digests: Mapping[str, str]) -> str:
+    """One digest of all files, by their paths below the root."""
+    lines = sorted(f"{path}\t{digest}" for path, digest in digests.items())
+    return hashlib.blake2b("\n".join(lines).encode(), digest_size=16).hexdigest()
 
 
 def _files(seed: int) -> Iterator[File]:
@@ -78,27 +114,37 @@ def _move(built: Path, root: Path, seed: int) -> None:
     try:
         built.rename(root)  # also replaces an empty folder
     except OSError:
-        if not _is_complete(root, seed):
+        if not _is_there(root, seed):
             raise
         shutil.rmtree(built)
 
 
-def _is_complete(root: Path, seed: int) -> bool:
+def _is_there(root: Path, seed: int) -> bool:
     """True for this very set, False for nothing; anything else raises DiffadError."""
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return False
-    advice = "delete it or choose another folder"
     try:
         marker = json.loads((root / MARKER).read_text(encoding="utf-8"))
-        version, made_with, count = (marker[key] for key in ("version", "seed", "files"))
+        version, made_with, _ = (marker[key] for key in ("version", "seed", "files"))
     except (OSError, ValueError, KeyError, TypeError):
-        raise DiffadError(f"{root} holds something else than mini data; {advice}") from None
+        raise DiffadError(f"{root} holds something else than mini data; {_ADVICE}") from None
     if (version, made_with) != (VERSION, seed):
         raise DiffadError(
             f"{root} holds mini data of version {version} and seed {made_with}, not of version "
-            f"{VERSION} and seed {seed}; {advice}"
+            f"{VERSION} and seed {seed}; {_ADVICE}"
         )
-    there = sum(path.is_file() for path in root.rglob("*")) - 1  # without the marker
-    if there != count:
-        raise DiffadError(f"{root} holds {there} of its {count} files; {advice}")
     return True
+
+
+def _is_whole(root: Path) -> bool:
+    """Whether every file is as it was made; only those are read that changed since the last call.
+
+    DiffadError if there are other files beside them.
+    """
+    marker = json.loads((root / MARKER).read_text(encoding="utf-8"))
+    paths = [path for path in root.rglob("*") if path.is_file() and path != root / MARKER]
+    if len(paths) > marker["files"]:
+        raise DiffadError(f"{root} holds {len(paths)} files, not its {marker['files']}; {_ADVICE}")
+    digests = file_digests(paths, cache_folder())
+    found = {path.relative_to(root).as_posix(): digests[path] for path in paths}
+    return bool(marker.get("digest") == _total(found))

@@ -1,14 +1,14 @@
 """DiffusionAD's U-Net (guided-diffusion style; Recon_subnetwork.py); names as in its state dict."""
 
 import math
-from typing import Self
+from typing import Annotated, Self
 
 import torch
 import torch.nn.functional as F
-from pydantic import model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from diffad_lib.errors import DiffadError
+from diffad_lib.errors import DiffadError, short_repr
 from diffad_lib.settings import DetectorSettings, setting
 
 CHANNEL_MULTIPLIERS: dict[int, tuple[int, ...]] = {
@@ -28,12 +28,14 @@ class UNetSettings(DetectorSettings):
     channels a group at the first level, which is the published ratio.
     """
 
-    base_width: int = setting(128, "first-level channels of the U-Net", ge=4, multiple_of=4)
+    base_width: int = setting(
+        128, "first-level channels of the U-Net", ge=4, le=1024, multiple_of=4
+    )
     channel_multipliers: tuple[int, ...] | None = setting(
         None, "widths of the levels in units of base_width; none: as published for the size"
     )
-    residual_blocks: int = setting(2, "blocks of a level, one more on the way up", ge=1)
-    attention_resolutions: tuple[int, ...] = setting(
+    residual_blocks: int = setting(2, "blocks of a level, one more on the way up", ge=1, le=16)
+    attention_resolutions: tuple[Annotated[int, Field(ge=1)], ...] = setting(
         (32, 16, 8), "widths of the feature maps that get attention, pixels"
     )
     heads: int = setting(4, "attention heads", ge=1)
@@ -42,8 +44,9 @@ class UNetSettings(DetectorSettings):
     @model_validator(mode="after")
     def _check_unet(self) -> Self:
         multipliers, groups = self.multipliers, self.groups
-        if not multipliers or min(multipliers) < 1:
-            raise DiffadError(f"channel_multipliers {multipliers} must be whole numbers >= 1")
+        if not 1 <= len(multipliers) <= 10 or not 1 <= min(multipliers) <= max(multipliers) <= 64:
+            told = f"channel_multipliers {short_repr(multipliers)}"
+            raise DiffadError(f"{told} must be at most 10 whole numbers from 1 to 64")
         factor = 2 ** (len(multipliers) - 1)
         if self.image_size % factor:
             raise DiffadError(

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from diffad_lib.datasets.catalog import run_datasets
-from diffad_lib.errors import DiffadError, nearest
+from diffad_lib.errors import DiffadError, nearest, one_line
 from diffad_lib.methods import method_names
 from diffad_lib.methods.method import Method, find_method
 from diffad_lib.plans import Budget
@@ -46,6 +47,14 @@ class RunConfig(Budget):
             if isinstance(values.get(name), Mapping)
         }
         return {**values, **sections}
+
+    @field_validator("category")
+    @classmethod
+    def _check_category(cls, category: str) -> str:
+        """A part of the run folder, which is looked into before the dataset's folders are."""
+        if category in (".", "..") or {*"/\\\0"} & {*category}:
+            raise PydanticCustomError("no_name", "Input should be the name of one folder")
+        return category
 
     @property
     def run_folder(self) -> Path:
@@ -125,11 +134,11 @@ def parse_overrides(pairs: Iterable[str]) -> dict[str, Any]:
     for pair in pairs:
         key, separator, text = pair.partition("=")
         if not separator or not key:
-            raise DiffadError(f'--set "{pair}" must have the form key=value')
+            raise DiffadError(f'--set "{one_line(pair)}" must have the form key=value')
         if key in overrides:
-            raise DiffadError(f'--set gives "{key}" twice; keep one')
+            raise DiffadError(f'--set gives "{one_line(key)}" twice; keep one')
         try:
             overrides[key] = json.loads(text)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):  # no JSON, 5000 digits, or nested too deep
             overrides[key] = text
     return overrides

@@ -17,6 +17,7 @@ from diffad_lib.datasets.inventory import (
     official_counts,
     other_counts,
     take_inventory,
+    turned_line,
     unread_line,
 )
 from diffad_lib.datasets.layouts import category_folder, list_samples, scan_category
@@ -75,7 +76,7 @@ def what_is_read(config: RunConfig, loaded: Sequence[ImageStack] = ()) -> Data:
     notes = [*scan.notes, *unread_line(inventory)]
     if counts := other_counts(count_parts(scan.samples), info):
         notes.append("; ".join(counts))
-    notes += copies_line(train[2], test[2])
+    notes += [*copies_line(train[2], test[2]), *turned_line(scan.samples)]
     if doubts := _mask_doubts(loaded[1]) if loaded else []:
         notes.append(f"{doubts[0]} ({len(doubts)} doubtful masks)")
     return Data(

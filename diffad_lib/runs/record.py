@@ -3,18 +3,17 @@
 Written and read here only. In schema 1 the configuration was flat; it is read into sections.
 """
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import to_jsonable_python
 
 from diffad_lib.datasets.inventory import Entry
-from diffad_lib.errors import DiffadError
-from diffad_lib.files import write_json
+from diffad_lib.errors import DiffadError, one_line, short_repr
+from diffad_lib.files import json_object, write_json
 from diffad_lib.methods.method import find_method
 from diffad_lib.metrics import Metric
 from diffad_lib.runs.config import RunConfig
@@ -98,6 +97,16 @@ class Training(Facts):
     last: dict[str, int | float | None]
 
 
+class Invariance(Facts):
+    """How far outputs depend on what else is predicted, as shares of the largest; None for NaN."""
+
+    images: int
+    score_difference: float | None
+    map_difference: float | None
+    tolerance: float
+    holds: bool
+
+
 class Measured(Facts):
     """A metric with its 95 % interval; None where it is undefined."""
 
@@ -105,6 +114,12 @@ class Measured(Facts):
     low: float | None = None
     high: float | None = None
     note: str = ""
+
+    @model_validator(mode="after")
+    def _check_interval(self) -> Self:
+        if (self.low is None) != (self.high is None):
+            raise ValueError("low and high come together")
+        return self
 
     @classmethod
     def of(cls, metric: Metric) -> "Measured":
@@ -144,10 +159,12 @@ class Record(Facts):
     git: dict[str, Any] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=dict)
     device: dict[str, Any] = Field(default_factory=dict)
+    resumed_under: list[str] = Field(default_factory=list)  # what changed while it was interrupted
     seconds: Seconds
     peak_memory: dict[str, int | None] = Field(default_factory=dict)
     training: Training | None = None
     images_per_second: float | None = None
+    invariance: Invariance | None = None
     metrics: Annotated[dict[str, Measured], BeforeValidator(_known_metrics)]
     images: list[ImageScore] = Field(default_factory=list)
 
@@ -170,16 +187,18 @@ def read_record(path: Path) -> Record:
     content = read_json(path)
     schema = content.get("schema", SCHEMA)
     if isinstance(schema, int) and schema > SCHEMA:
-        raise DiffadError(f"{path}: has schema {schema}; this version reads up to {SCHEMA}: update")
+        raise DiffadError(
+            f"{path}: has schema {short_repr(schema)}; this version reads up to {SCHEMA}: update"
+        )
     try:
         if isinstance(content.get("config"), dict):
             content = {**content, "schema": SCHEMA, "config": in_sections(content["config"])}
         return Record.model_validate(content)
     except DiffadError as error:  # a method that this version lacks
-        raise DiffadError(f"{path}: {error}") from None
+        raise DiffadError(f"{path}: {one_line(error)}") from None
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
+        key = one_line(".".join(str(part) for part in first["loc"]))
         problem = f"lacks {key}" if first["type"] == "missing" else f"{key}: {first['msg']}"
         raise DiffadError(f"{path}: {problem}; delete it to run again") from None
 
@@ -203,10 +222,4 @@ def in_sections(held: Mapping[str, Any]) -> dict[str, Any]:
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object of a run folder; raises DiffadError when the file is missing or damaged."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DiffadError(f"{path}: cannot be read ({error}); delete it to run again") from None
-    if not isinstance(content, dict):
-        raise DiffadError(f"{path}: holds no JSON object; delete it to run again")
-    return content
+    return json_object(path, "delete it to run again")

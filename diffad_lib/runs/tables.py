@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Mapping
 
 from rich import box
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
+from diffad_lib.errors import shown
 from diffad_lib.metrics import tabled
 from diffad_lib.runs.record import Measured, Record
 
@@ -22,8 +23,9 @@ def metrics_table(records: Iterable[Record]) -> Table:
         table.add_column(heading, justify="right", width=len("0.93–0.97"))
     table.add_column(TIMES, justify="right", width=7)
     for record in records:
-        category, *rest = map(escape, cells(record))
-        table.add_row(category.replace("/", "/\n"), *rest)
+        category, *rest = cells(record)
+        # Not as a string, which rich would read as markup.
+        table.add_row(*map(Text, (category.replace("/", "/\n"), *rest)))
     return table
 
 
@@ -36,8 +38,8 @@ def cells(record: Record) -> list[str]:
     """Category, method, metrics with intervals, times."""
     config, seconds = record.config, record.seconds
     return [
-        f"{config.dataset}/{config.category}",
-        config.method,
+        shown(f"{config.dataset}/{config.category}"),
+        shown(config.method),
         *(_with_interval(record.metric(name)) for name in tabled()),
         f"{seconds.train:.0f}, {seconds.total:.0f}",
     ]
@@ -49,7 +51,7 @@ def _with_interval(metric: Measured | None) -> str:
     if metric.value is None:
         return "undefined"
     text = f"{metric.value:.3f}"
-    if metric.low is not None:
+    if metric.low is not None and metric.high is not None:
         text += f"\n{metric.low:.2f}–{metric.high:.2f}"
     return text
 

@@ -135,7 +135,8 @@ def isnet_masks(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
         import rembg
     except ImportError:
         raise DiffadError(
-            'foreground "rembg" needs an extra package: pip install "diffad_lib[rembg]"'
+            'foreground "rembg" needs an extra package; in the checkout of the project: '
+            '.venv/bin/python -m pip install -e ".[rembg]"'
         ) from None
     try:
         session = rembg.new_session("isnet-general-use")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from diffad_lib.datasets.dataset import Archive, CategoryInfo, Dataset
 from diffad_lib.datasets.samples import GOOD, Sample, Scan, Split, add_listed, add_unlisted
+from diffad_lib.files import read_text
 
 
 def scan_dagm(folder: Path) -> Scan:
@@ -25,8 +26,7 @@ def _scan_split(folder: Path, split: Split, scan: Scan) -> None:
         return
     scan.others[labels] = "list of labels"
     listed: set[Path] = set()
-    lines = labels.read_text(encoding="utf-8-sig", errors="replace").splitlines()
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(read_text(labels).splitlines(), start=1):
         fields = line.split()
         if len(fields) < 2:  # the file starts with a line "1"
             continue
@@ -40,10 +40,12 @@ def _scan_split(folder: Path, split: Split, scan: Scan) -> None:
             scan.problems.append(f"{where}: {folder / image} has label {label} but {has}")
             listed.add(folder / image)
         elif label == "0":
-            add_listed(Sample(folder / image, None, 0, GOOD, split), where, listed, scan)
+            add_listed(
+                Sample(folder / image, None, 0, GOOD, split), where, listed, scan, folder.parent
+            )
         else:
             sample = Sample(folder / image, labels.parent / mask, 1, "defect", split)
-            add_listed(sample, where, listed, scan)
+            add_listed(sample, where, listed, scan, folder.parent)
     add_unlisted([folder, labels.parent], listed, labels, scan)
 
 

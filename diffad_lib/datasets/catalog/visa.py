@@ -1,6 +1,7 @@
 """VisA: its facts and its reader. As shipped, one csv says which image is in which split."""
 
 import csv
+import io
 from pathlib import Path
 
 from diffad_lib.datasets.dataset import Archive, Dataset, categories_of, holds_train_or_test
@@ -14,6 +15,7 @@ from diffad_lib.datasets.samples import (
     scan_tree,
 )
 from diffad_lib.errors import DiffadError
+from diffad_lib.files import read_text
 
 VISA_CSV = Path("split_csv", "1cls.csv")  # the one-class split
 REARRANGED = "1cls"  # the folder that the authors' script makes, in the layout of MVTec AD
@@ -47,9 +49,11 @@ def scan_visa(folder: Path) -> Scan:
             scan.problems.append(f"{where}: {label} image {root / image} has {has}")
             listed.add(root / image)
         elif label == "normal":
-            add_listed(Sample(root / image, None, 0, GOOD, split), where, listed, scan)
+            add_listed(Sample(root / image, None, 0, GOOD, split), where, listed, scan, folder)
         else:
-            add_listed(Sample(root / image, root / mask, 1, label, split), where, listed, scan)
+            add_listed(
+                Sample(root / image, root / mask, 1, label, split), where, listed, scan, folder
+            )
     data = folder / "Data"
     folders = [data / "Images" / "Normal", data / "Images" / "Anomaly", data / "Masks" / "Anomaly"]
     add_unlisted(folders, listed, path, scan)
@@ -58,12 +62,14 @@ def scan_visa(folder: Path) -> Scan:
 
 def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
     """Line number and fields of each row."""
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        reader = csv.DictReader(file)
+    reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
+    try:
         missing = [name for name in _COLUMNS if name not in (reader.fieldnames or ())]
         if missing:
             raise DiffadError(f"{path} has no column {', '.join(missing)}; get it again")
         return [(reader.line_num, row) for row in reader]
+    except csv.Error as error:
+        raise DiffadError(f"{path} line {reader.line_num}: {error}; get it again") from None
 
 
 def _category_root(folder: Path) -> Path:

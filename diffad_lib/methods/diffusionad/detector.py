@@ -71,7 +71,9 @@ class DiffusionAD(Detector):
         shape, device = (1, *images.shape[1:]), generator.device
         noises = (torch.randn(shape, generator=generator, device=device) for _ in range(2))
         guided = self.reconstruct(images, *(noise.to(images.device) for noise in noises))
-        reconstruction = self._from_diffusion(guided.pred_x0_norm_guided)
+        return self.judge(images, self._from_diffusion(guided.pred_x0_norm_guided))
+
+    def judge(self, images: Tensor, reconstruction: Tensor) -> Prediction:
         anomaly_map = self.segment(images, reconstruction).sigmoid()  # [B,1,H,W]
         image_score = highest_mean(anomaly_map, self.settings.score_pixels)  # [B]
         return Prediction(image_score, anomaly_map, reconstruction.clamp(0, 1))

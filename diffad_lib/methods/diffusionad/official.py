@@ -5,15 +5,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from diffad_lib.errors import DiffadError
+from diffad_lib.errors import DiffadError, short_repr
 from diffad_lib.files import write_torch
 from diffad_lib.methods.diffusionad.detector import DiffusionAD
 from diffad_lib.methods.diffusionad.settings import DiffusionADSettings
 from diffad_lib.methods.method import OfficialFiles
 from diffad_lib.networks.states import (
     added,
+    blamed_on,
+    build_with,
     first_width,
-    load_state,
     portable_state,
     read_pickle,
 )
@@ -49,20 +50,16 @@ def load_diffusionad(
     """
     (path,) = paths
     checkpoint = read_pickle(path)
-    missing = {"unet_model_state_dict", "seg_model_state_dict", "args"} - checkpoint.keys()
+    missing = {"unet_model_state_dict", "seg_model_state_dict", "args"}.difference(checkpoint)
     if missing:
         raise DiffadError(f"{path}: not a DiffusionAD checkpoint, it lacks {sorted(missing)}")
-    segmentation_state = checkpoint["seg_model_state_dict"]
-    width = first_width(segmentation_state, "encoder_segment.block1.0.weight", path)
-    try:
+    denoising, segmentation = (checkpoint[f"{name}_model_state_dict"] for name in ("unet", "seg"))
+    width = first_width(segmentation, "encoder_segment.block1.0.weight", path)
+    with blamed_on(path, "its args describe no network known here"):
         told = _settings_from_args(checkpoint["args"])
         settings = DiffusionADSettings(**added(changes, {"segmentation_width": width, **told}))
-    except (DiffadError, KeyError, TypeError, ValueError) as error:
-        raise DiffadError(f"{path}: its args describe no network known here: {error}") from error
-    detector = DiffusionAD(settings)
-    load_state(detector.denoising, checkpoint["unet_model_state_dict"], path)
-    load_state(detector.segmentation, segmentation_state, path)
-    return detector.eval()
+    weights = {"denoising": (denoising, path), "segmentation": (segmentation, path)}
+    return build_with(lambda: DiffusionAD(settings), weights)
 
 
 def export_diffusionad(detector: DiffusionAD, paths: Sequence[Path]) -> None:
@@ -87,9 +84,9 @@ def export_diffusionad(detector: DiffusionAD, paths: Sequence[Path]) -> None:
 def _settings_from_args(args: dict[str, Any]) -> dict[str, Any]:
     height, width = args["img_size"]
     if height != width:
-        raise ValueError(f"img_size {args['img_size']} is not square")
+        raise ValueError(f"img_size {short_repr(args['img_size'])} is not square")
     if args.get("num_head_channels", -1) != -1:
-        raise ValueError(f"num_head_channels {args['num_head_channels']} is not -1")
+        raise ValueError(f"num_head_channels {short_repr(args['num_head_channels'])} is not -1")
     settings = {ours: args[key] for ours, key in _OFFICIAL_ARGS.items() if key in args}
     return settings | {
         "image_size": height,

@@ -12,8 +12,8 @@ class DiffusionADSettings(UNetSettings):
     """Networks, times and score of DiffusionAD (arXiv 2303.08730 section 4; its args1.json)."""
 
     image_size: int = setting(256, "side of the images, pixels", ge=32, le=4096, multiple_of=32)
-    segmentation_width: int = setting(64, "first-level channels of the head", ge=1)
-    timesteps: int = setting(1000, "T, the number of noising steps", ge=21)
+    segmentation_width: int = setting(64, "first-level channels of the head", ge=1, le=1024)
+    timesteps: int = setting(1000, "T, the number of noising steps", ge=21, le=10_000)
     beta_schedule: Literal["linear", "cosine"] = setting("linear", "noise schedule")
     less_t_range: int = setting(300, "training draws normal_t below it, noisier_t from it on", ge=1)
     test_normal_t: int = setting(200, "normal_t of the test, 0-based", ge=0)

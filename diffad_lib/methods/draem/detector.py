@@ -66,7 +66,10 @@ class Draem(Detector):
     def predict(self, images: Tensor, generator: torch.Generator | None = None) -> Prediction:
         """anomaly_map: softmax probability of the anomalous class. Draws no random number."""
         self.check_images(images)
-        reconstruction, logits = self(images)
+        return self.judge(images, self.reconstruction(images))
+
+    def judge(self, images: Tensor, reconstruction: Tensor) -> Prediction:
+        logits = self.segmentation(torch.cat([reconstruction, images], dim=1))
         anomaly_map = logits.float().softmax(dim=1)[:, 1:]  # [B,1,H,W]
         return Prediction(
             smoothed_maximum(anomaly_map, self.settings.score_window),

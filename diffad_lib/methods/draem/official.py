@@ -12,8 +12,9 @@ from diffad_lib.methods.draem.settings import DraemSettings
 from diffad_lib.methods.method import OfficialFiles
 from diffad_lib.networks.states import (
     added,
+    blamed_on,
+    build_with,
     first_width,
-    load_state,
     portable_state,
     read_pickle,
 )
@@ -34,12 +35,17 @@ def load_draem(paths: Sequence[Path], changes: Mapping[str, Any] | None = None) 
     base = first_width(states[0], _FIRST, reconstructive)
     head = first_width(states[1], _HEAD_FIRST, discriminative)
     widths = {"base_width": base, "segmentation_width": head}
-    detector = Draem(DraemSettings(**added(changes, widths)))
-    networks = detector.reconstruction, detector.segmentation
-    for network, state, path in zip(networks, states, paths, strict=True):
-        load_state(network, state, path)
+    with blamed_on(reconstructive, f"with {discriminative.name}, no network known here"):
+        told = DraemSettings(**widths)
+    settings = told.but(**added(changes, widths))
+    weights = {
+        "reconstruction": (states[0], reconstructive),
+        "segmentation": (states[1], discriminative),
+    }
+    detector = build_with(lambda: Draem(settings), weights)
+    for network in (detector.reconstruction, detector.segmentation):
         network.load_state_dict(_swapped(network.state_dict()))
-    return detector.eval()
+    return detector
 
 
 def export_draem(detector: Draem, paths: Sequence[Path]) -> None:

@@ -1,0 +1,82 @@
+"""The swap test: does a score need the reconstruction that it is said to come from?
+
+The trained detector judges the test images again, each with a reconstruction that is wrong. Where
+the figures stay, the head looks at the image alone, whatever the reconstruction shows.
+"""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from diffad_lib.detector import Detector
+from diffad_lib.evaluation import as_pixels, predict_batch
+from diffad_lib.metrics import image_auroc, pixel_ap
+
+SHIFT = 7  # "another image" is the one so many places before, the last ones of the first ones
+ITSELF, ANOTHER, NOISE = "the image itself", "another image's", "noise"
+
+
+def swap_test(
+    detector: Detector,
+    images: np.ndarray,
+    labels: np.ndarray,
+    masks: np.ndarray,
+    fabric: Fabric,
+    batch_size: int = 16,
+    seed: int = 0,
+) -> dict[str, dict[str, float]]:
+    """Image AUROC and pixel AP (NaN where undefined) with each wrong reconstruction.
+
+    images uint8 [N,3,H,W], labels [N], masks [N,H,W] in {0,1}. The image itself takes the
+    discrepancy away: the decisive swap. Another image's says the same where the parts differ in
+    pose; noise is the control. {} for a method that has no reconstruction, and for one image. It
+    costs a prediction, and a call of the head for each swap.
+    """
+    scores: dict[str, list[np.ndarray]] = {}
+    maps: dict[str, list[np.ndarray]] = {}
+    for pixels, swaps in _swapped(detector, images, fabric, batch_size, seed):
+        for name, reconstruction in swaps.items():
+            with torch.inference_mode(), fabric.autocast():
+                told = detector.judge(pixels, reconstruction)
+            if told is None:
+                return {}
+            scores.setdefault(name, []).append(told.image_score.float().cpu().numpy())
+            maps.setdefault(name, []).append(told.anomaly_map[:, 0].float().cpu().numpy())
+    return {
+        name: {
+            "image_auroc": _or_nan(image_auroc, scores[name], labels),
+            "pixel_ap": _or_nan(pixel_ap, maps[name], masks),
+        }
+        for name in scores
+    }
+
+
+def _or_nan(
+    metric: Callable[[np.ndarray, np.ndarray], float], found: list[np.ndarray], truth: np.ndarray
+) -> float:
+    is_defined = truth.any() and not truth.all()
+    return metric(np.concatenate(found), truth) if is_defined else np.nan
+
+
+def _swapped(
+    detector: Detector, images: np.ndarray, fabric: Fabric, batch_size: int, seed: int
+) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+    """Batches of images float32 [B,3,H,W] with each swap of their reconstruction."""
+    generator = torch.Generator(fabric.device).manual_seed(seed)
+    shift = min(SHIFT, len(images) - 1)
+    if shift < 1:  # there is no other image
+        return
+    before = predict_batch(detector, images[-shift:], fabric, seed).reconstruction
+    for start in range(0, len(images), batch_size):
+        batch = images[start : start + batch_size]
+        pixels = as_pixels(batch, fabric)
+        own = predict_batch(detector, batch, fabric, seed).reconstruction
+        if before is None or own is None:
+            return
+        pool = torch.cat([before, own])  # so that no more than a batch of them is kept
+        another, before = pool[: len(batch)], pool[len(batch) :]
+        noise = torch.rand(pixels.shape, generator=generator, device=pixels.device)
+        yield pixels, {ITSELF: pixels, ANOTHER: another, NOISE: noise}
