@@ -310,6 +310,16 @@ def test_the_pro_curve_moves_its_marker_with_the_threshold():
     assert dark[0][0] < dark[1][0] - 80  # and above: all regions found
 
 
+def test_a_live_threshold_starts_where_something_is_marked():
+    scores = torch.linspace(0, 0.46, 64).view(8, 8)
+    explorer = threshold_explorer(GREY, scores, scores > 0.4)
+    values = np.arange(0.01, 1, 0.01).round(2).tolist()  # half of them mark nothing
+    (row, screen) = explorer.live(threshold=values).children
+    (offered,) = explorer.parameters
+    assert abs(row.children[0].value - offered.values[offered.start]) < 0.006
+    assert "precision undefined" not in screen.value
+
+
 def test_thresholds_rise_from_half_of_the_image_to_its_last_pixels():
     scores = np.random.default_rng(0).random((64, 64)) ** 3
     mask = np.zeros((64, 64), int)
