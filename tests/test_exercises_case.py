@@ -12,6 +12,7 @@ from nbclient import NotebookClient
 from diffad_lib.course import exercises
 from diffad_lib.course.exercises import all_exercises, check, grading, last_case
 from diffad_lib.course.exercises.grading import Outcome, grade
+from diffad_lib.course.exercises.limit import called, from_now
 from diffad_lib.errors import DiffadError
 from test_exercises import DOUBLE, changing, failing_late
 
@@ -25,7 +26,7 @@ def test_the_case_that_failed_can_be_fetched(capsys):
     solution = next(exercise.solution for exercise in EXERCISES if exercise.id == "02.2")
     torch.testing.assert_close(solution(**case.arguments), case.expected)
     torch.testing.assert_close(case.returned, case.arguments["x_s"])  # the first that failed
-    assert "last_case() gives this case." in capsys.readouterr().out
+    assert "last_case() of diffad_lib.course.exercises gives this case." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -107,6 +108,20 @@ def test_a_timer_of_others_goes_on_after_a_check():
         signal.signal(signal.SIGALRM, handler)
         signal.setitimer(signal.ITIMER_REAL, *timer)
     assert len(rang) == 1
+
+
+def test_no_alarm_is_left_behind():
+    """It would end the kernel."""
+    rang = []
+    timer = signal.setitimer(signal.ITIMER_REAL, 0)
+    handler = signal.signal(signal.SIGALRM, lambda *_: rang.append(1))
+    try:
+        called(lambda: None, (), from_now(0.2))
+        time.sleep(0.4)
+    finally:
+        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, *timer)
+    assert rang == []
 
 
 def test_in_another_thread_an_answer_is_judged_without_a_limit(monkeypatch):

@@ -1,8 +1,6 @@
 """Compares a learner's function with the right one, and with functions that err in known ways."""
 
 import inspect
-import time
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffad_lib.course.exercises.limit import OutOfTime, stopped_at
+from diffad_lib.course.exercises.limit import CallFailed, called, from_now
 
 Value = Tensor | int | float
 Function = Callable[..., Value]
@@ -149,22 +147,16 @@ def _values_of(answer: Function, exercise: Exercise) -> list[Value]:
     if not callable(answer):
         raise _Wrong(f'give the function itself: check("{exercise.id}", your_function).')
     wanted = _kind(exercise.solution(*_cases(exercise)[0]))
-    deadline = time.monotonic() + MOST_SECONDS
+    limit = from_now(MOST_SECONDS)
     values = []
     trials = zip(_cases(exercise), _cases(exercise), strict=True)
     for number, (given, untouched) in enumerate(trials):
         named = _named(exercise, untouched)
         case = _after_the_first(number, _described(named))
         try:
-            with stopped_at(deadline):
-                value = answer(*given)
-        except OutOfTime as error:
-            told = f"your function was stopped after {MOST_SECONDS} s; is there a loop without end?"
-            raise _Wrong(f"{case}{told}", number, error) from None
-        except (Exception, SystemExit) as error:  # whatever it raises is for the learner to read
-            reason = next(iter(str(error).splitlines()), "no message")
-            told = f"your function raised {type(error).__name__}{_line_in(answer, error)}: {reason}"
-            raise _Wrong(f"{case}{told}", number, error.with_traceback(None)) from None
+            value = called(answer, given, limit)
+        except CallFailed as failed:
+            raise _Wrong(f"{case}{failed}", number, failed.error) from None
         for (name, before), after in zip(named.items(), given, strict=True):
             if isinstance(before, Tensor) and not _same(after, before):
                 told = f"your function changes its argument {name} in place; work on a copy."
@@ -177,14 +169,6 @@ def _values_of(answer: Function, exercise: Exercise) -> list[Value]:
             raise _Wrong(f"{case}{told}", number, value)
         values.append(value.detach().cpu().clone() if isinstance(value, Tensor) else value)
     return values
-
-
-def _line_in(answer: Function, error: BaseException) -> str:
-    """Where it happened, as " in line 3", for a function of a notebook cell or a file."""
-    code = getattr(answer, "__code__", None)
-    frames = traceback.extract_tb(error.__traceback__)
-    lines = [frame.lineno for frame in frames if code and frame.filename == code.co_filename]
-    return f" in line {lines[-1]}" if lines else ""
 
 
 def _same(first: Tensor, second: Tensor) -> bool:
