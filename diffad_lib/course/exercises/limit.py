@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, NamedTuple
 
+_AGAIN = 0.5  # seconds; Python drops what is raised in a destructor, and code may catch all
+
 
 class OutOfTime(BaseException):
     """The limit is over. No Exception, so that `except Exception` in a loop does not go on."""
@@ -76,11 +78,15 @@ def stopped_at(deadline: float) -> Iterator[None]:
 
     started = time.monotonic()
     handler = signal.signal(signal.SIGALRM, stop)
-    left, again = signal.setitimer(signal.ITIMER_REAL, max(deadline - started, 1e-3))
+    first = max(deadline - started, 1e-3)
+    left, again = signal.setitimer(signal.ITIMER_REAL, first, _AGAIN)
     try:
-        yield
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_REAL, 0)  # an alarm just before the first would skip it
         signal.signal(signal.SIGALRM, handler)
         if left:
             signal.setitimer(
