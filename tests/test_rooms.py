@@ -168,7 +168,7 @@ def test_no_other_module_of_a_method_knows_another_method() -> None:
 @ids
 def test_files_and_functions_are_small(path: Path) -> None:
     lines = path.read_text(encoding="utf-8").splitlines()
-    assert len(lines) < MOST_LINES or room_of(path) == "course"  # two chapters of exercises
+    assert len(lines) < MOST_LINES
     for function in functions(path):
         length = (function.end_lineno or 0) - function.lineno + 1
         is_network = function.name == "__init__" and room_of(path) == "networks"
