@@ -357,7 +357,6 @@ def run_all_cells(browser, address: str):
     return page
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_in_jupyterlab_the_slider_and_the_widget_respond(browser, tmp_path):
     with jupyterlab(tmp_path, NOTEBOOK.strip(), "toy()", "toy().live()") as address:
