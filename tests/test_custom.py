@@ -1,5 +1,8 @@
 import re
+import subprocess
+import sys
 import unicodedata
+from pathlib import Path
 
 import cv2
 import pytest
@@ -64,6 +67,45 @@ def test_with_ground_truth_every_defect_needs_a_mask(tmp_path):
         ),
         ("test/crack/000_gt.png", r"000_gt.png would be read as an image; .*ground_truth/crack"),
         ("train/good/000_mask.png", r"000_mask.png would be read as an image; .*ground_truth"),
+        *(
+            (
+                f"test/crack/{name}.png",
+                rf"{name}.png would be read as an image; .*ground_truth/crack",
+            )
+            for name in (
+                "000_GT",
+                "000_MASK",
+                "000-mask",
+                "000.mask",
+                "000 mask",
+                "mask_000",
+                "Mask000",
+                "000_mask_1",
+                "000_label",
+                "gt-000",
+                "000_seg",
+            )
+        ),
+        ("test/mask/000.png", r"test/mask would be read as defects; move masks into ground_truth"),
+        ("test/Ground_Truth/0.png", r"test/Ground_Truth would be read as defects; move masks"),
+        *(
+            (f"test/{name}/a.png", rf"test/{name} would be read as defects; rename it to good")
+            for name in (
+                "0",
+                "fault_free",
+                "without_defect",
+                "no_crack",
+                "clean",
+                "intact",
+                "nominal",
+                "Gutteile",
+                "양호",
+                "bueno",
+                "flawless",
+                "undamaged",
+                "良",
+            )
+        ),
     ],
 )
 @pytest.mark.parametrize("dataset", ["custom", "mvtec"])
@@ -76,7 +118,11 @@ def test_what_would_have_another_effect_than_meant_is_a_problem(dataset, place, 
     assert any(re.search(message, problem) for problem in problems), problems
 
 
-@pytest.mark.parametrize("place", ["test/not_ok", "test/abnormal", "test/no_label", "DISthresh"])
+@pytest.mark.parametrize(
+    "place",
+    ["test/not_ok", "test/abnormal", "test/no_label", "test/bonding", "test/fine_line",
+     "test/nonconforming", "test/passivation", "test/1", "DISthresh"],
+)  # fmt: skip
 def test_other_folders_of_a_category_are_no_problem(place, tmp_path):
     base = factory.make_mvtec(tmp_path, "screws", folder=".")
     (base / "ground_truth").rename(tmp_path / "away")
@@ -84,7 +130,10 @@ def test_other_folders_of_a_category_are_no_problem(place, tmp_path):
     assert scan_category("custom", "screws", tmp_path).problems == []
 
 
-@pytest.mark.parametrize("name", ["OK", "Good", "0_OK", "normal", "Pass", "양품", "defect-free"])
+@pytest.mark.parametrize(
+    "name",
+    ["OK", "Good", "0_OK", "normal", "Pass", "양품", "defect-free", "anomaly_free", "정상품"],
+)
 @pytest.mark.parametrize("dataset", ["custom", "mvtec"])
 def test_the_usual_names_of_normal_images_are_taken_and_told(dataset, name, tmp_path):
     base = factory.make_mvtec(tmp_path, "screws", folder="." if dataset == "custom" else "mvtec")
@@ -94,6 +143,99 @@ def test_the_usual_names_of_normal_images_are_taken_and_told(dataset, name, tmp_
     assert [(sample.label, sample.defect) for sample in good] == 2 * [(0, "good")]
     assert scan.problems == []
     assert scan.notes == [f"test/{name} is read as normal images; rename it if they are not"]
+
+
+def test_pictures_of_a_product_that_is_called_mask_are_images(tmp_path):
+    base = factory.make_mvtec(tmp_path, "facemask", folder=".")
+    for path in [*base.rglob("test/*/*.png"), *base.rglob("train/*/*.png")]:
+        path.rename(path.with_name(f"{path.stem}_mask.png"))
+    for path in base.rglob("ground_truth/*/*.png"):
+        path.rename(path.with_name(f"{path.stem}_mask.png"))
+    assert len(list_samples("custom", "facemask", tmp_path)) == 9
+
+
+def test_all_usual_folders_of_training_images_are_read_and_nothing_else(tmp_path):
+    base = factory.make_mvtec(tmp_path, "screws", folder=".")
+    factory.write_noise(base / "train" / "normal" / "b.png", 5)
+    factory.write_noise(base / "preview.png", 6)
+    train = [s.image.name for s in list_samples("custom", "screws", tmp_path) if s.split == "train"]
+    assert sorted(train) == ["000.png", "001.png", "002.png", "b.png"]
+    (base / "train" / "good").rename(base / "train" / "first")
+    (base / "train" / "normal").rename(base / "train" / "second")
+    with pytest.raises(DiffadError, match="train/good holds no PNG"):  # and not preview.png
+        list_samples("custom", "screws", tmp_path)
+
+
+@pytest.mark.parametrize("make", [Path.touch, lambda path: path.symlink_to("nowhere")])
+def test_a_ground_truth_that_is_no_folder_is_a_problem(make, tmp_path):
+    base = factory.make_mvtec(tmp_path, "screws", folder=".")
+    (base / "ground_truth").rename(tmp_path / "away")
+    make(base / "ground_truth")
+    with pytest.raises(DiffadError, match="ground_truth is no folder, so there are no masks"):
+        list_samples("custom", "screws", tmp_path)
+
+
+def test_a_folder_that_is_called_like_an_image_is_none(tmp_path):
+    base = factory.make_mvtec(tmp_path, "screws", folder=".")
+    (base / "test" / "crack" / "dir.png").mkdir()
+    assert len(list_samples("custom", "screws", tmp_path)) == 9
+
+
+def test_the_masks_of_a_defect_are_found_in_another_unicode_form(tmp_path):
+    base = factory.make_mvtec(tmp_path, "screws", folder=".")
+    for folder, form in (("test", "NFD"), ("ground_truth", "NFC")):
+        (base / folder / "crack").rename(base / folder / unicodedata.normalize(form, "긁힘"))
+    assert all(s.mask for s in list_samples("custom", "screws", tmp_path) if s.label)
+
+
+def test_of_two_categories_that_differ_in_unicode_form_each_is_found(tmp_path):
+    for form, count in (("NFC", 3), ("NFD", 2)):
+        for index in range(count):
+            factory.write_noise(tmp_path / unicodedata.normalize(form, "é") / f"{index}.png", index)
+    for form, count in (("NFC", 3), ("NFD", 2)):
+        assert len(list_samples("custom", unicodedata.normalize(form, "é"), tmp_path)) == count
+
+
+def test_a_data_root_one_folder_too_deep_or_too_high_is_told(tmp_path):
+    base = factory.make_mvtec(tmp_path / "data", "screws", folder=".")
+    with pytest.raises(DiffadError, match="looks like the category itself: give the folder that"):
+        list_samples("custom", "screws", base)
+    with pytest.raises(DiffadError, match=f"{tmp_path / 'data'} has it: give that folder"):
+        list_samples("custom", "screws", tmp_path)
+
+
+NOT_ROOT = """
+import os, sys
+from pathlib import Path
+from diffad_lib.errors import DiffadError
+from diffad_lib.datasets.verify import verify
+if os.getuid() == 0:
+    os.seteuid(65534)
+try:
+    print("\\n".join(verify("custom", Path(sys.argv[1])).lines))
+except DiffadError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("place", "line"),
+    [
+        ("lost+found", "lost+found: no category"),
+        ("screws/test/crack", "test/crack cannot be read (Permission denied); give yourself"),
+        ("screws/other", "screws/other cannot be read (Permission denied); give yourself"),
+    ],
+)
+def test_a_folder_that_may_not_be_entered_is_one_line(place, line, tmp_path):
+    factory.make_mvtec(tmp_path, "screws", folder=".")
+    (tmp_path / place).mkdir(exist_ok=True)
+    (tmp_path / place).chmod(0)
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    run = [sys.executable, "-c", NOT_ROOT, str(tmp_path)]
+    told = subprocess.run(run, capture_output=True, text=True)
+    (tmp_path / place).chmod(0o755)
+    assert line in told.stdout and "Traceback" not in told.stderr, told
 
 
 def test_a_training_folder_with_another_usual_name_is_read_and_told(tmp_path):

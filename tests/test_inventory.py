@@ -1,5 +1,6 @@
 """Everything in the folder of a category has a line, whatever it is."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,14 @@ from PIL import Image
 
 import layout_factory as factory
 from diffad_lib.datasets.catalog import CATALOG
-from diffad_lib.datasets.inventory import Entry, take_inventory, turned_line, unread_line
+from diffad_lib.datasets.inventory import (
+    Entry,
+    named_bad_line,
+    one_sided_line,
+    take_inventory,
+    turned_line,
+    unread_line,
+)
 from diffad_lib.datasets.layouts import category_folder, scan_category
 from diffad_lib.datasets.verify import verify
 
@@ -64,6 +72,7 @@ def test_dagm_says_what_is_in_which_folder(tmp_path) -> None:
         ("ground_truth/a.png", ".png: masks belong in ground_truth/DEFECT, called like their"),
         ("masks/crack/000.png", ".png: masks belong in ground_truth"),
         ("Ground_Truth/000.png", ".png: masks belong in ground_truth"),
+        ("test/crack/masks/a.png", ".png: masks belong in ground_truth/DEFECT"),
         ("test/stray.png", ".png: images belong in train/good, test/good or test/DEFECT"),
         ("b.png", ".png: images belong in train/good, test/good or test/DEFECT"),
         ("train/good/a.HEIC", ".heic: convert it to PNG"),
@@ -99,6 +108,52 @@ def test_pictures_of_other_formats_are_named_in_every_layout(
     (make(tmp_path) / place).touch()
     (line,) = unread_line(inventory(dataset, category, tmp_path))
     assert line.startswith(f"1 file is not read: {Path(place).parent} 1 .heic: convert it to PNG")
+
+
+def test_of_a_problem_and_of_a_list_the_inventory_says_so(tmp_path) -> None:
+    base = factory.make_mvtec(tmp_path)
+    (base / "ground_truth" / "crack" / "000_mask.png").unlink()
+    found = inventory("mvtec", "bottle", tmp_path)
+    assert Entry("test/crack", 1, "not read", ".png: a problem, see there") in found
+    base = factory.make_visa(tmp_path)
+    factory.write_noise(base / "Data" / "Images" / "Normal" / "9.JPG", 1)
+    found = inventory("visa", "candle", tmp_path)
+    assert Entry("Data/Images/Normal", 1, "not read", ".jpg: no list names it") in found
+
+
+def test_a_test_set_without_a_normal_or_a_defective_image_is_told(tmp_path) -> None:
+    base = factory.make_mvtec(tmp_path, "screws", folder=".")
+    samples = scan_category("custom", "screws", tmp_path).samples
+    assert one_sided_line(samples) == []
+    shutil.rmtree(base / "test" / "good")
+    samples = scan_category("custom", "screws", tmp_path).samples
+    assert one_sided_line(samples)[0].startswith("the test set has no normal image")
+
+
+def test_test_images_that_are_there_twice_are_told(tmp_path) -> None:
+    base = factory.make_mvtec(tmp_path, "screws", folder=".")
+    (base / "test" / "good" / "9.png").write_bytes((base / "test/crack/000.png").read_bytes())
+    notes = [line for line in verify("custom", tmp_path).lines if line.startswith("  note: ")]
+    told = "test images that are there twice: test/crack/000.png is test/good/9.png"
+    assert notes == [f"  note: {told}"]
+
+
+def test_training_images_that_are_called_bad_are_told(tmp_path) -> None:
+    base = factory.make_mvtec(tmp_path, "screws", folder=".")
+    factory.write_noise(base / "train" / "good" / "NG_01.png", 9)
+    (line,) = named_bad_line(scan_category("custom", "screws", tmp_path).samples)
+    assert line.endswith("NG_01.png (1)")
+
+
+def test_a_link_to_a_large_tree_does_not_fill_the_record(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("diffad_lib.datasets.inventory._MOST_UNREAD", 3)
+    base = factory.make_mvtec(tmp_path, "screws", folder=".")
+    for number in range(9):
+        (tmp_path / "tree" / f"d{number}").mkdir(parents=True)
+        (tmp_path / "tree" / f"d{number}" / "x.raw").touch()
+    (base / "all").symlink_to(tmp_path / "tree")
+    found = [one for one in inventory("custom", "screws", tmp_path) if one.counts_as == "not read"]
+    assert len(found) == 4 and sum(one.files for one in found) == 9
 
 
 @pytest.mark.parametrize(

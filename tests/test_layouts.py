@@ -183,6 +183,8 @@ def test_a_mask_of_a_normal_image_has_to_mark_nothing(tmp_path):
     factory.write_mask(mask)
     problem = one_problem("mvtec", "bottle", tmp_path)
     assert problem == f"{mask} marks pixels of a normal image; delete it or the marks"
+    mask.write_bytes(b"bad")
+    assert one_problem("mvtec", "bottle", tmp_path).startswith(f"{mask} is ")
 
 
 def test_empty_training_folder(tmp_path):

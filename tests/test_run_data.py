@@ -96,6 +96,5 @@ def test_copies_of_training_images_are_told(tmp_path) -> None:
     base = tmp_path / "mvtec" / "bottle"
     copied = base / "test" / "good" / "001.png"
     copied.write_bytes((base / "train" / "good" / "002.png").read_bytes())
-    assert notes(tmp_path)[-1] == (
-        "copies of training files among the test files: test/good/001.png (training file 002.png)"
-    )
+    told = "copies of training images among the test images"
+    assert notes(tmp_path)[-1] == f"{told}: test/good/001.png (training image 002.png)"

@@ -160,7 +160,7 @@ def test_what_a_run_would_say_is_a_note_and_no_problem(tmp_path):
     assert ", 0 problems, 1 file not read in " in report.lines[-1]
     assert told(report, "note") == [
         "test/OK is read as normal images; rename it if they are not",
-        "copies of training files among the test files: test/OK/001.png (training file 002.png)",
+        "copies of training images among the test images: test/OK/001.png (training image 002.png)",
     ]
 
 

@@ -89,6 +89,13 @@ def fingerprint(
     return _identity(samples, file_digests(_files(samples), cache_folder(cache_dir)))
 
 
+def image_digests(samples: Sequence[Sample], files: dict[str, str]) -> dict[str, str]:
+    """Of the digests of a split's files by path those of its images, without the masks."""
+    base = _common_folder(_files(samples))
+    names = (sample.image.relative_to(base).as_posix() for sample in samples)
+    return {name: files[name] for name in names}
+
+
 def _identity(samples: Sequence[Sample], digests: Digests) -> tuple[str, dict[str, str]]:
     base = _common_folder(digests)
     total = hashlib.blake2b(digest_size=16)

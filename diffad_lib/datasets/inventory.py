@@ -1,8 +1,10 @@
 """Everything that lies in the folder of a category, and what it counts as."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from diffad_lib.datasets.dataset import CategoryInfo
@@ -15,17 +17,21 @@ from diffad_lib.datasets.samples import (
     Split,
     files_below,
     is_good_name,
+    is_mask_folder,
     natural_key,
 )
 
 NOT_READ, LEFTOVER = "not read", "leftover of a program"
 _LEFTOVERS = {"thumbs.db", "desktop.ini", "__macosx"}
+_BAD_WORDS = {"bad", "ng", "nok", "defect", "defective", "anomaly", "anomalous", "faulty"}
 _PICTURES = {
     ".heic", ".heif", ".avif", ".gif", ".jp2", ".tga", ".exr", ".psd", ".dng", ".cr2", ".nef",
 }  # fmt: skip
 _DOCUMENTS = {".txt", ".md", ".csv", ".json", ".pdf"}  # beside the folders of a category
-_MASK_FOLDERS = ("mask", "gt", "groundtruth", "annotation", "label")
+_TREE = ("train", "test")
 _NAMED_GROUPS = 3  # in the line of a run
+_MOST_UNREAD = 200  # entries that are not read; a link may lead to a whole disk
+_MOST_FILES = 200_000
 
 Part = tuple[Split, int]  # the images of a split with one label
 PARTS: dict[Part, str] = {
@@ -51,17 +57,28 @@ def take_inventory(folder: Path, scan: Scan) -> list[Entry]:
     known = {sample.image: _meaning(sample) for sample in scan.samples}
     known |= {sample.mask: "mask" for sample in scan.samples if sample.mask}
     known |= scan.others
+    is_tree = all(
+        sample.image.parent == folder or sample.image.relative_to(folder).parts[0] in _TREE
+        for sample in scan.samples
+    )
     groups: Counter[tuple[str, str, str]] = Counter()
-    for path in files_below(folder):
+    for path in islice(files_below(folder), _MOST_FILES):
         place = path.relative_to(folder)
         counts_as, why = known.get(path), ""
         if counts_as is None:
             is_leftover = any(map(_is_leftover, place.parts))
             counts_as = LEFTOVER if is_leftover else NOT_READ
-            why = "" if is_leftover else _why(PurePosixPath(place.as_posix()))
+            why = "" if is_leftover else _why(PurePosixPath(place.as_posix()), is_tree)
         groups[place.parent.as_posix(), counts_as, why] += 1
     found = [Entry(where, count, meaning, why) for (where, meaning, why), count in groups.items()]
-    return sorted(found, key=lambda one: (natural_key(one.folder), one.counts_as, one.why))
+    found.sort(key=lambda one: (natural_key(one.folder), one.counts_as, one.why))
+    unread = [one for one in found if one.counts_as == NOT_READ]
+    if len(unread) > _MOST_UNREAD:
+        files = sum(one.files for one in unread[_MOST_UNREAD:])
+        left_out = {*unread[_MOST_UNREAD:]}
+        found = [one for one in found if one not in left_out]
+        found.append(Entry(".", files, NOT_READ, f"and more, in {len(left_out)} further groups"))
+    return found
 
 
 def _is_leftover(name: str) -> bool:
@@ -74,14 +91,20 @@ def _meaning(sample: Sample) -> str:
     return f"{part}: {sample.defect}" if sample.label else part
 
 
-def _why(place: PurePosixPath) -> str:
+def _why(place: PurePosixPath, is_tree: bool) -> str:
     """Why a file is not read, its path given below the category's folder."""
     suffix = place.suffix.lower()
     if suffix in _PICTURES:
         return f"{suffix}: convert it to PNG"
     if suffix not in IMAGE_SUFFIXES:
         return f"{suffix}: no image" if suffix else "no image"
+    if not is_tree:
+        return f"{suffix}: no list names it"
+    if any(map(is_mask_folder, place.parts[1:-1])):
+        return f"{suffix}: masks belong in ground_truth/DEFECT"
     match place.parts[:-1]:
+        case ("test" | "ground_truth", _):
+            return f"{suffix}: a problem, see there"
         case ("test" | "ground_truth" as top, name, _, *_):
             return f"{suffix}: move it up into {top}/{name}"
         case ("train", name, _, *_) if is_good_name(name):
@@ -90,7 +113,7 @@ def _why(place: PurePosixPath) -> str:
             return f"{suffix}: training images belong in train/{GOOD}"
         case ("ground_truth", *_):
             return f"{suffix}: masks belong in ground_truth/DEFECT, called like their image"
-        case (top, *_) if top.lower().replace("_", "").startswith(_MASK_FOLDERS):
+        case (top, *_) if is_mask_folder(top):
             return f"{suffix}: masks belong in ground_truth"
     return f"{suffix}: images belong in train/{GOOD}, test/{GOOD} or test/DEFECT"
 
@@ -158,12 +181,44 @@ def turned_line(samples: Iterable[Sample]) -> list[str]:
     ]
 
 
+def one_sided_line(samples: Iterable[Sample]) -> list[str]:
+    """One line on a test set that has no normal or no defective image."""
+    labels = {sample.label for sample in samples if sample.split == "test"}
+    if len(labels) != 1:
+        return []
+    missing = "defective" if labels == {0} else "normal"
+    return [f"the test set has no {missing} image (test/good holds normal ones): no image AUROC"]
+
+
+def named_bad_line(samples: Iterable[Sample]) -> list[str]:
+    """One line on training images that are called like defective ones."""
+    train = [sample.image for sample in samples if (sample.split, sample.label) == ("train", 0)]
+    found = [image for image in train if _BAD_WORDS & {*re.findall("[a-z]+", image.stem.lower())}]
+    if not found or len(found) == len(train):
+        return []
+    return [f"training images whose names say that they are bad: {found[0]} ({len(found)})"]
+
+
+def twice_line(test: Mapping[str, str]) -> list[str]:
+    """One line on test images that are the same file; test: digests of the images by path."""
+    first: dict[str, str] = {}
+    found = [
+        (path, first[digest])
+        for path, digest in test.items()
+        if first.setdefault(digest, path) != path
+    ]
+    if not found:
+        return []
+    more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+    return [f"test images that are there twice: {found[0][0]} is {found[0][1]}{more}"]
+
+
 def copies_line(train: Mapping[str, str], test: Mapping[str, str]) -> list[str]:
-    """One line on test images that are training images; both: digests of the files by path."""
+    """One line on test images that are training images; both: digests of the images by path."""
     by_digest = {digest: path for path, digest in train.items()}
     found = [(path, by_digest[digest]) for path, digest in test.items() if digest in by_digest]
     if not found:
         return []
-    told = ", ".join(f"{one} (training file {other})" for one, other in found[:_NAMED_GROUPS])
+    told = ", ".join(f"{one} (training image {other})" for one, other in found[:_NAMED_GROUPS])
     more = f" and {len(found) - _NAMED_GROUPS} more" if len(found) > _NAMED_GROUPS else ""
-    return [f"copies of training files among the test files: {told}{more}"]
+    return [f"copies of training images among the test images: {told}{more}"]

@@ -14,7 +14,7 @@ def list_categories(dataset: str, data_root: Path) -> list[str]:
     """Categories below `data_root` in natural order; DiffadError if the dataset is not there."""
     found = find_dataset(dataset)
     root = _category_root(found, data_root)
-    return [name for name in subfolders(root) if found.is_category(root / name)]
+    return [name for name in subfolders(root) if _is_category(found, root / name)]
 
 
 def list_samples(dataset: str, category: str, data_root: Path) -> list[Sample]:
@@ -48,16 +48,25 @@ def category_folder(dataset: str, category: str, data_root: Path) -> Path:
     """Where a category lies; DiffadError if it is not there."""
     root = _category_root(find_dataset(dataset), data_root)
     present = list_categories(dataset, data_root)
-    # A folder copied from a Mac has its name in another Unicode form than a keyboard gives.
-    same = {unicodedata.normalize("NFC", name): name for name in present}
-    category = same.get(unicodedata.normalize("NFC", category), category)
+    if category not in present:
+        # A folder copied from a Mac has its name in another Unicode form than a keyboard gives.
+        same = {unicodedata.normalize("NFC", name): name for name in present}
+        category = same.get(unicodedata.normalize("NFC", category), category)
     if category not in present:
         close = difflib.get_close_matches(category, present, n=1, cutoff=0.5)
-        hint = f'; did you mean "{close[0]}"?' if close else ""
+        hint = f'; did you mean "{close[0]}"?' if close else _other_root(root, category)
         raise DiffadError(
             f'{root} has no category "{category}" (there: {", ".join(present) or "none"}){hint}'
         )
     return root / category
+
+
+def _other_root(root: Path, category: str) -> str:
+    """A hint where the category lies one folder higher or deeper than it was looked for."""
+    if root.name == category:
+        return f"; {root} looks like the category itself: give the folder that holds it"
+    deeper = [name for name in subfolders(root) if (root / name / category).is_dir()]
+    return f"; {root / deeper[0]} has it: give that folder" if deeper else ""
 
 
 def list_others(dataset: str, data_root: Path) -> list[str]:
@@ -67,8 +76,16 @@ def list_others(dataset: str, data_root: Path) -> list[str]:
     return [
         name
         for name in subfolders(root)
-        if not found.categories and not found.is_category(root / name)
+        if not found.categories and not _is_category(found, root / name)
     ]
+
+
+def _is_category(dataset: Dataset, folder: Path) -> bool:
+    """False also for a folder that may not be entered, such as lost+found."""
+    try:
+        return dataset.is_category(folder)
+    except (PermissionError, DiffadError):
+        return False
 
 
 def _category_root(dataset: Dataset, data_root: Path) -> Path:

@@ -6,9 +6,10 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NoReturn
 
 from diffad_lib.datasets.decode import decode_mask
+from diffad_lib.errors import DiffadError
 
 IMAGE_SUFFIXES = {
     ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm",
@@ -17,11 +18,25 @@ GOOD = "good"  # the name of the folder of normal images
 # Other names that such a folder has in practice, in small letters, its words joined by blanks.
 _GOOD_NAMES = {
     GOOD, "goods", "ok", "okay", "normal", "normals", "pass", "passed", "healthy", "nondefective",
-    "non defective", "defect free", "no defect", "no defects", "no anomaly", "gut", "io", "i o",
-    "양품", "정상", "良品", "正常", "合格",
+    "non defective", "defect free", "no defect", "no defects", "no anomaly", "anomaly free", "gut",
+    "io", "i o", "양품", "정상", "정상품", "良品", "正常", "合格", "合格品",
 }  # fmt: skip
-_GOOD_BEGINNINGS = ("good", "normal", "healthy", "negative", "defectfree", "nodefect", "fehlerfrei")
+# Names that only sound so are asked about: these beginnings, these words alone, and "no" or "free"
+# with a word for a fault.
+_GOOD_BEGINNINGS = (
+    "good", "normal", "healthy", "negative", "defectfree", "nodefect", "fehlerfrei", "flawless",
+    "faultless", "defectless", "undamaged", "gutteil", "양호", "양품", "정상", "合格",
+)  # fmt: skip
+_GOOD_WORDS = {
+    "clean", "intact", "reference", "nominal", "accept", "accepted", "passing", "perfect", "fine",
+    "bueno", "buenos", "buono", "buoni", "bon", "bons", "bonne", "conforme", "良",
+}  # fmt: skip
+_FAULTS = ("defect", "anomal", "fault", "flaw", "error", "damage", "crack", "scratch", "fehler")
+_WITHOUT = {"no", "non", "without", "zero", "free", "ohne"}
 _NEGATIONS = {"no", "not", "non", "un", "bad"}
+# Words in the name of a mask that lies beside its image, and folders that hold masks.
+_MASK_WORDS = {"mask", "masks", "gt", "label", "labels", "groundtruth", "annotation", "seg"}
+MASK_FOLDERS = {"mask", "masks", "gt", "groundtruth", "ground truth", "annotation", "annotations"}
 
 Split = Literal["train", "test"]
 
@@ -60,13 +75,17 @@ def subfolders(folder: Path) -> list[str]:
 
 def image_files(folder: Path) -> list[Path]:
     """Image files in `folder`, without hidden ones, in natural order; [] if absent."""
-    return [path for path in _visible(folder) if path.suffix.lower() in IMAGE_SUFFIXES]
+    found = (path for path in _visible(folder) if path.suffix.lower() in IMAGE_SUFFIXES)
+    return [path for path in found if not path.is_dir()]
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """The files below a folder; links are followed, but no folder is entered a second time."""
+    """The files below a folder; links are followed, but no folder is entered a second time.
+
+    DiffadError for a folder that may not be read.
+    """
     entered = set()
-    for base, folders, names in os.walk(folder, followlinks=True):
+    for base, folders, names in os.walk(folder, followlinks=True, onerror=_refuse):
         folders.sort()  # so that of two ways to a folder every machine takes the same
         if (place := os.path.realpath(base)) in entered:
             folders.clear()
@@ -85,17 +104,33 @@ def is_good_name(name: str) -> bool:
     return " ".join(_words(name)) in _GOOD_NAMES
 
 
+def is_mask_folder(name: str) -> bool:
+    """True for names such as masks and Ground_Truth."""
+    return " ".join(_words(name)) in MASK_FOLDERS
+
+
 def _sounds_good(name: str) -> bool:
-    """True for names such as ok_parts or goodparts, but not for not_ok."""
+    """True for names such as ok_parts, fault-free or 0, but not for not_ok and no_label."""
     words = _words(name)
+    has_fault = any(word.startswith(_FAULTS) for word in words)
+    if name == "0" or (has_fault and _WITHOUT & {*words}) or " ".join(words) in _GOOD_WORDS:
+        return True
     sounds = any(word in _GOOD_NAMES or word.startswith(_GOOD_BEGINNINGS) for word in words)
     return sounds and not _NEGATIONS & {*words}
 
 
 def _visible(folder: Path) -> list[Path]:
-    paths = folder.iterdir() if folder.is_dir() else ()
+    try:
+        paths = [*folder.iterdir()] if folder.is_dir() else []
+    except OSError as error:
+        _refuse(error)
     visible = (path for path in paths if not path.name.startswith("."))
     return sorted(visible, key=lambda path: natural_key(path.name))
+
+
+def _refuse(error: OSError) -> NoReturn:
+    told = f"{error.filename} cannot be read ({error.strerror})"
+    raise DiffadError(f"{told}; give yourself the right to, or remove it") from error
 
 
 def add_normal(folder: Path, split: Split, scan: Scan) -> None:
@@ -122,35 +157,51 @@ def add_tests(folder: Path, has_masks: bool, scan: Scan) -> None:
             scan.notes.append(f"test/{name} is read as normal images; rename it if they are not")
     for name in tests:
         place = folder / "test" / name
-        if _sounds_good(name) and not is_good_name(name):
+        if is_mask_folder(name):
+            scan.problems.append(f"{place} would be read as defects; move masks into ground_truth")
+        elif _sounds_good(name) and not is_good_name(name):
             scan.problems.append(
                 f"{place} would be read as defects; rename it to good, or to a name of the defect"
             )
         scan.problems += _masks_among(image_files(place), f"ground_truth/{name}")
-    truths = subfolders(folder / "ground_truth") if has_masks else []
+    truth = folder / "ground_truth"
+    if not truth.is_dir() and (truth.is_symlink() or truth.exists()):
+        scan.problems.append(f"{truth} is no folder, so there are no masks; mend or remove it")
+    truths = subfolders(truth) if has_masks else []
     for name in filter(is_good_name, truths):
-        _add_empty_masks(folder / "ground_truth" / name, scan)
-    for defect in sorted({*tests, *truths}, key=natural_key):
-        if not is_good_name(defect):
-            _add_defect(folder, defect, has_masks, scan)
+        _add_empty_masks(truth / name, scan)
+    named = {unicodedata.normalize("NFC", name): name for name in truths}
+    for name in tests:
+        if not is_good_name(name):
+            _add_defect(
+                folder, name, named.pop(unicodedata.normalize("NFC", name), name), scan, has_masks
+            )
+    for name in named.values():
+        if not is_good_name(name):
+            _add_defect(folder, name, name, scan, has_masks)
 
 
 def _add_empty_masks(folder: Path, scan: Scan) -> None:
     """Masks of normal images: they have no effect if they mark nothing, else are a problem."""
     for path in image_files(folder):
-        if decode_mask(path).any():
-            scan.problems.append(f"{path} marks pixels of a normal image; delete it or the marks")
-        scan.others[path] = "mask of a normal image, marks nothing"
+        scan.others[path] = "mask of a normal image"
+        try:
+            if decode_mask(path).any():
+                told = f"{path} marks pixels of a normal image; delete it or the marks"
+                scan.problems.append(told)
+        except DiffadError as error:
+            scan.problems.append(str(error))
 
 
-def _add_defect(folder: Path, defect: str, has_masks: bool, scan: Scan) -> None:
+def _add_defect(folder: Path, defect: str, truth_name: str, scan: Scan, has_masks: bool) -> None:
+    """Adds test/DEFECT with its masks, whose folder may have its name in another Unicode form."""
     images = image_files(folder / "test" / defect)
     if not has_masks:
         scan.samples += [Sample(image, None, 1, defect, "test") for image in images]
         return
-    truth = folder / "ground_truth" / defect
+    truth = folder / "ground_truth" / truth_name
     named, masks = _by_stem(images, scan), _by_stem(image_files(truth), scan, ending="_mask")
-    for stem in masks.keys() - named.keys():
+    for stem in sorted(masks.keys() - named.keys(), key=natural_key):
         scan.problems.append(
             f"{masks[stem]} is a mask without an image in test/{defect}; the mask of 000.png is "
             "called 000_mask.png or 000.png"
@@ -165,31 +216,35 @@ def _add_defect(folder: Path, defect: str, has_masks: bool, scan: Scan) -> None:
 
 
 def _masks_among(images: list[Path], place: str) -> Iterator[str]:
-    """Problems: images that are called as masks are."""
-    stems = {image.stem for image in images}
-    for image in images:
-        stem, _, ending = image.stem.rpartition("_")
-        if ending == "mask" or (ending in ("gt", "label") and stem in stems):
+    """Problems: images that are called as the mask of another one is, in any common way.
+
+    Where all are called so, as pictures of a face mask may be, they are taken as images.
+    """
+    words = {image: re.findall(r"[0-9]+|[^\W\d_]+", image.stem.lower()) for image in images}
+    plain = {tuple(found) for found in words.values() if not _MASK_WORDS & {*found}}
+    for image, found in words.items():
+        rest = tuple(word for word in found if word not in _MASK_WORDS)
+        has_twin = any(rest[: len(other)] == other for other in plain if other)
+        if len(rest) < len(found) and (has_twin or (plain and "mask" in found)):
             yield f"{image} would be read as an image; move masks into {place}"
 
 
 def scan_tree(folder: Path) -> Scan:
     """Reads train/good, test/DEFECT and ground_truth/DEFECT: MVTec AD, MPDD, VisA rearranged."""
     scan = Scan()
-    add_normal(training_folder(folder, scan), "train", scan)
+    for place in training_folders(folder, scan):
+        add_normal(place, "train", scan)
     if not any(map(is_good_name, subfolders(folder / "test"))):
         add_normal(folder / "test" / GOOD, "test", scan)
     add_tests(folder, has_masks=True, scan=scan)
     return scan
 
 
-def training_folder(folder: Path, scan: Scan) -> Path:
-    """train/good of a category, or the folder in train/ with another usual name of it."""
+def training_folders(folder: Path, scan: Scan) -> list[Path]:
+    """train/good of a category, and the folders in train/ with another usual name of it."""
     named = [name for name in subfolders(folder / "train") if is_good_name(name)]
-    if GOOD in named or len(named) != 1:
-        return folder / "train" / GOOD
-    scan.notes.append(f"train/{named[0]} is read as train/good")
-    return folder / "train" / named[0]
+    scan.notes += [f"train/{name} is read as train/good" for name in named if name != GOOD]
+    return [folder / "train" / name for name in named or [GOOD]]
 
 
 def add_listed(sample: Sample, where: str, listed: set[Path], scan: Scan, folder: Path) -> None:

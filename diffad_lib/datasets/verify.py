@@ -7,16 +7,19 @@ from pathlib import Path
 
 from diffad_lib.datasets.catalog import find_dataset
 from diffad_lib.datasets.decode import decode_pair, format_size, mask_doubt
-from diffad_lib.datasets.images import fingerprint, reading_threads
+from diffad_lib.datasets.images import fingerprint, image_digests, reading_threads
 from diffad_lib.datasets.inventory import (
     NOT_READ,
     PARTS,
     copies_line,
     count_parts,
     inventory_lines,
+    named_bad_line,
+    one_sided_line,
     other_counts,
     take_inventory,
     turned_line,
+    twice_line,
 )
 from diffad_lib.datasets.layouts import (
     category_folder,
@@ -74,7 +77,8 @@ def verify(dataset: str, data_root: Path) -> Report:
         inventory = take_inventory(folder, scan)
         unread += sum(one.files for one in inventory if one.counts_as == NOT_READ)
         lines += inventory_lines(inventory)
-        lines += [f"  note: {note}" for note in [*scan.notes, *_doubts(readable)]]
+        notes = [*scan.notes, *one_sided_line(scan.samples), *named_bad_line(scan.samples)]
+        lines += [f"  note: {note}" for note in [*notes, *_doubts(readable)]]
         lines += [f"  problem: {problem}" for problem in problems]
     for name in list_others(dataset, data_root):
         lines.append(f"{name}: no category, it holds neither images nor a folder train; not read")
@@ -90,10 +94,10 @@ def verify(dataset: str, data_root: Path) -> Report:
 
 
 def _doubts(samples: Sequence[Sample]) -> list[str]:
-    """Notes on copies of training images among the test images, and on images that are turned."""
+    """Notes on what can be told of readable files only."""
     splits = [[one for one in samples if one.split == split] for split in ("train", "test")]
-    digests = [fingerprint(split)[1] if split else {} for split in splits]
-    return [*copies_line(*digests), *turned_line(samples)]
+    train, test = (image_digests(split, fingerprint(split)[1]) if split else {} for split in splits)
+    return [*copies_line(train, test), *twice_line(test), *turned_line(samples)]
 
 
 def _file_problems(

@@ -10,14 +10,17 @@ import torch
 from diffad_lib.datasets.catalog import category_kind, find_dataset
 from diffad_lib.datasets.dataset import Kind
 from diffad_lib.datasets.decode import mask_doubt
-from diffad_lib.datasets.images import ImageStack, fingerprint, load_split
+from diffad_lib.datasets.images import ImageStack, fingerprint, image_digests, load_split
 from diffad_lib.datasets.inventory import (
     copies_line,
     count_parts,
+    named_bad_line,
     official_counts,
+    one_sided_line,
     other_counts,
     take_inventory,
     turned_line,
+    twice_line,
     unread_line,
 )
 from diffad_lib.datasets.layouts import category_folder, list_samples, scan_category
@@ -60,9 +63,11 @@ def what_is_read(config: RunConfig, loaded: Sequence[ImageStack] = ()) -> Data:
     root = data_root(config)
     folder = category_folder(config.dataset, config.category, root)
     scan = scan_category(config.dataset, config.category, root)
-    train, test = [(len(stack.samples), stack.fingerprint, stack.files) for stack in loaded] or map(
-        _identity, _splits(config)
-    )
+    splits: list[tuple[Sequence[Sample], str, dict[str, str]]] = [
+        (stack.samples, stack.fingerprint, stack.files) for stack in loaded
+    ] or [_identity(samples) for samples in _splits(config)]
+    train, test = (_facts(*split) for split in splits)
+    images = [image_digests(samples, files) for samples, _, files in splits]
     masks = getattr(config.synthesis, "foreground_folder", None)
     others = {
         name: _facts(*_identity(texture_samples(place)))
@@ -73,15 +78,16 @@ def what_is_read(config: RunConfig, loaded: Sequence[ImageStack] = ()) -> Data:
         scan.others |= dict.fromkeys(files_below(masks), "foreground mask")
     inventory = take_inventory(folder, scan)
     info = None if is_mini(root) else find_dataset(config.dataset).categories.get(config.category)
-    notes = [*scan.notes, *unread_line(inventory)]
+    notes = [*scan.notes, *one_sided_line(scan.samples), *named_bad_line(scan.samples)]
+    notes += unread_line(inventory)
     if counts := other_counts(count_parts(scan.samples), info):
         notes.append("; ".join(counts))
-    notes += [*copies_line(train[2], test[2]), *turned_line(scan.samples)]
+    notes += [*copies_line(*images), *twice_line(images[1]), *turned_line(scan.samples)]
     if doubts := _mask_doubts(loaded[1]) if loaded else []:
         notes.append(f"{doubts[0]} ({len(doubts)} doubtful masks)")
     return Data(
-        train=_facts(*train),
-        test=_facts(*test),
+        train=train,
+        test=test,
         **others,
         inventory=inventory,
         catalog=official_counts(info),
@@ -89,12 +95,12 @@ def what_is_read(config: RunConfig, loaded: Sequence[ImageStack] = ()) -> Data:
     )
 
 
-def _identity(samples: Sequence[Sample]) -> tuple[int, str, dict[str, str]]:
-    return len(samples), *fingerprint(samples)
+def _identity(samples: Sequence[Sample]) -> tuple[Sequence[Sample], str, dict[str, str]]:
+    return samples, *fingerprint(samples)
 
 
-def _facts(images: int, total: str, files: dict[str, str]) -> SplitFacts:
-    return SplitFacts(images=images, fingerprint=total, files=_short(files))
+def _facts(samples: Sequence[Sample], total: str, files: dict[str, str]) -> SplitFacts:
+    return SplitFacts(images=len(samples), fingerprint=total, files=_short(files))
 
 
 def _short(files: dict[str, str]) -> dict[str, str]:

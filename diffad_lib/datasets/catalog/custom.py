@@ -8,7 +8,7 @@ from diffad_lib.datasets.samples import (
     add_normal,
     add_tests,
     image_files,
-    training_folder,
+    training_folders,
 )
 
 
@@ -23,9 +23,14 @@ def scan_own_folder(folder: Path) -> Scan:
     Without a folder ground_truth the defective test images get no mask, with it each needs one.
     """
     scan = Scan()
-    good = training_folder(folder, scan)
-    places = (good, folder / "train", folder)
-    add_normal(next((place for place in places if image_files(place)), good), "train", scan)
+    places = training_folders(folder, scan)
+    if not any(map(image_files, places)):
+        if image_files(folder / "train"):
+            places = [folder / "train"]
+        elif not (folder / "train").is_dir():
+            places = [folder]
+    for place in places:
+        add_normal(place, "train", scan)
     add_tests(folder, has_masks=(folder / "ground_truth").is_dir(), scan=scan)
     return scan
 
