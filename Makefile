@@ -15,8 +15,8 @@ test: $(READY)  ## all tests
 quick: $(READY)  ## the tests that take a minute: no notebook, no kernel, no browser
 	@$(BIN)/python -m pytest --numprocesses auto --dist loadgroup -m "not slow" -q
 
-lab: $(READY)  ## JupyterLab on the first notebook
-	@$(BIN)/jupyter lab --ServerApp.root_dir=. $(firstword $(sort $(wildcard notebooks/*.ipynb)))
+lab: $(READY)  ## JupyterLab on your own copy of the notebooks; OPTIONS="--no-browser" is passed on
+	@$(BIN)/diffad lab $(OPTIONS)
 
 checkpoints: $(READY)  ## train the small detectors in notebooks/checkpoints again (up to an hour)
 	@$(BIN)/python tools/checkpoints.py

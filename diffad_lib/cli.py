@@ -1,9 +1,11 @@
-"""The command line: `diffad run`, `data`, `convert`, `cache`, `course`. Thin; the library does."""
+"""The command line: `diffad run`, `data`, `convert`, `cache`, `course`, `lab`, `page`. Thin."""
 
+import contextlib
 import io
+import signal
 import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, get_args
 
@@ -117,17 +119,54 @@ def held_out(
     print(shown(f"record: {held_out_path(config)}"))
 
 
-@app.command()
-def course(runs_dir: RunsDir = Path("runs")) -> None:
-    """Run every notebook on the mini data, and leave a page with results and pictures."""
+@contextlib.contextmanager
+def _course_packages() -> Iterator[None]:
+    """Imports of the school: a headless installation lacks some of its packages."""
     try:
-        from diffad_lib.course.headless import run_course
+        yield
     except ImportError as error:
         raise DiffadError(
             f"the course needs {error.name}: .venv/bin/python -m pip install -e '.[course]'"
         ) from None
 
+
+@app.command()
+def course(runs_dir: RunsDir = Path("runs")) -> None:
+    """Run every notebook on the mini data, and leave a page with results and pictures."""
+    with _course_packages():
+        from diffad_lib.course.headless import run_course
+
     run_course(runs_dir)
+
+
+@app.command(context_settings={"ignore_unknown_options": True})
+def lab(
+    options: Annotated[
+        list[str] | None, typer.Argument(help="Options of JupyterLab, such as --no-browser.")
+    ] = None,
+) -> None:
+    """JupyterLab on your own copy of the notebooks, in the folder work."""
+    with _course_packages():
+        from diffad_lib.course.lab import open_lab
+
+    open_lab(options or [])
+
+
+@app.command()
+def page(
+    notebook: Annotated[Path, typer.Argument(help="An executed notebook.")],
+    to: Annotated[Path | None, typer.Option(help="Default: beside it, as .html.")] = None,
+) -> None:
+    """Write a notebook as one web page that needs no network."""
+    with _course_packages():
+        from diffad_lib.course.pages import write_page
+
+    to = to or notebook.with_suffix(".html")
+    trusted = write_page(notebook, to)
+    print(shown(f"page: {to}"))
+    if not trusted:
+        print("Jupyter does not trust the notebook, so the page has its text and pictures only;")
+        print(shown(f"if you do: .venv/bin/jupyter trust {notebook}, then this command again"))
 
 
 @data_app.command()
@@ -223,6 +262,8 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # for names that a terminal cannot show
             stream.reconfigure(errors="backslashreplace")
+    # As Ctrl-C does: kernels end and temporary folders go.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app()
     except DiffadError as error:

@@ -162,27 +162,51 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.
 
 @contextlib.contextmanager
 def exclusive(path: Path, meaning: str) -> Iterator[None]:
-    """Keep other processes out while the block runs; `path` is a file or folder that exists.
-
-    The lock ends with the process. DiffadError with `meaning` if another process holds it.
-    """
-    handle = os.open(path, os.O_RDONLY)
+    """Keep other processes out while the block runs; the lock file stays. See `take_lock`."""
+    handle = take_lock(path, meaning)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DiffadError(f"{path} is locked: {meaning}") from None
-        except OSError as error:  # NFS, FUSE and Lustre may have no locks
-            if error.errno not in _NO_LOCKS:
-                raise
-            print(
-                f"{path}: this file system has no locks ({error.strerror}); start one run at a "
-                "time there",
-                file=sys.stderr,
-            )
         yield
     finally:
         os.close(handle)
+
+
+def take_lock(path: Path, meaning: str) -> int:
+    """Make a lock file and hold it, at the latest until the process ends; returns its handle.
+
+    DiffadError with `meaning` if another process holds it.
+    """
+    while True:
+        # NFS locks a file that is open for writing only; a link could lead to any file.
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        try:
+            _lock(handle, path, meaning)
+            if path.exists() and os.path.samestat(os.fstat(handle), path.stat()):
+                return handle
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)  # of a file that the process before has removed meanwhile
+
+
+def drop_lock(path: Path, handle: int) -> None:
+    """Remove a lock file that `take_lock` made, then let others in."""
+    path.unlink(missing_ok=True)
+    os.close(handle)
+
+
+def _lock(handle: int, path: Path, meaning: str) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise DiffadError(f"{path.parent} is locked: {meaning}") from None
+    except OSError as error:  # NFS, FUSE and Lustre may have no locks
+        if error.errno not in _NO_LOCKS:
+            raise
+        print(
+            f"{path.parent}: this file system has no locks ({error.strerror}); start one run at a "
+            "time there",
+            file=sys.stderr,
+        )
 
 
 def is_utf8(text: str | Path) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import torch
 from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -48,6 +49,21 @@ def image_grid(
     for axis, title in zip(axes, titles, strict=False):
         axis.set_title(readable(title), fontsize=8, parse_math=False)
     return figure
+
+
+def stretched(images: Tensor) -> Tensor:
+    """Noised images [N,3,H,W] for the eye: the mean ± 2 standard deviations of each is 0 to 1.
+
+    Without it most of an x_t is clipped, and what is left of the image cannot be seen.
+    """
+    spread, mean = torch.std_mean(images, dim=(1, 2, 3), keepdim=True)
+    return 0.5 + (images - mean) / (4 * spread)
+
+
+def heat(maps: Tensor, high: float) -> Tensor:
+    """Maps [N,1,H,W] as images [N,3,H,W]: black is 0, bright yellow is `high` and more."""
+    colours = plt.get_cmap(_HEAT)((maps[:, 0] / high).detach().cpu().numpy())  # [N,H,W,4]
+    return torch.from_numpy(colours[..., :3]).permute(0, 3, 1, 2).float()
 
 
 def synthesis_sheet(batch: TrainingBatch, columns: int = 8) -> Figure:

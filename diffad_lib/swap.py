@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
 
 from diffad_lib.detector import Detector
 from diffad_lib.evaluation import as_pixels, predict_batch
 from diffad_lib.metrics import image_auroc, pixel_ap
+from diffad_lib.types import Prediction
 
 SHIFT = 7  # "another image" is the one so many places before, the last ones of the first ones
-ITSELF, ANOTHER, NOISE = "the image itself", "another image's", "noise"
+OWN, ITSELF, ANOTHER, NOISE = "its own", "the image itself", "another image's", "noise"
 
 
 def swap_test(
@@ -28,7 +28,7 @@ def swap_test(
     batch_size: int = 16,
     seed: int = 0,
 ) -> dict[str, dict[str, float]]:
-    """Image AUROC and pixel AP (NaN where undefined) with each wrong reconstruction.
+    """Image AUROC and pixel AP (NaN where undefined) with its own and with wrong reconstructions.
 
     images uint8 [N,3,H,W], labels [N], masks [N,H,W] in {0,1}. The image itself takes the
     discrepancy away: the decisive swap. Another image's says the same where the parts differ in
@@ -37,14 +37,11 @@ def swap_test(
     """
     scores: dict[str, list[np.ndarray]] = {}
     maps: dict[str, list[np.ndarray]] = {}
-    for pixels, swaps in _swapped(detector, images, fabric, batch_size, seed):
-        for name, reconstruction in swaps.items():
-            with torch.inference_mode(), fabric.autocast():
-                told = detector.judge(pixels, reconstruction)
-            if told is None:
-                return {}
-            scores.setdefault(name, []).append(told.image_score.float().cpu().numpy())
-            maps.setdefault(name, []).append(told.anomaly_map[:, 0].float().cpu().numpy())
+    for name, told in _judgements(detector, images, fabric, batch_size, seed):
+        if told is None:
+            return {}
+        scores.setdefault(name, []).append(told.image_score.float().cpu().numpy())
+        maps.setdefault(name, []).append(told.anomaly_map[:, 0].float().cpu().numpy())
     return {
         name: {
             "image_auroc": _or_nan(image_auroc, scores[name], labels),
@@ -61,10 +58,10 @@ def _or_nan(
     return metric(np.concatenate(found), truth) if is_defined else np.nan
 
 
-def _swapped(
+def _judgements(
     detector: Detector, images: np.ndarray, fabric: Fabric, batch_size: int, seed: int
-) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
-    """Batches of images float32 [B,3,H,W] with each swap of their reconstruction."""
+) -> Iterator[tuple[str, Prediction | None]]:
+    """What the detector says of each batch, with each reconstruction; None if it cannot tell."""
     generator = torch.Generator(fabric.device).manual_seed(seed)
     shift = min(SHIFT, len(images) - 1)
     if shift < 1:  # there is no other image
@@ -72,11 +69,13 @@ def _swapped(
     before = predict_batch(detector, images[-shift:], fabric, seed).reconstruction
     for start in range(0, len(images), batch_size):
         batch = images[start : start + batch_size]
-        pixels = as_pixels(batch, fabric)
-        own = predict_batch(detector, batch, fabric, seed).reconstruction
-        if before is None or own is None:
+        pixels, own = as_pixels(batch, fabric), predict_batch(detector, batch, fabric, seed)
+        if before is None or own.reconstruction is None:
             return
-        pool = torch.cat([before, own])  # so that no more than a batch of them is kept
+        yield OWN, own
+        pool = torch.cat([before, own.reconstruction])  # so that no more than a batch is kept
         another, before = pool[: len(batch)], pool[len(batch) :]
         noise = torch.rand(pixels.shape, generator=generator, device=pixels.device)
-        yield pixels, {ITSELF: pixels, ANOTHER: another, NOISE: noise}
+        for name, given in ((ITSELF, pixels), (ANOTHER, another), (NOISE, noise)):
+            with torch.inference_mode(), fabric.autocast():
+                yield name, detector.judge(pixels, given)

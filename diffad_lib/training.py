@@ -13,10 +13,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from diffad_lib.checkpoint import CHECKPOINT_NAME, load_checkpoint
+from diffad_lib.checkpoint import checkpoints, load_checkpoint, save_checkpoint
 from diffad_lib.detector import BatchSource, Detector
 from diffad_lib.errors import DiffadError
-from diffad_lib.files import write_torch
 from diffad_lib.plans import TrainingSettings, lr_factor
 
 _FLUSH_STEPS = 10  # losses are read from the device this often, so that it is not kept waiting
@@ -71,7 +70,7 @@ class TrainingState:
 class Trainer:
     """One training of a plan in steps: detector, optimiser, averaged weights, state.
 
-    With a folder, a checkpoint is kept there, and the training goes on from it if it exists.
+    With a folder, the last two checkpoints are kept there, and the training goes on from them.
     """
 
     def __init__(
@@ -94,7 +93,7 @@ class Trainer:
         self.detector = detector
         self.batches, self.plan, self.fabric, self.steps = batches, plan, fabric, plan.steps
         self.callbacks, self.report = callbacks, report
-        self.checkpoint = folder / CHECKPOINT_NAME if folder else None
+        self.folder = folder
         # One optimiser in, one out; Fabric's wrapper has the methods of what it wraps.
         self.optimizer = cast(Optimizer, fabric.setup_optimizers(detector.optimizer(plan)))
         for group in self.optimizer.param_groups:
@@ -111,9 +110,10 @@ class Trainer:
         DiffadError when a loss is not finite (the last good checkpoint stays), and when the
         checkpoint cannot be written or is of another plan.
         """
-        if self.checkpoint and self.checkpoint.exists():
-            load_checkpoint(self.checkpoint, self._identity(), self.fabric.device, self._restore)
-            self.report(f"resumed from step {self.state.step} of {self.checkpoint}")
+        if self.folder:
+            how = self._identity(), self.fabric.device, self._restore, self.report
+            if found := load_checkpoint(self.folder, *how):
+                self.report(f"resumed from step {self.state.step} of {found}")
         resumed_from, started = self.state.step, time.monotonic() - self.state.seconds
         saved_at = self.state.seconds
         self.detector.train()
@@ -207,8 +207,8 @@ class Trainer:
             return
         indices = range((step - 1) * self.plan.accumulate, step * self.plan.accumulate)
         names = "; ".join(self.batches.describe(index) for index in indices)
-        kept = self.checkpoint is not None and self.checkpoint.exists()
-        stays = f"the last good checkpoint stays in {self.checkpoint}; " if kept else ""
+        kept = checkpoints(self.folder) if self.folder else []
+        stays = f"the last good checkpoint stays in {kept[0]}; " if kept else ""
         raise DiffadError(
             f"loss {', '.join(bad)} is not finite at step {step}, batch: {names}; {stays}"
             "lower the learning rate or use precision 32"
@@ -219,7 +219,7 @@ class Trainer:
         return self.plan.model_dump(mode="json", exclude={"checkpoint_seconds"})
 
     def _save(self) -> None:
-        if self.checkpoint is None:
+        if self.folder is None:
             return
         content = {
             "plan": self._identity(),
@@ -230,7 +230,7 @@ class Trainer:
             "precision": self.fabric.strategy.precision.state_dict(),
             "callbacks": [callback.state_dict() for callback in self.callbacks],
         }
-        write_torch(self.checkpoint, content)
+        save_checkpoint(self.folder, content)
 
     def _restore(self, content: dict[str, Any]) -> None:
         self.detector.load_state_dict(content["detector"])

@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 import torch.nn.functional as F
+from sklearn.metrics import roc_auc_score
 
 from diffad_lib.metrics import image_auroc
 
@@ -34,10 +35,23 @@ def score_by_unfolding(anomaly_map, window):
     return F.unfold(anomaly_map, window, padding=window // 2).mean(dim=1).amax(dim=1)
 
 
-def score_with_repeated_border(anomaly_map, window):
+def score_with_border(mode):
+    def score(anomaly_map, window):
+        half = window // 2
+        padded = F.pad(anomaly_map, (half, half, half, half), mode=mode)
+        return padded.unfold(2, window, 1).unfold(3, window, 1).mean((4, 5)).amax(dim=(1, 2, 3))
+
+    return score
+
+
+def score_by_running_sums(anomaly_map, window):
+    """Right: differences of an integral image."""
     half = window // 2
-    padded = F.pad(anomaly_map, (half, half, half, half), mode="replicate")
-    return F.avg_pool2d(padded, window, stride=1).amax(dim=(1, 2, 3))
+    padded = F.pad(anomaly_map.double(), (half + 1, half, half + 1, half))
+    total = padded.cumsum(2).cumsum(3)
+    rows = total[:, :, window:] - total[:, :, :-window]
+    sums = rows[..., window:] - rows[..., :-window]
+    return (sums.amax(dim=(1, 2, 3)) / window**2).float()
 
 
 def score_without_the_border(anomaly_map, window):
@@ -116,13 +130,23 @@ RIGHT = [
     ("00.1", score),
     ("00.1", score_by_loops),
     ("00.1", score_by_unfolding),
+    ("00.1", score_by_running_sums),
     ("00.2", threshold_by_trying),
     ("00.2", threshold_by_sorting),
+    ("00.2", lambda s, rate: s.kthvalue(len(s) - int(rate * len(s))).values.item()),
+    ("00.2", lambda s, rate: s.topk(int(rate * len(s)) + 1).values[-1].item()),
+    (
+        "00.2",
+        lambda s, rate: float(
+            np.partition(s, len(s) - 1 - int(rate * len(s)))[-1 - int(rate * len(s))]
+        ),
+    ),
     ("00.2", lambda s, rate: np.sort(s.numpy())[::-1][int(rate * len(s))]),
     ("00.3", auroc_by_loops),
     ("00.3", lambda scores, labels: np.float32(auroc_by_loops(scores, labels))),
     ("00.3", auroc_by_ranks),
     ("00.3", lambda scores, labels: float(image_auroc(scores, labels))),
+    ("00.3", lambda scores, labels: roc_auc_score(labels, scores)),
 ]
 
 HINTED = [
@@ -140,6 +164,8 @@ HINTED = [
         "do not overlap",
     ),
     ("00.1", score_divided_by_what_is_inside, "divide by the pixels inside"),
+    ("00.1", score_with_border("replicate"), "repeated outward"),
+    ("00.1", score_with_border("reflect"), "mirrored"),
     ("00.1", lambda m, window: score_by_loops(m, window) * window * window, "that is the sum"),
     ("00.1", lambda m, window: score_by_loops(m, window) * window, "not by window."),
     ("00.1", lambda m, window: score(m, window).max().repeat(len(m)), "maximum per image"),
@@ -160,6 +186,16 @@ HINTED = [
     ("00.2", place(np.round), "rounded to the nearest"),
     ("00.2", lambda s, rate: float(torch.quantile(s, 1 - rate)), "a quantile"),
     ("00.2", lambda s, rate: s[int(rate * len(s))].item(), "sort first"),
+    (
+        "00.2",
+        lambda s, rate: s.unique().flip(0)[int(rate * len(s))].item(),
+        "equal scores count once",
+    ),
+    (
+        "00.2",
+        lambda s, rate: sorted(set(s.tolist()), reverse=True)[int(rate * len(s))],
+        "equal scores count once",
+    ),
     ("00.2", lambda s, rate: (1 - rate) * float(s.max()), "share of the highest score"),
     ("00.2", lambda s, rate: s.sort().values[-1].item(), "rejects none"),
     ("00.3", strictly, "ties count as nothing"),
@@ -186,7 +222,6 @@ HINTED = [
 
 OTHER = [
     ("00.1", lambda m, window: torch.zeros(len(m))),
-    ("00.1", score_with_repeated_border),
     ("00.1", score_without_the_border),
     ("00.1", lambda m, window: F.max_pool2d(m, window, 1).mean(dim=(1, 2, 3))),
     ("00.1", lambda m, window: score(m, window)[:, None]),

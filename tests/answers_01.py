@@ -57,6 +57,9 @@ missed_by_loop = counted(lambda alarm, bad: [0] * (bad and not alarm) + [1] * (a
 RIGHT = [
     ("01.1", carried_by_projection),
     ("01.1", carried_by_loop),
+    ("01.1", lambda b, d: ((d @ b).norm(dim=1) / d.norm(dim=1)) ** 2),
+    ("01.1", lambda b, d: 1 - ((d - d @ b @ b.T) ** 2).sum(1) / (d**2).sum(1)),
+    ("01.1", lambda b, d: torch.einsum("nk,bn,mk,bm->b", b, d, b, d) / (d * d).sum(1)),
     ("01.2", ratio_by_sorting),
     ("01.2", ratio_by_where),
     ("01.3", missed_by_loop),
@@ -117,6 +120,8 @@ HINTED = [
 ]
 
 OTHER = [
+    ("01.1", lambda b, d: ((d @ b.T) ** 2).sum(1) / (d**2).sum(1)),  # rows for columns
+    ("01.1", lambda b, d: ((d @ b.reshape(b.shape[::-1]).T) ** 2).sum(1) / (d**2).sum(1)),
     ("01.1", lambda b, d: torch.ones(len(d), dtype=torch.float64)),
     ("01.1", lambda b, d: carried_by_loop(b, d).float()),
     ("01.1", lambda b, d: carried_by_loop(b, d)[:, None]),

@@ -73,6 +73,33 @@ def jump_with_the_first_image_only(x_s, s, t, noise, alphas_cumprod):
     return kept.sqrt() * x_s + (1 - kept).sqrt() * noise
 
 
+def jump_with_the_first_t(x_s, s, t, noise, alphas_cumprod):
+    kept = (alphas_cumprod[int(t[0])] / alphas_cumprod[s]).float().view(-1, 1, 1, 1)
+    return kept.sqrt() * x_s + (1 - kept).sqrt() * noise
+
+
+def jump_by_two_jumps(x_s, s, t, noise, alphas_cumprod):
+    """Right: the factors of x_0 and of the noise, solved for x_s."""
+    a_s, a_t = (alphas_cumprod[i].reshape(-1, 1, 1, 1) for i in (s, t))
+    left = (1 - a_t) - (1 - a_s) * a_t / a_s
+    return (torch.sqrt(a_t / a_s) * x_s + left.sqrt() * noise).float()
+
+
+def alphas(a):
+    """α_t by a loop."""
+    return torch.stack([now / (a[t - 1] if t else 1) for t, now in enumerate(a)])
+
+
+def contrast_by_step(share):
+    """Learners' contrasts with a signal share of step t alone, by β_t."""
+
+    def contrast(pixels, t, alphas_cumprod, auroc):
+        signal = share(betas_by_loop(alphas_cumprod)[t].item())
+        return wanted(auroc) / (norm(pixels) * root_snr(signal))
+
+    return contrast
+
+
 def jump_with_own_noise(x_s, s, t, noise, alphas_cumprod):
     kept = (alphas_cumprod[t] / alphas_cumprod[s]).float().view(-1, 1, 1, 1)
     return kept.sqrt() * x_s + (1 - kept).sqrt() * torch.randn_like(x_s)
@@ -123,8 +150,18 @@ RIGHT = [
     ("02.1", betas_by_logs),
     ("02.2", jump),
     ("02.2", jump_step_by_step),
+    ("02.2", jump_by_two_jumps),
     ("02.3", contrast_with(wanted, norm, root_snr)),
     ("02.3", contrast_by_bisection),
+    (
+        "02.3",
+        lambda n, t, a, p: float(
+            2**0.5
+            * torch.special.ndtri(torch.tensor(p, dtype=a.dtype))
+            * (1 / a[t] - 1).sqrt()
+            / (3 * n) ** 0.5
+        ),
+    ),
 ]
 
 HINTED = [
@@ -173,6 +210,12 @@ HINTED = [
     ),
     ("02.2", jump_without_reshape, "along the width"),
     ("02.2", lambda x, s, t, n, a: jump(x, s - 1, t - 1, n, a), "0-based"),
+    ("02.2", jump_with_the_first_image_only, "its own s and t"),
+    ("02.2", jump_with_the_first_t, "its own t;"),
+    ("02.2", lambda x, s, t, n, a: jump(x, s, t, n, alphas(a)), "of step t alone"),
+    ("02.2", lambda x, s, t, n, a: jump(x, s, t, n, betas_by_loop(a)), "β_t stands where ᾱ_t"),
+    ("02.3", contrast_by_step(lambda beta: 1 - beta), "of step t alone"),
+    ("02.3", contrast_by_step(lambda beta: beta), "β_t stands where ᾱ_t"),
     ("02.3", contrast_with(NormalDist().inv_cdf, norm, root_snr), "a √2 is missing"),
     ("02.3", contrast_with(lambda p: 2 * NormalDist().inv_cdf(p), norm, root_snr), "2 stands"),
     ("02.3", contrast_with(lambda p: 2**0.5 * NormalDist().cdf(p), norm, root_snr), "its inverse"),
@@ -203,7 +246,6 @@ OTHER = [
     ("02.2", lambda x, s, t, noise, a: x + noise),
     ("02.2", jump_in_float64),
     ("02.2", jump_with_own_noise),
-    ("02.2", jump_with_the_first_image_only),
     ("02.2", lambda x, s, t, noise, a: jump_step_by_step(x, s, t, -noise, a)),
     ("02.2", lambda x, s, t, noise, a: jump_step_by_step(noise, s, t, x, a)),
     ("02.2", lambda x, s, t, noise, a: jump_step_by_step(x, s, t, noise, a).clamp(-1, 1)),

@@ -68,6 +68,8 @@ RIGHT = [
     ("03.2", ratio_of_variances),
     ("03.3", left_by_lstsq),
     ("03.3", left_with(lambda r, d: (r * d).sum(1) / d.pow(2).sum(1))),
+    ("03.3", left_with(lambda r, d: torch.einsum("bn,bn->b", r, d) / d.norm(dim=1) ** 2)),
+    ("03.3", left_with(lambda r, d: torch.cosine_similarity(r, d) * r.norm(dim=1) / d.norm(dim=1))),
 ]
 
 HINTED = [
@@ -111,6 +113,11 @@ HINTED = [
         "03.3",
         left_with(lambda r, d: ((r * d).sum() / (d * d).sum()).repeat(len(r))),
         "one number for the batch",
+    ),
+    (
+        "03.3",
+        lambda r, d, c: (((r - c) * (d - c)).sum((2, 3)) / ((d - c) ** 2).sum((2, 3))).mean(1),
+        "three ratios",
     ),
     ("03.3", lambda *given: left_by_lstsq(*given).clip(0, 1), "between 0 and 1"),
 ]

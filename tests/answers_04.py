@@ -95,6 +95,15 @@ def rest(a):
     return 1 - a
 
 
+def alphas(a):
+    return torch.cat([a[:1], a[1:] / a[:-1]])
+
+
+def by_step(answer, share):
+    """The right answer with a share of step t alone, by β_t, in place of ᾱ_t."""
+    return lambda *given: answer(*given[:-1], share(1 - alphas(given[-1])))
+
+
 guess = guess_with(torch.sqrt, rest)
 
 
@@ -103,13 +112,23 @@ def guess_by_tanh(x, t, mode, share, a):
     return mode * torch.tanh(a[t].sqrt() * mode * x / (1 - a[t]) + half)
 
 
+def guess_by_tanh_without_half(x, t, mode, share, a):
+    odds = math.log(share / (1 - share))
+    return mode * torch.tanh(a[t].sqrt() * mode * x / (1 - a[t]) + odds)
+
+
 RIGHT = [
     ("04.1", start_by_loop),
     ("04.1", start_by_alpha),
+    (
+        "04.1",
+        lambda mse, lim, a: int(torch.searchsorted(-a, -1 / (1 + lim**2 / mse), right=True)) - 1,
+    ),
     ("04.2", step),
     ("04.2", step_by_cases),
     ("04.3", guess),
     ("04.3", guess_by_tanh),
+    ("04.3", lambda x, t, m, p, a: torch.stack([guess(each, t, m, p, a) for each in x])),
 ]
 
 HINTED = [
@@ -126,6 +145,16 @@ HINTED = [
     ("04.1", start_if(lambda a, mse, lim: (mse / a) ** 0.5 <= lim), "the factor of x_t"),
     ("04.1", lambda *given: max(0, start_by_alpha(*given)), "the answer is -1"),
     ("04.1", start_if(lambda a, mse, lim: (mse * (1 - a) / a) ** 0.5 < lim), "at most means <="),
+    (
+        "04.1",
+        lambda mse, limit, a: int((((1 / a - 1) * mse).sqrt() - limit).abs().argmin()),
+        "the nearest error",
+    ),
+    ("04.1", by_step(start_by_loop, lambda beta: 1 - beta), "of step t alone"),
+    ("04.1", by_step(start_by_alpha, lambda beta: beta), "β_t stands where ᾱ_t"),
+    ("04.2", by_step(step, lambda beta: 1 - beta), "of step t alone"),
+    ("04.2", by_step(step, lambda beta: beta), "β_t stands where ᾱ_t"),
+    ("04.2", lambda x, o, t, s, a: step(x, o, t, s, torch.cat([a[-1:], a[:-1]])), "without - 1"),
     ("04.2", step_without_the_end, "noisiest step"),
     ("04.2", lambda x, x_0, t, s, a: step(x, x_0, t, t, a), "that is x_t again"),
     ("04.2", lambda x, *rest: x, "that is x_t again"),
@@ -155,6 +184,12 @@ HINTED = [
     ("04.3", lambda x, t, m, p, a: (guess(x, t, m, p, a) / m + 1) / 2, "that is a probability"),
     ("04.3", guess_with(lambda a: a, rest), "the root is missing"),
     ("04.3", guess_with(lambda a: 1, rest), "not ±mode"),
+    ("04.3", guess_with(lambda a: (1 - a).sqrt(), lambda a: a), "are swapped: ᾱ_t is"),
+    ("04.3", guess_with(lambda a: (1 - a).sqrt(), rest), "the factor of the noise"),
+    ("04.3", guess_with(torch.sqrt, lambda a: a), "ᾱ_t stands where the variance"),
+    ("04.3", guess_by_tanh_without_half, "count twice"),
+    ("04.3", by_step(guess, lambda beta: 1 - beta), "of step t alone"),
+    ("04.3", by_step(guess, lambda beta: beta), "β_t stands where ᾱ_t"),
     ("04.3", guess_with(torch.sqrt, lambda a: (1 - a) / 2), "the 2 is missing"),
     ("04.3", guess_with(torch.sqrt, lambda a: (1 - a).sqrt()), "standard deviation stands"),
     ("04.3", lambda x, t, m, p, a: guess(x, t, m, p, a) * a[t] ** 0.5, "x_0 is wanted"),
@@ -170,7 +205,6 @@ OTHER = [
     ("04.1", lambda *given: torch.tensor(start_by_loop(*given))),
     ("04.1", lambda mse, limit, a: start_by_loop(limit, mse, a)),
     ("04.1", lambda *given: start_by_loop(*given) or -1),
-    ("04.1", lambda mse, limit, a: int((((1 / a - 1) * mse).sqrt() - limit).abs().argmin())),
     ("04.1", start_if(lambda a, mse, lim: (1 - a) ** 0.5 * mse <= lim)),
     ("04.1", lambda mse, limit, a: int((a > limit).sum()) - 1),
     ("04.1", lambda mse, limit, a: min(start_by_loop(mse, limit, a), 8)),
@@ -193,6 +227,5 @@ OTHER = [
     ("04.3", lambda x, t, m, p, a: m * torch.tanh(x)),
     ("04.3", lambda x, t, m, p, a: guess(x, t, 1.0, p, a)),
     ("04.3", lambda x, t, m, p, a: guess(x, t, m, p, a).mean().item()),
-    ("04.3", guess_with(torch.sqrt, lambda a: a)),
     ("04.3", guess_with(torch.sqrt, lambda a: 1)),
 ]

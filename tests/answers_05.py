@@ -1,5 +1,6 @@
 """Answers of learners to the exercises of notebook 05: right ones, known mistakes, other ones."""
 
+import numpy as np
 import torch
 from torch.nn.functional import mse_loss
 
@@ -30,6 +31,16 @@ def guided(share, low=-1.0, high=1.0):
 
 def right_share(w, alpha_bar):
     return w * (1 - alpha_bar)
+
+
+def by_step(answer, share):
+    """The right answer with a share of step t alone, by β_t, in place of ᾱ_t."""
+
+    def wrong(*given):
+        a = given[-1]
+        return answer(*given[:-1], share(1 - a / torch.cat([torch.ones(1).double(), a[:-1]])))
+
+    return wrong
 
 
 def guided_without_reshape(pred_s, pred_b, t_s, w, alphas_cumprod):
@@ -105,6 +116,7 @@ RIGHT = [
     ("05.1", guided(right_share)),
     ("05.2", weight_by_least_squares),
     ("05.2", weight_by_errors),
+    ("05.2", lambda *given: float(np.float32(weight_by_least_squares(*given)))),
     ("05.3", loss_by_loop),
     ("05.3", loss_by_nan_to_num),
 ]
@@ -123,6 +135,11 @@ HINTED = [
     ("05.1", guided(right_share, -1e9, 1e9), "clamp to [-1, 1] is missing"),
     ("05.1", guided(right_share, 0, 1), "not to [0, 1]"),
     ("05.1", guided_without_reshape, "along the width"),
+    ("05.1", guided_by_the_first_time, "its own t_s;"),
+    ("05.1", by_step(guided(right_share), lambda beta: 1 - beta), "of step t alone"),
+    ("05.1", by_step(guided(right_share), lambda beta: beta), "β_t stands where ᾱ_t"),
+    ("05.2", by_step(weight_by_errors, lambda beta: 1 - beta), "of step t alone"),
+    ("05.2", by_step(weight_by_errors, lambda beta: beta), "β_t stands where ᾱ_t"),
     ("05.1", lambda s, b, t, w, a: guided(right_share)(s, b, t - 1, w, a), "0-based"),
     ("05.2", weight(lambda share, a: share), "that is the share"),
     ("05.2", weight(lambda share, a: share * (1 - a)), "you multiply"),
@@ -174,7 +191,6 @@ OTHER = [
     ("05.1", lambda s, b, *rest: s),
     ("05.1", lambda s, b, *rest: b),
     ("05.1", lambda s, b, *rest: ((s + b) / 2).clamp(-1, 1)),
-    ("05.1", guided_by_the_first_time),
     ("05.1", lambda *given: guided(right_share)(*given).double()),
     ("05.1", lambda *given: guided(right_share)(*given)[0]),
     ("05.1", guided(lambda w, a: w * (1 - a) / a)),

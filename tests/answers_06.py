@@ -70,6 +70,7 @@ HINTED = [
     ("06.2", source_with(lambda a, n, b: (1 - b) * (a - b * n)), "undoes"),
     ("06.2", source_with(lambda a, n, b: (a + b * n) / (1 - b)), "added"),
     ("06.2", lambda a, n, m, b: (a - b * n) / (1 - b) * m, "along the width"),
+    ("06.2", lambda a, n, m, b: source_by_loop(a, n, m, b[0].repeat(len(b))), "its own beta"),
     ("06.3", mean_of_image_shares, "a mean over images"),
     ("06.3", lambda m, f: guarded(m * (f == 0), m), "beside the object"),
     ("06.3", lambda m, f: guarded(m * f, f), "area of the object"),
@@ -80,6 +81,7 @@ HINTED = [
 ]
 
 OTHER = [
+    ("06.2", lambda a, n, m, b: source_by_loop(a, n, m, b.flip(0))),
     ("06.1", torch.ones_like),
     ("06.1", lambda u: torch.gradient(slope_by_autograd(u))[0] if len(u) > 1 else u),
     ("06.1", lambda u: slope_by_autograd(u).float()),

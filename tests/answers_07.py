@@ -133,6 +133,8 @@ HINTED = [
     ("07.3", lambda s, r, t: float((s[r > 0] >= t).float().mean()), "recall of all pixels"),
     ("07.3", mean_with(share, lambda r: sorted(set(r.flatten().tolist()))), "no region"),
     ("07.3", mean_with(lambda marked, region: (marked & region).any()), "found or missed"),
+    ("07.3", mean_with(share, lambda regions: range(1, int(regions.max()))), "the last region"),
+    ("07.3", mean_with(share, lambda regions: numbers(regions)[:-1]), "the last region"),
     (
         "07.3",
         mean_with(lambda marked, region: (marked & region).sum() / (marked | region).sum()),

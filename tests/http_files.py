@@ -15,7 +15,7 @@ class Served:
     drops: int = 10**9  # so many connections, then the rest is served whole
     hold: threading.Event | None = None  # a dropped connection stays open and silent until it
     status: int = 200
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str | None] = field(default_factory=dict)  # None: not sent
 
 
 class FileServer(ThreadingHTTPServer):
@@ -45,7 +45,7 @@ class _Handler(BaseHTTPRequestHandler):
         wanted = self.headers.get("Range")
         self.server.requests.append((self.path[1:], wanted))
         served = self.server.files.get(self.path[1:], Served(b"", status=404))
-        if served.status != 200:
+        if served.status >= 400:
             self.send_error(served.status)
             return
         start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and served.ranges else 0
@@ -55,10 +55,14 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
-        self.send_response(206 if wanted and served.ranges else 200)
         body = served.data[start:]
-        for name, value in {"Content-Length": str(len(body)), **served.headers}.items():
-            self.send_header(name, value)
+        headers = {"Content-Length": str(len(body))}
+        if wanted and served.ranges:
+            headers["Content-Range"] = f"bytes {start}-{len(served.data) - 1}/{len(served.data)}"
+        self.send_response(206 if wanted and served.ranges else served.status)
+        for name, value in {**headers, **served.headers}.items():
+            if value is not None:
+                self.send_header(name, value)
         self.end_headers()
         if served.drop_after is None or served.drops == 0:
             self.wfile.write(body)

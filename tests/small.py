@@ -22,7 +22,7 @@ SMALL = {
 def small_detector(name: str, **settings) -> Detector:
     torch.manual_seed(0)
     method = find_method(name)
-    return method.detector(method.settings(**SMALL[name] | settings)).eval()
+    return method.detector(method.settings(**SMALL.get(name, {"image_size": 32}) | settings)).eval()
 
 
 def assert_same_weights(first: Detector, second: Detector) -> None:

@@ -26,6 +26,7 @@ from diffad_lib.runs.config import build_config, parse_overrides
 from diffad_lib.runs.experiment import prepare
 from diffad_lib.runs.folder import settings_of
 from diffad_lib.runs.record import Record
+from diffad_lib.weights import DETECTOR_NAME, WEIGHTS_NAME
 
 
 @pytest.fixture
@@ -82,7 +83,7 @@ def diffad(root: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> Cli:
 def reads_data(monkeypatch: pytest.MonkeyPatch) -> None:
     """The notebook's first steps in this process instead of in a kernel."""
 
-    def execute(path: Path, output: Path, values: dict, stream: object) -> None:
+    def execute(path: Path, output: Path, values: dict, *_: object) -> None:
         overrides = parse_overrides(values.pop("overrides"))
         for name in ("data_root", "textures", "runs_dir"):
             values[name] = Path(values[name])
@@ -342,6 +343,8 @@ def test_a_run_killed_between_record_and_notebook_is_not_complete(root: Path) ->
     with pytest.raises(AssertionError, match="a kernel was started"):
         notebook.run(config)
     partial.unlink()
+    for name in (WEIGHTS_NAME, DETECTOR_NAME):
+        (config.run_folder / name).write_text("x")
     assert notebook.run(config) == Record.model_validate(record)
 
 

@@ -1,5 +1,6 @@
 """`diffad course`: a failing notebook is reported and does not stop the others."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -68,7 +69,7 @@ def checkout(tmp_path, monkeypatch):
     monkeypatch.setattr(course, "make_mini", lambda root: None)
     monkeypatch.setattr(course, "CATEGORIES", ("weave",))
     monkeypatch.setattr(course, "METHODS", ("draem",))
-    monkeypatch.setattr(course, "run", lambda config, stream: RECORD)
+    monkeypatch.setattr(course, "run", lambda *_, **__: RECORD)
     return tmp_path
 
 
@@ -99,6 +100,34 @@ def test_the_course_runs_every_notebook_and_reports_those_that_fail(checkout, ca
 
 def job(notebook: Path, folder: Path) -> Job:
     return chapter_job(notebook, read_cards(notebook.parents[1])[notebook], folder)
+
+
+def test_an_error_of_the_program_in_one_job_does_not_end_the_course(tmp_path, capsys):
+    def fail() -> None:
+        raise KeyError("unforeseen")
+
+    def broken_page() -> None:
+        (tmp_path / "b.ipynb").write_text("no notebook")
+
+    def job_of(name: str, execute) -> Job:
+        return Job(name, tmp_path / f"{name}.ipynb", tmp_path / f"{name}.html", execute)
+
+    jobs = [job_of("a", fail), job_of("b", broken_page), job_of("c", lambda: RECORD)]
+    first, second, third = run_jobs(jobs, [])
+    assert first.error.startswith("KeyError: ") and "report" in first.error
+    assert "in fail" in first.details and "KeyError: 'unforeseen'" in first.details
+    assert second.error and "Traceback" in second.details
+    assert third.record == RECORD and not third.error
+    assert "in fail" in capsys.readouterr().out
+
+
+def test_the_course_leaves_the_environment_and_gives_kernels_their_threads(checkout, monkeypatch):
+    given, before = [], dict(os.environ)
+    monkeypatch.setattr(course, "run", lambda *_, threads: given.append(threads) or RECORD)
+    monkeypatch.setattr(course, "execute", lambda *arguments: given.append(arguments[4]))
+    monkeypatch.setattr(os, "cpu_count", lambda: 10)
+    course.run_course(checkout / "runs")
+    assert given == [10 // 4] * 5 and dict(os.environ) == before
 
 
 def test_a_notebook_that_is_mended_leaves_no_failure_behind(checkout):

@@ -3,6 +3,7 @@ import hashlib
 import io
 import os
 import random
+import shutil
 import stat
 import subprocess
 import sys
@@ -12,8 +13,10 @@ import time
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import requests
 
 import layout_factory
 from diffad_lib.datasets.catalog import CATALOG
@@ -355,6 +358,146 @@ def test_a_corrupted_download_never_gets_the_final_name(server, tmp_path):
     assert (tmp_path / "root" / "mvtec" / "bottle").is_dir()
 
 
+@pytest.mark.parametrize(
+    ("headers", "told"),
+    [
+        ({"Content-Length": str(10**15)}, r"bad: has 1000000000000000 bytes, not \d+"),
+        ({"Content-Length": "10"}, r"bad: has 10 bytes, not \d+"),
+        ({"Content-Length": "abc"}, "bad: its length is 'abc', not a number"),
+        ({"Content-Length": "-1"}, "bad: its length is '-1', not a number"),
+        ({"Content-Length": None}, r"bad: sends more than \d+ bytes"),
+    ],
+)
+def test_an_address_with_another_length_is_told_and_the_next_one_is_tried(
+    server, tmp_path, headers, told
+):
+    data = mvtec_archive(tmp_path)
+    server.files["bad"] = Served(data + bytes(5_000_000), headers=headers)
+    server.files["good"] = Served(data)
+    with pytest.raises(DiffadError, match=told):
+        download(dataset("mvtec", data, server.url("bad")), tmp_path / "root")
+    assert files_below(tmp_path / "root") == {"archives/.mvtec.lock"}
+    assert [name for name, _ in server.requests] == ["bad"]
+    download(dataset("mvtec", data, *map(server.url, ("bad", "good"))), tmp_path / "root")
+    assert (tmp_path / "root" / "mvtec" / "bottle").is_dir()
+
+
+def test_a_part_outlives_an_address_that_announces_another_length(server, tmp_path):
+    data = mvtec_archive(tmp_path)
+    server.files["bad"] = Served(data, headers={"Content-Length": str(10**15)})
+    server.files["good"] = Served(data)
+    info = dataset("mvtec", data, *map(server.url, ("bad", "good")))
+    placed = place(tmp_path / "root", info, data[:500])
+    placed.rename(placed.with_name(f"{placed.name}.part"))
+    download(info, tmp_path / "root")
+    assert server.requests == [("bad", "bytes=500-"), ("good", "bytes=500-")]
+
+
+@pytest.mark.parametrize("length", [None, "3000001"])
+def test_an_archive_of_unknown_size_ends_at_a_cap(server, tmp_path, monkeypatch, length):
+    monkeypatch.setattr("diffad_lib.datasets.download.MOST_BYTES", 3_000_000)
+    server.files["endless"] = Served(bytes(3_000_001), headers={"Content-Length": length})
+    with pytest.raises(DiffadError, match=r"sends more than 3000000|not at most 3000000"):
+        download(dataset("mvtec", None, server.url("endless")), tmp_path / "root")
+    assert files_below(tmp_path / "root") == {"archives/.mvtec.lock"}
+
+
+def test_a_part_that_starts_elsewhere_is_not_appended(server, tmp_path):
+    data = mvtec_archive(tmp_path)
+    headers = {"Content-Range": f"bytes 0-{len(data) - 1}/{len(data)}"}
+    server.files["a"] = Served(data, headers=headers)
+    info = dataset("mvtec", data, server.url("a"))
+    placed = place(tmp_path / "root", info, data[:500])
+    placed.rename(placed.with_name(f"{placed.name}.part"))
+    download(info, tmp_path / "root")
+    assert server.requests == [("a", "bytes=500-"), ("a", None)]
+    assert placed.read_bytes() == data
+
+
+def test_a_server_that_drops_and_sends_other_parts_is_given_up(server, tmp_path):
+    data = mvtec_archive(tmp_path)
+    server.files["a"] = Served(data, drop_after=1000, headers={"Content-Range": "bytes 7-8/9"})
+    with pytest.raises(DiffadError, match="another part than it was asked for"):
+        download(dataset("mvtec", data, server.url("a")), tmp_path / "root")
+    assert server.requests == [("a", None), ("a", "bytes=1000-")]
+
+
+def test_a_redirect_to_another_scheme_is_told_as_what_it_is(server, tmp_path):
+    data = mvtec_archive(tmp_path)
+    for name, target in {"moved": "a", "file": "file:///etc/passwd"}.items():
+        server.files[name] = Served(b"", status=302, headers={"Location": target})
+    server.files["a"] = Served(data)
+    with pytest.raises(DiffadError, match="redirects to 'file:///etc/passwd'"):
+        download(dataset("mvtec", data, server.url("file")), tmp_path / "root")
+    assert len(server.requests) == 1
+    download(dataset("mvtec", data, *map(server.url, ("file", "moved"))), tmp_path / "root")
+    assert (tmp_path / "root" / "mvtec" / "bottle").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("start", "target", "is_refused"),
+    [
+        ("https://a.org/x", "http://a.org/x", True),
+        ("https://a.org/x", "//b.org/x", False),
+        ("https://a.org/x", "HTTPS://b.org/x", False),
+        ("http://a.org/x", "https://b.org/x", False),
+    ],
+)
+def test_a_redirect_from_https_to_http_is_not_followed(
+    tmp_path, monkeypatch, no_waiting, start, target, is_refused
+):
+    asked = []
+
+    def send(_, request, **kwargs):
+        asked.append(request.url)
+        answer = requests.Response()
+        answer.request, answer.url, answer.raw = request, request.url, io.BytesIO()
+        answer.status_code = 302 if len(asked) == 1 else 404
+        answer.headers["Location"] = target
+        return answer
+
+    monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", send)
+    told = "redirects to 'http://a.org/x'" if is_refused else "HTTP 404"
+    with pytest.raises(DiffadError, match=told):
+        download(dataset("mvtec", b"", start), tmp_path / "root")
+    assert len(asked) == (1 if is_refused else 2)
+
+
+@pytest.mark.parametrize("name", ["mvtec_anomaly_detection.tar.xz.part", ".mvtec.lock"])
+@pytest.mark.parametrize("is_dangling", [True, False])
+def test_a_link_in_the_place_of_a_file_that_is_written_is_refused(
+    server, tmp_path, name, is_dangling
+):
+    data = mvtec_archive(tmp_path)
+    server.files["a"] = Served(data)
+    mine, link = tmp_path / "mine", tmp_path / "root" / "archives" / name
+    link.parent.mkdir(parents=True)
+    link.symlink_to(mine)
+    if not is_dangling:
+        mine.write_bytes(data[:100])
+    with pytest.raises(DiffadError, match=f"{name} is a link"):
+        download(dataset("mvtec", data, server.url("a")), tmp_path / "root")
+    assert not mine.exists() if is_dangling else mine.read_bytes() == data[:100]
+
+
+def test_an_archive_without_a_known_sha256_is_noted_and_another_one_is_told(tmp_path):
+    archives, lines = tmp_path / "root" / "archives", []
+    info = unpack_only(tmp_path, mvtec_archive(tmp_path, ("bottle",)))
+    archive = archives / info.archives[0].filename
+    note = archive.with_name(f"{archive.name}.sha256")
+    for _ in range(2):
+        download(info, tmp_path / "root", lines.append)
+        found = hashlib.sha256(archive.read_bytes()).hexdigest()
+        assert note.read_text() == f"{found}  {archive.name}\n"
+    assert sum(f"its sha256 is {found}" in line for line in lines) == 2
+    assert not any("last time" in line for line in lines)
+    noted = note.read_text()
+    unpack_only(tmp_path, mvtec_archive(tmp_path))
+    download(info, tmp_path / "root", lines.append)
+    assert any(f"not the archive of last time, whose sha256 is in {note}" in line for line in lines)
+    assert note.read_text() == noted
+
+
 def unpack_only(tmp_path: Path, data: bytes, key: str = "mvtec") -> Dataset:
     """An entry without checksum whose archive has been placed: only unpacking can object."""
     info = dataset(key, None)
@@ -476,15 +619,15 @@ def test_an_interrupted_unpacking_leaves_no_half_category_and_can_be_repeated(
 ):
     data = mvtec_archive(tmp_path)
     info = unpack_only(tmp_path, data)
-    copies = iter(range(8))  # the archive holds more files
+    usage, looks = shutil.disk_usage, iter(range(9))  # one for each file, and there are more
 
-    def copy_some(source, target, length):
-        if next(copies, None) is None:
+    def interrupt(folder):
+        if next(looks, None) is None:
             raise KeyboardInterrupt
-        target.write(source.read())
+        return usage(folder)
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr("shutil.copyfileobj", copy_some)
+        patched.setattr(shutil, "disk_usage", interrupt)
         download(info, tmp_path / "root")
     assert not files_below(tmp_path / "root" / "mvtec")
 
@@ -495,24 +638,30 @@ def test_an_interrupted_unpacking_leaves_no_half_category_and_can_be_repeated(
     assert_same_files(tmp_path / "root" / "mvtec", tmp_path / "source" / "mvtec")
 
 
-def test_too_small_a_disk_is_told_before_the_first_byte(server, tmp_path):
-    server.files["a"] = Served(b"", headers={"Content-Length": str(10**18)})
+def test_too_small_a_disk_is_told_before_the_first_byte(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=22.9e9))
+    server.files["a"] = Served(b"", headers={"Content-Length": str(10**10)})
     info = dataset("mvtec", None, server.url("a"))
     with pytest.raises(
-        DiffadError, match=r"archives: 2200000000\.0 GB are needed to download and unpack mvtec"
+        DiffadError, match=r"archives: 23\.0 GB are needed to download and unpack mvtec"
     ):
         download(info, tmp_path / "root")
     assert not list((tmp_path / "root" / "archives").glob("*.part"))
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this machine")
-def test_a_disk_that_fills_up_is_one_clear_line(server, tmp_path):
+def test_a_disk_that_fills_up_is_one_clear_line(server, tmp_path, monkeypatch):
     data = mvtec_archive(tmp_path)
     server.files["a"] = Served(data)
     info = dataset("mvtec", data, server.url("a"))
     part = tmp_path / "root" / "archives" / f"{info.archives[0].filename}.part"
-    part.parent.mkdir(parents=True)
-    part.symlink_to("/dev/full")
+    real_open = os.open
+
+    def open_full(path, flags, *mode, **folder):
+        path = "/dev/full" if os.fspath(path) == str(part) else path
+        return real_open(path, flags, *mode, **folder)
+
+    monkeypatch.setattr(os, "open", open_full)
     with pytest.raises(DiffadError, match=r"No space left on device.*free some space"):
         download(info, tmp_path / "root")
 

@@ -6,9 +6,18 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from diffad_lib.evaluation import predict_all, predict_batch
+from diffad_lib.detector import Detector
+from diffad_lib.evaluation import (
+    Invariance,
+    SetPrediction,
+    measure_invariance,
+    predict_all,
+    predict_batch,
+)
+from diffad_lib.methods import method_names
 from diffad_lib.methods.method import find_method
 from diffad_lib.types import Prediction
+from small import small_detector
 from toy import ToyDetector, toy_detector
 
 FABRIC = Fabric(accelerator="cpu", devices=1)
@@ -85,3 +94,92 @@ def test_read_only_images_are_accepted_and_left_as_they_are() -> None:
     images.flags.writeable = False
     predict_all(toy_detector(), images, FABRIC)
     np.testing.assert_array_equal(images, IMAGES)
+
+
+def measured(detector: Detector, batch_size: int = 16, fabric: Fabric = FABRIC) -> Invariance:
+    images = np.random.default_rng(1).integers(0, 256, (7, 3, 32, 32), dtype=np.uint8)
+    whole = predict_all(detector, images, fabric, batch_size, seed=5)
+    return measure_invariance(detector, images, fabric, whole, seed=5)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 16])
+@pytest.mark.parametrize("name", method_names())
+def test_every_methods_scores_are_those_of_the_image_alone(name: str, batch_size: int) -> None:
+    found = measured(small_detector(name), batch_size)
+    assert found.holds and found.images == 4
+    assert found.score_difference < 1e-6 and found.map_difference < 1e-6 < found.tolerance < 1e-4
+
+
+@pytest.mark.parametrize("name", method_names())
+def test_half_precision_has_a_coarser_tolerance(name: str) -> None:
+    fabric = Fabric(accelerator="cpu", devices=1, precision="bf16-mixed")
+    found = measured(small_detector(name), fabric=fabric)
+    assert found.holds and found.tolerance == 1e-2
+
+
+class BatchStatistics(ToyDetector):
+    """Takes mean and variance from the batch, as a network left in training mode does."""
+
+    def predict(self, images: Tensor, generator: torch.Generator | None = None) -> Prediction:
+        return super().predict((images - images.mean()) / images.std())
+
+
+class NoiseOfTheBatch(ToyDetector):
+    """A noise field for each place in the batch."""
+
+    def predict(self, images: Tensor, generator: torch.Generator | None = None) -> Prediction:
+        return super().predict(images + 0.1 * torch.randn(images.shape, generator=generator))
+
+
+class ScoreOfTheBatch(ToyDetector):
+    """Maps of the images alone, scores that are scaled by the batch."""
+
+    def predict(self, images: Tensor, generator: torch.Generator | None = None) -> Prediction:
+        found = super().predict(images)
+        return Prediction(found.image_score / found.image_score.max(), found.anomaly_map)
+
+
+class Remembers(ToyDetector):
+    """Adds what it saw before."""
+
+    seen = 0
+
+    def predict(self, images: Tensor, generator: torch.Generator | None = None) -> Prediction:
+        self.seen += len(images)
+        found = super().predict(images)
+        return Prediction(found.image_score, found.anomaly_map + 1e-3 * self.seen)
+
+
+@pytest.mark.parametrize("kind", [BatchStatistics, NoiseOfTheBatch, ScoreOfTheBatch, Remembers])
+def test_a_detector_whose_scores_depend_on_the_batch_is_caught(kind: type[ToyDetector]) -> None:
+    torch.manual_seed(0)
+    assert not measured(kind()).holds
+    assert measured(toy_detector()).holds
+
+
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_a_detector_that_scores_otherwise_at_one_batch_size_is_caught(size: int) -> None:
+    class Otherwise(ToyDetector):
+        def predict(self, images: Tensor, generator: torch.Generator | None = None) -> Prediction:
+            return super().predict(images * 0.9 if len(images) == size else images)
+
+    torch.manual_seed(0)
+    assert not measured(Otherwise()).holds
+
+
+def test_invariance_that_is_no_number_does_not_hold() -> None:
+    assert not Invariance(1, float("nan"), 0.0, 1e-5).holds
+    assert not Invariance(1, 0.0, float("nan"), 1e-5).holds
+    assert Invariance(1, 1e-5, 0.0, 1e-5).holds
+
+
+def test_a_single_image_that_scores_zero_is_measured() -> None:
+    image, zero = IMAGES[:1], np.zeros
+    whole = SetPrediction(zero(1, np.float32), zero((1, 32, 32), np.float32), 1.0)
+    found = measure_invariance(Zero(), image, FABRIC, whole)
+    assert found == Invariance(1, 0.0, 0.0, found.tolerance) and found.holds
+
+
+class Zero(ToyDetector):
+    def predict(self, images: Tensor, generator: torch.Generator | None = None) -> Prediction:
+        return Prediction(torch.zeros(len(images)), torch.zeros_like(images[:, :1]))

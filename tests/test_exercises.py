@@ -4,6 +4,7 @@ The answers of learners are checked in test_exercises_answers.py.
 """
 
 import re
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -87,8 +88,10 @@ def failing_late(x):
             DOUBLE,
             lambda x: (2 * x).double(),
             "not yet",
-            "is torch.float64, expected torch.float32",
+            "the numbers are right, but your result is torch.float64, expected torch.float32.",
         ),
+        (DOUBLE, lambda x: x.double(), "not yet", "for x = [1, 2]: yours gives [1, 2], expected"),
+        (DOUBLE, lambda x: (x * x).double(), "hint", "a square stands where twice belongs."),
         (DOUBLE, lambda x: (2 * x)[None], "not yet", "has shape [1, 2], expected [2]."),
         (DOUBLE, lambda x: (2 * x).tolist(), "not yet", "returns list, expected torch.Tensor."),
         (DOUBLE, lambda x: None, "not yet", "returns None (is there a `return`?)"),
@@ -96,6 +99,7 @@ def failing_late(x):
         (DOUBLE, counting, "not yet", "another result at every call; use its arguments alone."),
         (DOUBLE, changing, "not yet", "changes its argument x in place"),
         (DOUBLE, failing, "not yet", "your function raised ValueError in line"),
+        (DOUBLE, lambda x: sys.exit(3), "not yet", "your function raised SystemExit in line"),
         (DOUBLE, failing_late, "not yet", "for x = a tensor [3, 4]: your function raised Value"),
         (DOUBLE, lambda x: 2 * x[:1], "not yet", "your result has shape [1], expected [2]."),
         (DOUBLE, lambda x: 2 * x[:2], "not yet", "for x = a tensor [3, 4]: your result has shape"),
@@ -134,7 +138,9 @@ def test_check_prints_lines_short_enough_for_a_notebook(capsys):
     check("02.1", torch.zeros_like)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) > 1 and max(map(len, lines)) <= 92
-    assert " ".join(lines) == f"02.1 {verdict('02.1', torch.zeros_like)}"
+    told = f"02.1 {verdict('02.1', torch.zeros_like)} "
+    told += "last_case() of diffad_lib.course.exercises gives this case."
+    assert " ".join(lines) == told
 
 
 def test_an_unknown_exercise_is_an_error_that_names_the_nearest():

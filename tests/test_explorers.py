@@ -162,19 +162,21 @@ def test_the_widget_shows_what_its_controls_are_set_to():
 def test_the_widget_offers_more_values_than_the_slider():
     slider, _, _, screen = controls(TOY.live(step=range(1, 100)))
     assert len(slider.options) == 99 and slider.value == 2 and "2 &amp; none" in screen.value
-    slider, *_ = controls(TOY.live(step=[5, 6, 7]))
-    assert slider.value == 6  # the start is not among the values
+    slider, *_ = controls(TOY.live(step=[-3, 0, 1.5, 6, 7, 8, 9]))
+    assert slider.value == 1.5  # nearest to the start, which is not among the values
+    _, _, tint, _ = controls(TOY.live(tint=["red", "blue", "green"]))
+    assert tint.value == "blue"
     with pytest.raises(DiffadError, match=r'Toy: no parameter "steps"; did you mean "step"\?'):
         TOY.live(steps=[1])
 
 
 def test_an_error_of_the_callback_is_shown_and_goes_away():
-    slider, _, _, screen = controls(TOY.live(step=[3, -1]))
+    slider, _, _, screen = controls(TOY.live(step=[6, -1]))
     assert 'role="alert"' in screen.value
     assert "ValueError: step &lt;-1&gt; is below 0" in screen.value
     assert "line" in screen.value and "in render" in screen.value  # the traceback
-    slider.value = 3
-    assert "alert" not in screen.value and "3 &amp; none" in screen.value
+    slider.value = 6
+    assert "alert" not in screen.value and "6 &amp; none" in screen.value
 
 
 def test_screen_html_is_plain_to_call():

@@ -12,15 +12,18 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import nbformat
 import numpy as np
 import pytest
 from nbconvert import HTMLExporter
-from nbformat.v4 import new_code_cell, new_notebook, new_output
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from course_files import FOLDER
 from diffad_lib.course.explorers import Explorer, Parameter, View
+from diffad_lib.course.lab import copy_notebooks
 from diffad_lib.course.pages import write_notebook_page
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -92,7 +95,7 @@ def expect_view(explorer, red: int, blue: str) -> None:
 
 def explorers_on(page, *pages: str):
     page.set_content("".join(pages))
-    return page.get_by_role("group")
+    return page.locator(".explorer")  # a <details> is a group too
 
 
 def test_the_slider_moves_by_keyboard_and_the_picture_and_caption_follow(page):
@@ -211,6 +214,47 @@ def test_it_works_in_the_html_that_nbconvert_writes(page, tmp_path):
     expect_view(page.get_by_role("group", name="first"), 1, "no")
 
 
+def test_the_contact_sheet_is_folded_where_scripts_run_and_shows_on_paper(page, tmp_path):
+    slider = new_output("display_data", data={"text/html": toy().html(), "text/plain": "<HTML>"})
+    sheet = new_output("display_data", data={"image/jpeg": "AAAA", "text/plain": "<Image>"})
+    figure = new_output("display_data", data={"image/png": "AAAA", "text/plain": "<Figure>"})
+    cells = [
+        new_code_cell("toy()", execution_count=1, outputs=[slider, sheet]),
+        new_code_cell("plot()", execution_count=2, outputs=[figure]),
+    ]
+    nbformat.write(new_notebook(cells=cells), tmp_path / "notebook.ipynb")
+    write_notebook_page(tmp_path / "notebook.ipynb", tmp_path / "notebook.html", trusted=True)
+    page.goto((tmp_path / "notebook.html").as_uri(), wait_until="commit")
+    sheet, figure = page.locator("img[src*=jpeg]"), page.locator("img[src*=png]")
+    expect_view(page.get_by_role("group", name="Toy"), 1, "no")
+    expect(sheet).to_be_hidden()
+    expect(figure).to_be_visible()
+    page.emulate_media(media="print")
+    expect(sheet).to_be_visible()
+    page.emulate_media(media="screen")
+    page.get_by_text("A few settings").click()
+    expect(sheet).to_be_visible()
+    page.get_by_text("A few settings").click()
+    expect(sheet).to_be_hidden()
+
+
+def test_on_paper_answers_are_open_and_no_line_is_cut(page, tmp_path):
+    answer = new_markdown_cell("<details><summary>Answer</summary>\n\n42\n\n</details>")
+    nbformat.write(
+        new_notebook(cells=[answer, new_code_cell("x = " + "1 + " * 40 + "1")]),
+        tmp_path / "notebook.ipynb",
+    )
+    write_notebook_page(tmp_path / "notebook.ipynb", tmp_path / "notebook.html", trusted=True)
+    page.goto((tmp_path / "notebook.html").as_uri(), wait_until="commit")
+    expect(page.get_by_text("42")).to_be_hidden()
+    page.set_viewport_size({"width": 700, "height": 1000})
+    page.emulate_media(media="print")
+    cut = "[...document.querySelectorAll('pre')].some((e) => e.scrollWidth > e.clientWidth + 1)"
+    assert not page.evaluate(cut)
+    page.pdf()  # as a person prints it
+    expect(page.get_by_text("42")).to_be_visible()
+
+
 NOTEBOOK = f"""
 import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
@@ -218,29 +262,40 @@ from test_explorers_browser import toy
 """
 
 
-@pytest.fixture
-def lab(tmp_path) -> Iterator[str]:
-    """The address of a notebook in a JupyterLab of its own, with an explorer and its widget."""
-    cells = [new_code_cell(source) for source in (NOTEBOOK.strip(), "toy()", "toy().live()")]
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    (tmp_path / "work").mkdir()
-    notebook = new_notebook(cells=cells, metadata={"kernelspec": kernel})
-    nbformat.write(notebook, tmp_path / "work" / "toy.ipynb")
+KINDS_OF_FOLDERS = ("CONFIG", "DATA", "RUNTIME")
+
+
+@contextmanager
+def served(root: Path, tmp_path: Path) -> Iterator[str]:
+    """The address of a folder in a JupyterLab of its own."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{free.getsockname()[1]}"
-    folders = {f"JUPYTER_{n}_DIR": str(tmp_path / n) for n in ("CONFIG", "DATA", "RUNTIME")}
+    folders = {f"JUPYTER_{n}_DIR": str(tmp_path / "jupyter" / n) for n in KINDS_OF_FOLDERS}
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]
     command += [f"--ServerApp.port={address.rsplit(':')[-1]}", "--IdentityProvider.token="]
-    command += ["--LabApp.news_url=None", f"--ServerApp.root_dir={tmp_path / 'work'}"]
+    command += ["--LabApp.news_url=None", "--expose-app-in-browser"]
+    command += [f"--ServerApp.root_dir={root}"]
     with (tmp_path / "lab.log").open("w") as log:
         server = subprocess.Popen(command, env=os.environ | folders, stdout=log, stderr=log)
     try:
         _wait_for(f"{address}/api", server, tmp_path / "lab.log")
-        yield f"{address}/lab/tree/toy.ipynb"
+        yield f"{address}/lab/tree"
     finally:
         server.terminate()
         server.wait(timeout=60)
+
+
+@contextmanager
+def jupyterlab(tmp_path: Path, *sources: str) -> Iterator[str]:
+    """The address of a notebook with these cells in a JupyterLab of its own."""
+    cells = [new_code_cell(source) for source in sources]
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    (tmp_path / "work").mkdir()
+    notebook = new_notebook(cells=cells, metadata={"kernelspec": kernel})
+    nbformat.write(notebook, tmp_path / "work" / "toy.ipynb")
+    with served(tmp_path / "work", tmp_path) as address:
+        yield f"{address}/toy.ipynb"
 
 
 def _wait_for(url: str, server: subprocess.Popen, log: Path) -> None:
@@ -254,20 +309,61 @@ def _wait_for(url: str, server: subprocess.Popen, log: Path) -> None:
     pytest.fail(f"JupyterLab does not answer: {log.read_text()}")
 
 
-@pytest.mark.slow
+CHAPTER = "02_forward_diffusion.ipynb"
+
+
 @pytest.mark.timeout(600)
-def test_in_jupyterlab_the_slider_and_the_widget_respond(browser, lab, tmp_path):
-    context = browser.new_context(viewport={"width": 1300, "height": 1000})
-    page = context.new_page()
+def test_in_jupyterlab_a_copied_chapter_is_alive_before_it_runs_and_not_modified(
+    browser, tmp_path, monkeypatch
+):
+    for name in KINDS_OF_FOLDERS:  # where the copies are trusted
+        monkeypatch.setenv(f"JUPYTER_{name}_DIR", str(tmp_path / "jupyter" / name))
+    (tmp_path / "course").mkdir()
+    shutil.copy(FOLDER / CHAPTER, tmp_path / "course")
+    copy_notebooks(tmp_path / "course", tmp_path / "work")
+    before = (tmp_path / "work" / CHAPTER).read_bytes()
+    with served(tmp_path, tmp_path) as address:
+        context = browser.new_context(viewport={"width": 1300, "height": 1000})
+        page = context.new_page()
+        page.set_default_timeout(WAIT_MS)
+        page.goto(f"{address}/work/{CHAPTER}")
+        expect(page.get_by_role("button", name="| Idle")).to_be_visible(timeout=WAIT_MS)
+        page.wait_for_timeout(2000)  # JupyterLab stores what it learns from the kernel
+        document = "jupyterapp.shell.currentWidget.context"
+        assert page.evaluate(f"{document}.isReady && !{document}.model.dirty")
+        explorer = page.get_by_role("group", name="Timesteps")
+        explorer.get_by_role("slider").press("End")
+        expect(explorer.get_by_role("status")).to_contain_text("t = 999")
+        expect(page.locator(".jp-RenderedImage img[src*=jpeg]")).to_be_hidden()
+        explorer.get_by_text("A few settings").click()
+        expect(page.locator(".jp-RenderedImage img[src*=jpeg]")).to_be_visible()
+        page.evaluate(f"{document}.save()")
+        page.wait_for_timeout(2000)
+        assert (tmp_path / "work" / CHAPTER).read_bytes() == before
+        context.close()
+
+
+def run_all_cells(browser, address: str):
+    """A page with the notebook at the address, in which all cells are run."""
+    page = browser.new_context(viewport={"width": 1300, "height": 1000}).new_page()
     page.set_default_timeout(WAIT_MS)
     local = re.compile(r"(https?|wss?)://127\.0\.0\.1[:/]|data:|blob:")
     page.route(lambda url: not local.match(url), lambda route: route.abort())
-    page.goto(lab)
+    page.goto(address)
     # JupyterLab drops "Run All Cells" while the kernel is still connecting.
     expect(page.get_by_role("button", name="| Idle")).to_be_visible(timeout=WAIT_MS)
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    return page
 
+
+@pytest.mark.timeout(600)
+def test_in_jupyterlab_the_slider_and_the_widget_respond(browser, tmp_path):
+    with jupyterlab(tmp_path, NOTEBOOK.strip(), "toy()", "toy().live()") as address:
+        check_explorer_and_widget(run_all_cells(browser, address), tmp_path)
+
+
+def check_explorer_and_widget(page, tmp_path: Path) -> None:
     explorer = page.get_by_role("group", name="Toy")
     expect(explorer.get_by_role("slider")).to_be_visible(timeout=WAIT_MS)
     live = page.locator(".jupyter-widgets.widget-vbox")
@@ -291,4 +387,4 @@ def test_in_jupyterlab_the_slider_and_the_widget_respond(browser, lab, tmp_path)
     live.locator("button").first.click()  # Play
     expect(live.get_by_role("status")).to_have_text("red 4, blue yes", timeout=WAIT_MS)
     page.screenshot(path=tmp_path / "lab.png")
-    context.close()
+    page.context.close()

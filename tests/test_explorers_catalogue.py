@@ -49,7 +49,8 @@ class Counted:
 def test_timesteps_noise_the_image_and_tell_its_snr():
     view = timestep_explorer(GREY, HALVES, seed=3).render(t=1)
     x_t = 0.5 * 0.5 + 0.75**0.5 * seeded_noise(3)[0]
-    assert np.array_equal(view.tiles["x_t"], rgb(x_t))
+    shown = 0.5 + (x_t - x_t.mean()) / (4 * x_t.std())
+    assert np.array_equal(view.tiles["x_t, contrast stretched"], rgb(shown))
     assert (view.tiles["x₀"] == 128).all() and len(view.tiles) == 3
     assert view.caption == (
         "t = 1 of 0 … 2: x_t = 0.500 x₀ + 0.866 ε; SNR 0.3333 (-4.8 dB)"
@@ -169,7 +170,14 @@ def test_guidance_shows_what_the_library_computes():
     assert np.array_equal(
         view.tiles["|x₀ − x̂₀|, black 0, yellow ≥ 0.5"], coloured(residual, (0, 0.5))
     )
-    assert view.caption == f"t_s = 5, t_b = 15, w = 1: mean |x₀ − x̂₀| {residual.mean():.3f}"
+    share = 1 - TWENTY.alphas_cumprod[5]  # of the guide, chapter 05
+    mixed = (1 - share) * guided.pred_x0_normal + share * guided.pred_x0_noisier
+    results = torch.stack([guided.pred_x0_normal, guided.pred_x0_norm_guided])
+    inside = (results.abs() < 1).all(dim=0)  # what was not clamped
+    torch.testing.assert_close(mixed.float()[inside], guided.pred_x0_norm_guided[inside])
+    assert view.caption == (
+        f"t_s = 5, t_b = 15, w = 1, share λ = {share:.2f}: mean |x₀ − x̂₀| {residual.mean():.3f}"
+    )
     unguided = explorer.render(t_s=5, t_b=15, w=0.0).tiles
     assert np.array_equal(unguided["norm-guided x̂₀"], unguided["one step from t_s"])
     assert not np.array_equal(view.tiles["norm-guided x̂₀"], unguided["norm-guided x̂₀"])
@@ -300,6 +308,16 @@ def test_the_pro_curve_moves_its_marker_with_the_threshold():
     dark = [np.argwhere(plot[:160, 75:].max(axis=2) < 60).mean(axis=0) for plot in plots]
     assert dark[0][1] > dark[1][1] + 200  # right: all pixels marked
     assert dark[0][0] < dark[1][0] - 80  # and above: all regions found
+
+
+def test_a_live_threshold_starts_where_something_is_marked():
+    scores = torch.linspace(0, 0.46, 64).view(8, 8)
+    explorer = threshold_explorer(GREY, scores, scores > 0.4)
+    values = np.arange(0.01, 1, 0.01).round(2).tolist()  # half of them mark nothing
+    (row, screen) = explorer.live(threshold=values).children
+    (offered,) = explorer.parameters
+    assert abs(row.children[0].value - offered.values[offered.start]) < 0.006
+    assert "precision undefined" not in screen.value
 
 
 def test_thresholds_rise_from_half_of_the_image_to_its_last_pixels():

@@ -16,11 +16,13 @@ import torch
 
 from diffad_lib.errors import DiffadError
 from diffad_lib.files import (
+    drop_lock,
     exclusive,
     is_file,
     read_bytes,
     read_text,
     remove_leftovers,
+    take_lock,
     unwritable,
     write_atomically,
     write_json,
@@ -195,9 +197,10 @@ def test_leftovers_of_killed_writes_are_removed_and_nothing_else(tmp_path: Path)
 
 
 def test_a_second_process_is_kept_out_until_the_first_has_ended(tmp_path):
+    lock = tmp_path / "lock"
     code = (
         "import sys; from pathlib import Path; from diffad_lib.files import exclusive\n"
-        f"with exclusive(Path({str(tmp_path)!r}), 'wait'):\n"
+        f"with exclusive(Path({str(lock)!r}), 'wait'):\n"
         "    print('inside', flush=True); sys.stdin.read()"
     )
     pipe = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
@@ -205,13 +208,47 @@ def test_a_second_process_is_kept_out_until_the_first_has_ended(tmp_path):
         assert other.stdout.readline() == "inside\n"
         with (
             pytest.raises(DiffadError, match=f"{tmp_path} is locked: wait"),
-            exclusive(tmp_path, "wait"),
+            exclusive(lock, "wait"),
         ):
             pytest.fail("both were inside")
         other.kill()
-    with exclusive(tmp_path, "wait"):
+    with exclusive(lock, "wait"):
         pass
+    drop_lock(lock, take_lock(lock, "wait"))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_lock_file_that_its_holder_removes_meanwhile_locks_nobody_out_or_in(
+    tmp_path, monkeypatch
+):
+    lock, calls = tmp_path / "lock", []
+
+    def flock(handle: int, how: int) -> None:
+        calls.append(handle)
+        if len(calls) == 1:
+            lock.unlink()
+        real(handle, how)
+
+    real = fcntl.flock
+    monkeypatch.setattr(fcntl, "flock", flock)
+    handle = take_lock(lock, "wait")
+    assert os.path.samestat(os.fstat(handle), lock.stat())
+    with pytest.raises(DiffadError, match="is locked: wait"):
+        take_lock(lock, "wait")
+    drop_lock(lock, handle)
+
+
+def test_a_lock_file_is_writable_as_nfs_wants_it_and_no_link(tmp_path, monkeypatch):
+    def flock(handle: int, how: int) -> None:
+        assert fcntl.fcntl(handle, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDWR
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with exclusive(tmp_path / "lock", "wait"):
+        pass
+    (tmp_path / "link").symlink_to(tmp_path / "absent")
+    with pytest.raises(OSError, match="symbolic links"), exclusive(tmp_path / "link", "wait"):
+        pass
+    assert not (tmp_path / "absent").exists()
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.EBADF, errno.ENOSYS])
@@ -220,7 +257,7 @@ def test_a_file_system_without_locks_is_told_and_no_obstacle(tmp_path, monkeypat
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with exclusive(tmp_path, "busy"):
+    with exclusive(tmp_path / "lock", "busy"):
         pass
     assert f"{tmp_path}: this file system has no locks" in capsys.readouterr().err
 
@@ -230,7 +267,7 @@ def test_another_error_of_a_lock_is_not_hidden(tmp_path, monkeypatch):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with pytest.raises(OSError, match="Input/output"), exclusive(tmp_path, "busy"):
+    with pytest.raises(OSError, match="Input/output"), exclusive(tmp_path / "lock", "busy"):
         pass
 
 

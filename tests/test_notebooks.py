@@ -1,11 +1,13 @@
 """The notebooks as they lie in the checkout: frame, card, stored outputs, quoted numbers."""
 
+import json
 import re
 import statistics
 from pathlib import Path
 
 import nbformat
 import pytest
+from ipykernel.kernelspec import get_kernel_dict
 from nbformat import NotebookNode
 
 from course_files import (
@@ -89,8 +91,20 @@ def test_no_notebook_is_left_out_for_want_of_a_card():
 
 
 @every_notebook
-def test_kernel_is_python3(path):
-    assert read(path).metadata.kernelspec.name == "python3"
+def test_jupyterlab_would_save_it_as_it_is(path):
+    """Or it is marked modified when it is opened, and a first look changes files of git."""
+    text = path.read_text(encoding="utf-8")
+    notebook = nbformat.reads(text, as_version=4)
+    kernel = get_kernel_dict()
+    assert notebook.metadata.kernelspec == {
+        "name": "python3",
+        "display_name": kernel["display_name"],
+        "language": kernel["language"],
+    }
+    assert notebook.metadata.language_info.name == "python"
+    assert not [cell for cell in notebook.cells if "trusted" in cell.metadata]
+    nbformat.validate(json.loads(text))  # as stored: `reads` would add ids that are missing
+    assert nbformat.writes(notebook) + "\n" == text
 
 
 @every_notebook
@@ -201,6 +215,25 @@ def test_numbers_in_prose_equal_their_variables(path):
     assert len(QUOTE.findall(prose(notebook))) >= 3
     assert prose(notebook).count(" -->") - 4 == len(QUOTE.findall(prose(notebook)))  # 4: nav
     assert wrong_quotes(notebook) == []
+
+
+@course_notebook
+def test_the_text_says_which_numbers_differ_on_another_machine(path):
+    """Those that the text quotes and nbval does not compare: of trainings, and times."""
+    notebook = read(path)
+    quoted = {name for _, name, _ in QUOTE.findall(prose(notebook))}
+    for number, cell in enumerate(notebook.cells):
+        printed_here = set(re.findall(r"\{(\w+) = [:}]", cell.source))
+        if "nbval-ignore-output" in tags(cell) and printed_here & quoted:
+            assert re.search("[Yy]ours will differ", text_around(notebook, number)), cell.source
+
+
+def text_around(notebook: NotebookNode, number: int) -> str:
+    """The nearest markdown cells above and below a cell."""
+    is_text = [cell.cell_type == "markdown" for cell in notebook.cells]
+    above = number - is_text[number::-1].index(True)
+    below = number + is_text[number:].index(True)
+    return f"{notebook.cells[above].source}\n{notebook.cells[below].source}"
 
 
 @course_notebook

@@ -1,15 +1,28 @@
 """Executed notebooks as web pages: formulas without a network, links, pictures, failures."""
 
 import base64
+import html
 import re
+import sys
 
 import nbformat
 import pytest
+from nbformat.sign import NotebookNotary
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from course_files import every_notebook, read
-from diffad_lib.course.pages import failure, first_picture, with_mathml, write_notebook_page
+from diffad_lib import cli
+from diffad_lib.course import pages
+from diffad_lib.course.pages import (
+    caption,
+    failure,
+    first_picture,
+    with_mathml,
+    write_notebook_page,
+    write_page,
+)
 from diffad_lib.course.summary import JobResult, write_summary
+from diffad_lib.errors import DiffadError
 from diffad_lib.metrics import tabled
 from diffad_lib.runs.record import Record
 
@@ -22,6 +35,7 @@ def code_cell(output: nbformat.NotebookNode, source: str = "1 / 0") -> nbformat.
 
 
 def saved(path, *cells):
+    path.parent.mkdir(exist_ok=True)
     nbformat.write(new_notebook(cells=list(cells)), path)
     return path
 
@@ -65,6 +79,32 @@ def test_a_page_holds_the_notebook_and_asks_no_server(tmp_path):
     assert "live in JupyterLab only" in page and "VBox()" not in page and "model_id" not in page
 
 
+@every_notebook
+def test_every_picture_of_the_notebooks_is_described_below(path):
+    cells = read(path).cells
+    for cell, below in zip(cells, [*cells[1:], None], strict=True):
+        pictures = [
+            o for o in cell.get("outputs", ()) if {"image/png", "image/jpeg"} & {*o.get("data", ())}
+        ]
+        assert not pictures or len(caption(below)) > 20, cell.source
+
+
+@pytest.mark.parametrize("kind", ["image/png", "image/jpeg"])
+def test_the_caption_below_a_picture_is_its_alternative_text(tmp_path, kind):
+    below = '*Left: **x** at $t_s$ > 0.5<!-- at:.1f -->,\nas "seen".* Not *this*.'
+    cells = [code_cell(new_output("display_data", {kind: PIXEL})), new_markdown_cell(below)]
+    write_notebook_page(saved(tmp_path / "a.ipynb", *cells), tmp_path / "a.html", trusted=True)
+    page = (tmp_path / "a.html").read_text(encoding="utf-8")
+    (picture,) = re.findall("<img .*?/>", page)
+    assert 'Left: x at t_s > 0.5, as "seen".' in re.findall("alt='(.*?)'", html.unescape(picture))
+    assert f'src="data:{kind};base64,{PIXEL}"' in picture
+
+
+@pytest.mark.parametrize("source", ["**bold** text", "* a list\n* of *two*", "plain *text*"])
+def test_what_is_not_in_italics_is_no_caption(source):
+    assert caption(new_markdown_cell(source)) == "" == caption(new_code_cell("*a*"))
+
+
 @pytest.mark.parametrize("kind", ["image/png", "image/jpeg"])
 def test_the_first_picture_is_found(tmp_path, kind):
     cells = [
@@ -82,6 +122,66 @@ def test_a_failure_names_the_cell_and_has_the_traceback_without_colours(tmp_path
     notebook = saved(tmp_path / "a.ipynb", new_markdown_cell("text"), code_cell(error))
     assert failure(notebook) == "cell [3]\n1 / 0\n\nfirst\nlast"
     assert failure(saved(tmp_path / "b.ipynb", new_markdown_cell("text"))) == ""
+
+
+def test_a_page_is_whole_on_paper(tmp_path):
+    write_notebook_page(saved(tmp_path / "a.ipynb"), tmp_path / "a.html", trusted=True)
+    head = (tmp_path / "a.html").read_text(encoding="utf-8").split("</head>")[0]
+    assert "white-space: pre-wrap" in head and "beforeprint" in head
+
+
+def diffad_page(monkeypatch, capsys, *arguments) -> str:
+    """What `diffad page` prints."""
+    monkeypatch.setattr(sys, "argv", ["diffad", "page", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert not stop.value.code
+    return capsys.readouterr().out
+
+
+@pytest.fixture
+def own_trust(tmp_path, monkeypatch):
+    """No notebook is trusted yet."""
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "jupyter"))
+    monkeypatch.setenv("JUPYTER_CONFIG_DIR", str(tmp_path / "jupyter"))
+
+
+def test_the_page_of_a_chapter_is_that_of_the_course(own_trust, tmp_path, capsys, monkeypatch):
+    notebook = saved(tmp_path / "notebooks" / "a.ipynb", new_markdown_cell("[next](b.ipynb) $x$"))
+    saved(tmp_path / "notebooks" / "b.ipynb")
+    write_notebook_page(notebook, tmp_path / "course.html", ["a", "b"], trusted=True)
+    monkeypatch.setattr(pages, "project_root", lambda: tmp_path)
+    monkeypatch.chdir(tmp_path / "notebooks")
+    for options, page in (([], "a.html"), (["--to", "new/page.html"], "new/page.html")):
+        assert diffad_page(monkeypatch, capsys, "a.ipynb", *options) == f"page: {page}\n"
+        text = (tmp_path / "notebooks" / page).read_text(encoding="utf-8")
+        assert without_title(text) == without_title((tmp_path / "course.html").read_text("utf-8"))
+
+
+def test_a_page_has_the_scripts_of_a_notebook_that_jupyter_trusts(
+    own_trust, tmp_path, capsys, monkeypatch
+):
+    notebook, page = foreign(tmp_path / "a.ipynb"), tmp_path / "a.html"
+    told = diffad_page(monkeypatch, capsys, str(notebook))
+    assert "does not trust" in told and f"jupyter trust {notebook}" in told
+    assert "<script>alert" not in page.read_text(encoding="utf-8")
+    with NotebookNotary() as notary:
+        notary.sign(nbformat.read(notebook, as_version=4))
+    assert diffad_page(monkeypatch, capsys, str(notebook)) == f"page: {page}\n"
+    assert "<script>alert" in page.read_text(encoding="utf-8")
+
+
+def without_title(page: str) -> str:
+    return re.sub(r"<title>.*?</title>", "", page)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"nbformat": 4}', None])
+def test_what_is_no_notebook_is_one_line(tmp_path, content):
+    if content is not None:
+        (tmp_path / "a.ipynb").write_text(content)
+    with pytest.raises(DiffadError, match=r"a\.ipynb: no notebook \(.+\); give an \.ipynb file$"):
+        write_page(tmp_path / "a.ipynb", tmp_path / "a.html")
+    assert not (tmp_path / "a.html").exists()
 
 
 SCRIPT = "<script>alert(1)</script><img src=x onerror=alert(1)>"

@@ -45,6 +45,25 @@ def test_image_grid_shows_every_image_with_its_title():
     assert not figure.axes[5].axison
 
 
+def test_noised_images_are_stretched_each_by_its_own_mean_and_spread():
+    noise = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    images = torch.stack([3 + 0.1 * noise[0], -1 + 5 * noise[1]])
+    shown = plots.stretched(images)
+    assert torch.allclose(shown.mean(dim=(1, 2, 3)), torch.tensor(0.5), atol=1e-5)
+    assert torch.allclose(shown.std(dim=(1, 2, 3)), torch.tensor(0.25), atol=1e-5)
+    assert torch.equal(shown[0] > shown[0, 0, 0, 0], images[0] > images[0, 0, 0, 0])
+
+
+def test_heat_is_black_at_0_and_brightest_from_its_high_end_on():
+    maps = torch.tensor([[[[0.0, 0.3], [0.6, 5.0]]]])
+    colours = plots.heat(maps, 0.6)
+    assert colours.shape == (1, 3, 2, 2) and colours[0, :, 0, 0].max() < 0.02
+    assert torch.equal(colours[0, :, 1, 0], colours[0, :, 1, 1])
+    red, green, blue = colours[0, :, 1, 1]
+    assert red > 0.9 and green > 0.9 and blue < red
+    assert colours[0, :, 0, 1].sum() < colours[0, :, 1, 1].sum()
+
+
 def test_images_of_every_kind_are_drawn_in_their_range(caplog):
     rgb = torch.full((3, 4, 4), 0.25)
     noisy = torch.full((3, 4, 4), 1.7)  # an x_t, outside [0,1]

@@ -16,7 +16,9 @@ from diffad_lib.runs import facts
 from diffad_lib.runs.config import RunConfig, build_config
 from diffad_lib.runs.facts import (
     computes_bf16,
+    conditions,
     device_facts,
+    differences,
     git_state,
     package_versions,
     peak_memory,
@@ -155,7 +157,12 @@ def test_git_state_of_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     git("add", "file")
     git("commit", "-m", "first")
     write(tmp_path / "untracked", "")
+    write(tmp_path / "diffad_lib" / "notes.txt", "")
     assert git_state() == {"commit": git("rev-parse", "HEAD"), "dirty": False}
+    module = write(tmp_path / "diffad_lib" / "methods" / "new.py", "")
+    assert git_state()["dirty"] is True  # it can be imported, and changes what is found
+    module.unlink()
+    assert git_state()["dirty"] is False
     write(tmp_path / "file", "two")
     assert git_state()["dirty"] is True
 
@@ -166,6 +173,20 @@ def test_versions_and_device() -> None:
     assert versions["torch"] == torch.__version__
     facts = device_facts(torch.device("cpu"))
     assert facts["type"] == "cpu" and facts["threads"] == torch.get_num_threads()
+
+
+def test_differences_are_told_of_what_both_know() -> None:
+    before = {"threads": 2, "torch": "2.13", "gone": 1}
+    now = {"threads": 1, "torch": "2.13", "new": 1}
+    assert differences(before, now) == ["threads 2, now 1"]
+    assert differences({}, now) == []
+
+
+def test_conditions_tell_all_that_changes_last_digits() -> None:
+    told = conditions(torch.device("cpu"), "32-true")
+    assert told["device"] == "cpu" and told["precision"] == "32-true"
+    assert told["threads"] == torch.get_num_threads() and told["instructions"]
+    assert told["torch"] == torch.__version__ and {"commit", "dirty", "python"} <= {*told}
 
 
 def test_peak_memory_is_in_bytes() -> None:

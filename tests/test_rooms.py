@@ -16,7 +16,7 @@ PACKAGE = ROOT / "diffad_lib"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 DESIGN = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
 MOST_LINES, MOST_FUNCTION_LINES, MOST_PARAMETERS = 300, 60, 7
-MOST_CORE_LINES = 6000  # of what does not grow when a method, a dataset or a chapter is added
+MOST_CORE_LINES = 7900  # of what does not grow when a method, a dataset or a chapter is added
 SCHOOL = ("course", "mini")
 
 
@@ -168,7 +168,7 @@ def test_no_other_module_of_a_method_knows_another_method() -> None:
 @ids
 def test_files_and_functions_are_small(path: Path) -> None:
     lines = path.read_text(encoding="utf-8").splitlines()
-    assert len(lines) < MOST_LINES or room_of(path) == "course"  # two chapters of exercises
+    assert len(lines) < MOST_LINES
     for function in functions(path):
         length = (function.end_lineno or 0) - function.lineno + 1
         is_network = function.name == "__init__" and room_of(path) == "networks"

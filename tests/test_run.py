@@ -27,6 +27,7 @@ from diffad_lib.datasets.images import fingerprint, load_split
 from diffad_lib.datasets.layouts import list_samples
 from diffad_lib.errors import DiffadError
 from diffad_lib.evaluation import predict_all
+from diffad_lib.files import exclusive
 from diffad_lib.metrics import METRICS
 from diffad_lib.runs.config import RunConfig, build_config
 from diffad_lib.runs.data import what_is_read
@@ -198,6 +199,7 @@ def test_the_record_holds_settings_data_machine_times_and_results(
     assert 0 < seconds.train < seconds.total
     assert seconds.prepare > 0 and seconds.predict > 0
     assert record.peak_memory["host_bytes"] > 10**8
+    assert record.invariance.holds and record.resumed_under == []
     assert record.training.steps == finished.training.steps
     assert record.training.stopped_by == "steps"
     assert set(record.metrics) == set(METRICS)
@@ -283,6 +285,83 @@ def test_again_runs_anew_and_keeps_the_old_run_beside_it(
     assert (config.run_folder / weights).read_bytes() == (kept / weights).read_bytes()
 
 
+def test_a_finished_run_without_its_weights_is_refused(
+    root: Path, all_finished: dict[str, RunConfig]
+) -> None:
+    shutil.copytree(root / "runs", root / "lost")
+    config = config_of(root, "lost", "draem")
+    weights = config.run_folder / "detector.safetensors"
+    for spoil in (lambda: weights.write_bytes(b""), weights.unlink):
+        spoil()
+        with pytest.raises(DiffadError, match=r"detector.safetensors is missing or .* --again"):
+            run(config)
+
+
+def test_a_finished_run_says_what_is_newer_than_it(
+    root: Path, all_finished: dict[str, RunConfig]
+) -> None:
+    shutil.copytree(root / "runs", root / "older")
+    config, told = config_of(root, "older", "draem"), io.StringIO()
+    run(config, told)
+    assert "since then" not in told.getvalue()
+    path = config.run_folder / "record.json"
+    content = json.loads(path.read_text())
+    content["versions"]["torch"], content["git"]["commit"] = "1.0", "a"
+    path.write_text(json.dumps(content))
+    run(config, told)
+    assert "since then: commit a, now " in told.getvalue()
+    assert f"torch 1.0, now {torch.__version__}" in told.getvalue()
+
+
+def test_a_run_that_another_process_finishes_meanwhile_is_not_repeated(
+    root: Path, all_finished: dict[str, RunConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, told = config_of(root, "meanwhile", "draem"), io.StringIO()
+
+    def finish_elsewhere(config: RunConfig) -> None:
+        shutil.copytree(root / "runs", root / "meanwhile")
+
+    monkeypatch.setattr("diffad_lib.runs.notebook.check_inputs", finish_elsewhere)
+    monkeypatch.setattr("diffad_lib.runs.notebook.execute", lambda *_: pytest.fail("repeated"))
+    run(config, told)
+    assert "nothing was run" in told.getvalue()
+    assert {path.name for path in config.run_folder.iterdir()} == FILES
+
+
+def test_again_beside_a_run_that_goes_on_is_refused(
+    root: Path, all_finished: dict[str, RunConfig]
+) -> None:
+    shutil.copytree(root / "runs", root / "busy")
+    config = config_of(root, "busy", "draem")
+    before = {path.name for path in config.run_folder.iterdir()}
+    with exclusive(config.run_folder / ".training.lock", "x"):
+        with pytest.raises(DiffadError, match="is locked: another process"):
+            run(config, again=True)
+        assert {path.name for path in config.run_folder.iterdir()} == before | {".training.lock"}
+    assert [path.name for path in config.run_folder.parent.iterdir()] == ["seed0"]
+
+
+def test_a_terminated_run_ends_its_kernel_and_leaves_no_temporary_folder(root: Path) -> None:
+    temporary, runs = root / "t", root / "terminated"
+    temporary.mkdir()
+    process = subprocess.Popen(
+        command(root, "terminated", "autoencoder", steps=10**6),
+        env=environment(root) | {"TMPDIR": str(temporary)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 120
+    while not [*runs.rglob(CHECKPOINT_NAME)]:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    assert [*temporary.glob("diffad-*")]
+    process.terminate()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Traceback" not in errors
+    assert not [*temporary.glob("diffad-*")] and not [*runs.rglob("*.lock")]
+
+
 def test_another_setting_in_the_same_folder_is_refused(root: Path, finished: RunConfig) -> None:
     other = config_of(root, "runs", finished.method, max_train_seconds=9)
     with pytest.raises(DiffadError, match="another max_train_seconds") as error:
@@ -313,21 +392,29 @@ def test_a_killed_run_goes_on_to_the_same_weights_and_a_killed_kernel_is_told(
     found = subprocess.run(
         ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True
     )
-    if victims != "command":
-        for kernel in found.stdout.split():
-            os.kill(int(kernel), signal.SIGKILL)
+    kernels = [int(kernel) for kernel in found.stdout.split()]
+    for kernel in kernels:
+        os.kill(kernel, signal.SIGSTOP if victims == "command" else signal.SIGKILL)
     if victims != "kernel":
         os.killpg(process.pid, signal.SIGKILL)
-    _, errors = process.communicate(timeout=60)
+    process.wait(timeout=60)  # but not for its standard error, which a stopped kernel has too
     if victims == "kernel":
+        errors = process.stderr.read()
         assert errors.startswith("error: ") and errors.count("\n") == 1, errors
         assert str(config.run_folder) in errors
         return
     assert not (config.run_folder / "notebook.ipynb").exists()
-    (config.run_folder / ".checkpoint-half.pt").touch()  # as a kill in the middle of a write does
+    # As a kill in the middle of a write does.
+    (config.run_folder / ".checkpoint-0123456789abcdef.pt").touch()
 
-    again = diffad(root, line)  # at once, beside a kernel that may be alive for another second
+    if victims == "command":  # its kernel may live on, and write, for another second or more
+        assert_one_line(diffad(root, line), str(config.run_folder), "is locked: another process")
+        for kernel in kernels:
+            os.kill(kernel, signal.SIGCONT)
+        time.sleep(3)
+    again = diffad(root, line)
     assert again.returncode == 0, again.stderr
+    assert "began otherwise" not in again.stdout and "resumed from step" in again.stdout
     whole = all_finished["autoencoder"]
     record = read_record(config.run_folder / "record.json")
     assert 0 < record.training.resumed_from < 200
@@ -348,7 +435,8 @@ def test_an_interrupted_run_refuses_other_data(root: Path) -> None:
     assert_one_line(diffad(root, line), "another textures")
     data = what_is_read(config).model_dump(mode="json")
     data["train"]["fingerprint"], data["train"]["files"]["000.png"] = "0", "0"
-    path.write_text(json.dumps(settings | {"data": data}))
+    path.write_text(json.dumps(settings | {"data": data, "under": {}}))
+    path.with_name(CHECKPOINT_NAME).touch()
     assert_one_line(diffad(root, line), "began with other data: 000.png is another file", "--again")
 
 

@@ -8,9 +8,11 @@ from torch import Tensor
 
 from diffad_lib.course.lessons import mini_split
 from diffad_lib.course.shipped import load_shipped
+from diffad_lib.evaluation import predict_all
 from diffad_lib.methods import method_names
 from diffad_lib.methods.method import find_method
-from diffad_lib.swap import ANOTHER, ITSELF, NOISE, swap_test
+from diffad_lib.metrics import image_auroc, pixel_ap
+from diffad_lib.swap import ANOTHER, ITSELF, NOISE, OWN, swap_test
 from diffad_lib.types import Prediction
 from toy import ToyDetector, toy_detector
 
@@ -53,7 +55,7 @@ def test_a_head_that_needs_its_reconstruction_falls_to_chance_with_the_image_its
 
 def test_a_head_that_looks_at_the_image_alone_keeps_its_figures() -> None:
     found = swap_test(Head(needs_it=False), IMAGES, LABELS, MASKS, FABRIC, batch_size=8)
-    assert [*found] == [ITSELF, ANOTHER, NOISE]
+    assert [*found] == [OWN, ITSELF, ANOTHER, NOISE]
     assert all(row == {"image_auroc": 1.0, "pixel_ap": 1.0} for row in found.values())
 
 
@@ -99,3 +101,6 @@ def test_the_shipped_draem_of_the_bracket_needs_its_reconstruction() -> None:
     found = swap_test(detector, *given, FABRIC)
     assert found[ANOTHER]["image_auroc"] < 0.7 and found[ANOTHER]["pixel_ap"] < 0.2
     assert found[ITSELF]["pixel_ap"] < 0.55
+    own = predict_all(detector, given[0], FABRIC)
+    assert found[OWN]["pixel_ap"] == pixel_ap(own.anomaly_maps, given[2])
+    assert found[OWN]["image_auroc"] == image_auroc(own.image_scores, labels)

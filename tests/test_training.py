@@ -12,8 +12,9 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
-from diffad_lib.checkpoint import CHECKPOINT_NAME
+from diffad_lib.checkpoint import CHECKPOINT_NAME, OLDER_NAME
 from diffad_lib.errors import DiffadError
+from diffad_lib.files import write_torch
 from diffad_lib.plans import TrainingSettings, lr_factor
 from diffad_lib.selection import KeepBest
 from diffad_lib.training import Trainer, TrainingResult
@@ -181,16 +182,56 @@ def test_a_checkpoint_of_another_plan_is_refused(tmp_path: Path) -> None:
         run(PLAN.but(steps=50), tmp_path)
 
 
+def test_a_training_goes_on_from_the_older_checkpoint_when_the_newer_is_damaged(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(folder=tmp_path, batches=StopAfter(35))
+    path, older = tmp_path / CHECKPOINT_NAME, tmp_path / OLDER_NAME
+    steps = [torch.load(one)["state"]["step"] for one in (path, older)]
+    assert steps == [30, 20]
+    path.write_bytes(path.read_bytes()[:-100])
+    lines: list[str] = []
+    with pytest.raises(KeyboardInterrupt):  # before it writes one: the older one must not be lost
+        run(folder=tmp_path, batches=StopAfter(5), report=lines.append)
+    assert f"{path}: not readable (BadZipFile)" in lines[0]
+    assert lines[1] == f"resumed from step 20 of {path}"
+    assert torch.load(path)["state"]["step"] == 20 and not older.exists()
+    resumed = run(folder=tmp_path)
+    assert resumed.resumed_from == 20
+    assert_same_weights(run().detector, resumed.detector)
+
+
+def test_a_training_killed_while_it_writes_goes_on_from_the_older_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(path: Path, content: dict) -> None:
+        if content["state"]["step"] == 30:
+            raise KeyboardInterrupt
+        write_torch(path, content)
+
+    monkeypatch.setattr("diffad_lib.checkpoint.write_torch", write)
+    with pytest.raises(KeyboardInterrupt):
+        run(folder=tmp_path)
+    monkeypatch.undo()
+    resumed = run(folder=tmp_path)
+    assert resumed.resumed_from == 20
+    assert_same_weights(run().detector, resumed.detector)
+
+
+ONCE = PLAN.but(checkpoint_seconds=1000.0)  # one checkpoint, at the end
+
+
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
     run(folder=tmp_path)
-    path = tmp_path / CHECKPOINT_NAME
-    path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(DiffadError, match=CHECKPOINT_NAME):
+    for path in tmp_path.iterdir():
+        path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(DiffadError, match=f"{CHECKPOINT_NAME}: not .*{OLDER_NAME} to start"):
         run(folder=tmp_path)
 
 
 def test_a_checkpoint_with_one_changed_byte_is_refused(tmp_path: Path) -> None:
-    result = run(folder=tmp_path)
+    result = run(ONCE, tmp_path)
     path = tmp_path / CHECKPOINT_NAME
     content = path.read_bytes()
     weight = result.detector.second.weight.detach().numpy().tobytes()
@@ -203,7 +244,7 @@ def test_a_checkpoint_with_one_changed_byte_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("part", ["detector", "optimizer", "state"])
 def test_a_checkpoint_that_lacks_a_part_is_named(tmp_path: Path, part: str) -> None:
-    run(folder=tmp_path)
+    run(ONCE, tmp_path)
     path = tmp_path / CHECKPOINT_NAME
     torch.save(torch.load(path) | {part: {"unknown": 1}}, path)
     with pytest.raises(DiffadError, match=f"{CHECKPOINT_NAME}: not a readable checkpoint"):

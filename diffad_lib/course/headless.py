@@ -21,7 +21,8 @@ from diffad_lib.mini import find_category, make_mini
 from diffad_lib.runs.config import RunConfig, build_config
 from diffad_lib.runs.data import MINI_ROOT
 from diffad_lib.runs.facts import project_root
-from diffad_lib.runs.notebook import RUN_NOTEBOOK, execute, failed_notebook, occupied, run
+from diffad_lib.runs.folder import occupied
+from diffad_lib.runs.notebook import RUN_NOTEBOOK, execute, failed_notebook, run
 from diffad_lib.runs.record import Record
 from diffad_lib.runs.tables import metrics_table
 
@@ -59,13 +60,13 @@ def run_course(runs_dir: Path) -> None:
         for name in CATEGORIES
         for method in METHODS
     ]
-    jobs = [
-        *(chapter_job(path, card, folder) for path, card in chapters.items()),
-        *(run_job(config, folder) for config in configs),
-    ]
     # Small networks gain little from a second core: a notebook on each is faster.
     workers = min(MOST_WORKERS, os.cpu_count() or 1)
-    os.environ.setdefault("OMP_NUM_THREADS", str((os.cpu_count() or 1) // workers))
+    threads = (os.cpu_count() or 1) // workers
+    jobs = [
+        *(chapter_job(path, card, folder, threads) for path, card in chapters.items()),
+        *(run_job(config, folder, threads) for config in configs),
+    ]
     page = folder / "index.html"
     with occupied(folder):
         outcomes = run_jobs(jobs, [path.stem for path in chapters], workers)
@@ -76,24 +77,24 @@ def run_course(runs_dir: Path) -> None:
         raise DiffadError(f"failed: {', '.join(failed)}; see {page}")
 
 
-def chapter_job(notebook: Path, card: Card, folder: Path) -> Job:
-    """Executes a chapter of the course with its own parameters."""
+def chapter_job(notebook: Path, card: Card, folder: Path, threads: int | None = None) -> Job:
+    """Executes a chapter of the course with its own parameters; threads: see `execute`."""
     output = folder / notebook.name
     return Job(
         label(notebook, card),
         output,
         output.with_suffix(".html"),
-        lambda: execute(notebook, output, {}, io.StringIO()),
+        lambda: execute(notebook, output, {}, io.StringIO(), threads),
     )
 
 
-def run_job(config: RunConfig, folder: Path) -> Job:
-    """Executes notebook 08 for a configuration."""
+def run_job(config: RunConfig, folder: Path, threads: int | None = None) -> Job:
+    """Executes notebook 08 for a configuration; threads: see `execute`."""
     return Job(
         f"08 · {config.dataset}/{config.category} {config.method}",
         config.run_folder / "notebook.ipynb",
         folder / f"08_{config.dataset}_{config.category}_{config.method}.html",
-        lambda: run(config, io.StringIO()),
+        lambda: run(config, io.StringIO(), threads=threads),
     )
 
 
@@ -131,6 +132,7 @@ def run_jobs(jobs: Iterable[Job], linked: Iterable[str], workers: int = 1) -> li
 
 
 def _outcome(job: Job, linked: list[str]) -> JobResult:
+    """What came of a job; an error of the program is told too, so that the others still run."""
     started = time.monotonic()
     before = {path: _changed(path) for path in (job.output, failed_notebook(job.output))}
     record, error, details = _attempt(job.execute)

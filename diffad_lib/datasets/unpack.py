@@ -1,29 +1,27 @@
 """Safe unpacking of archives: nothing outside the target, nothing half-written in it."""
 
-import lzma
+import errno
 import shutil
-import stat
-import tarfile
-import zipfile
-import zlib
-from collections.abc import Collection, Iterator
-from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import IO
+from collections.abc import Collection
+from pathlib import Path, PurePosixPath
 
-from tqdm import tqdm
-
+from diffad_lib.datasets.members import CHUNK, DAMAGE, plain_files, refused
 from diffad_lib.errors import DiffadError
 
 UNPACKED_SHARE = 1.2  # bytes on disk for a byte of archive; images hardly compress further
+LEAST_FREE = 10**9  # bytes of the disk that are left to others
 
+MOST_SHARE, MOST_BYTES = 20, 10**9  # more than this share of the archive and this is a bomb
+MOST_ENTRIES = 200_000  # files and folders; the largest dataset has 22 thousand
 _TEMPORARY = ".unpacking"
-_DAMAGE = (
-    tarfile.TarError,
-    zipfile.BadZipFile,
-    lzma.LZMAError,
-    zlib.error,
-    EOFError,
-    RuntimeError,  # zipfile's, for encryption and unknown compression
+# What names do that contradict each other or that the file system does not take.
+_DAMAGED_NAMES = (
+    errno.EISDIR,
+    errno.ENOTDIR,
+    errno.EEXIST,
+    errno.ENOTEMPTY,
+    errno.ENAMETOOLONG,
+    errno.EINVAL,
 )
 
 
@@ -31,17 +29,20 @@ def unpack(archive: Path, target: Path, wanted: Collection[str]) -> list[str]:
     """Unpacks a tar or zip archive so that `wanted` entries lie directly in `target`.
 
     Folders that wrap the wanted entries are left out, and a wanted X that is a nested X.zip is
-    unpacked too. Each entry is renamed into `target` from a hidden folder, so it is there whole or
-    not at all. What is there already stays; its names are returned. One process at a time.
+    unpacked too. What lies beside them, such as a licence, is kept, but for hidden files. Each
+    entry is renamed into `target` from a hidden folder, so it is there whole or not at all. What
+    is there already stays; its names are returned. One process at a time.
 
-    Raises DiffadError that names the archive if it is damaged, holds a link, a device or a name
-    that leads outside, or none of the wanted entries, and if there is too little disk space.
+    Raises DiffadError that names the archive if it is damaged, holds a link, a device, a name that
+    leads outside or names that differ in case only, becomes more than 20 times as long and 1 GB, or
+    holds none of the wanted entries, and if there is too little disk space.
     """
     target.mkdir(parents=True, exist_ok=True)
     require_space(target, UNPACKED_SHARE * archive.stat().st_size, f"unpack {archive.name}")
     temporary = target / _TEMPORARY  # in the target, which may be a link to another disk
     shutil.rmtree(temporary, ignore_errors=True)  # of a run that was killed
     try:
+        temporary.mkdir()
         content = _content(archive, temporary, wanted)
         entries = sorted(content.iterdir())
         kept = [entry.name for entry in entries if (target / entry.name).exists()]
@@ -54,9 +55,9 @@ def unpack(archive: Path, target: Path, wanted: Collection[str]) -> list[str]:
 
 
 def require_space(folder: Path, needed: float, purpose: str) -> None:
-    """Raises DiffadError if the disk of `folder` has fewer than `needed` bytes free."""
+    """Raises DiffadError if the disk of `folder` lacks `needed` bytes and LEAST_FREE more."""
     free = shutil.disk_usage(folder).free
-    if free < needed:
+    if free < (needed := needed + LEAST_FREE):
         raise DiffadError(
             f"{folder}: {needed / 1e9:.1f} GB are needed to {purpose}, {free / 1e9:.1f} GB are "
             "free; free some space or choose another --data-root"
@@ -65,14 +66,15 @@ def require_space(folder: Path, needed: float, purpose: str) -> None:
 
 def _content(archive: Path, folder: Path, wanted: Collection[str]) -> Path:
     """Extracts an archive into `folder`; returns the folder in it that holds wanted entries."""
+    left = MOST_SHARE * archive.stat().st_size + MOST_BYTES
     try:
-        _extract(archive, folder)
+        left -= _extract(archive, folder, left)
         content = _without_wrappers(folder, wanted)
         for nested in sorted(content.glob("*.zip")):
             if nested.stem in wanted:
-                _replace_by_content(nested)
-    except (*_DAMAGE, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
+                left -= _replace_by_content(nested, left)
+    except (*DAMAGE, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in (None, *_DAMAGED_NAMES):
             raise  # the disk's; bz2 and gzip raise an OSError without a number for damage
         raise DiffadError(
             f"{archive} is damaged or not a plain tar or zip archive ({type(error).__name__}); "
@@ -93,58 +95,47 @@ def _without_wrappers(folder: Path, wanted: Collection[str]) -> Path:
     return _without_wrappers(folders[0], wanted)
 
 
-def _replace_by_content(archive: Path) -> None:
-    """Replaces X.zip by a folder X: the folder X that it holds, or all that it holds."""
+def _replace_by_content(archive: Path, most: int) -> int:
+    """Replaces X.zip by a folder X: the folder X that it holds, or all that it holds.
+
+    Returns its bytes.
+    """
     inside = archive.with_name(f".{archive.stem}")
-    _extract(archive, inside)
+    inside.mkdir()
+    written = _extract(archive, inside, most)
     wrapped = inside / archive.stem
     (wrapped if wrapped.is_dir() else inside).rename(archive.with_suffix(""))
     shutil.rmtree(inside, ignore_errors=True)
     archive.unlink()
+    return written
 
 
-def _extract(archive: Path, folder: Path) -> None:
-    """Writes the plain files of an archive below `folder`, with default permissions."""
-    folder.mkdir()
-    files = _zip_files if zipfile.is_zipfile(archive) else _tar_files
-    for name, source in files(archive):
+def _extract(archive: Path, folder: Path, most: int) -> int:
+    """Writes the files of an archive below `folder`, with default permissions; returns their bytes.
+
+    Raises what `plain_files` does, and DiffadError when the disk gets full.
+    """
+    written = 0
+    spelled: dict[str, str] = {}
+    for name, source in plain_files(archive, most):
+        _note_names(archive, PurePosixPath(name), spelled)
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         with source, path.open("wb") as target:
-            shutil.copyfileobj(source, target, 1 << 20)
+            while chunk := source.read(CHUNK):
+                require_space(folder, 0, f"unpack {archive.name}")
+                written += target.write(chunk)
+    return written
 
 
-def _zip_files(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
-    with zipfile.ZipFile(archive) as opened:
-        for info in tqdm(opened.infolist(), f"unpacking {archive.name}", unit=" files"):
-            _require_safe(archive, info.filename, not stat.S_ISLNK(info.external_attr >> 16))
-            # __MACOSX/ is what the zip tool of macOS adds.
-            if not info.is_dir() and not info.filename.startswith("__MACOSX/"):
-                yield info.filename, opened.open(info)
+def _note_names(archive: Path, name: PurePosixPath, spelled: dict[str, str]) -> None:
+    """Adds a file and its folders to `spelled`: each path by its form without upper case.
 
-
-def _tar_files(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
-    size = archive.stat().st_size
-    with (
-        archive.open("rb") as raw,
-        tqdm.wrapattr(raw, "read", size, desc=f"unpacking {archive.name}") as file,
-        tarfile.open(fileobj=file) as opened,
-    ):
-        for member in opened:
-            _require_safe(archive, member.name, member.isfile() or member.isdir())
-            if (content := opened.extractfile(member)) is not None:  # None of a folder
-                yield member.name, content
-        while opened.fileobj.read(1 << 20):  # to the end, where gzip has its checksum
-            pass
-
-
-def _require_safe(archive: Path, name: str, is_plain: bool) -> None:
-    """Raises DiffadError at a member that is not a file or folder, or leads outside."""
-    paths = (PurePosixPath(name), PureWindowsPath(name))
-    leads_out = any(path.anchor or ".." in path.parts for path in paths)
-    if leads_out or not is_plain:
-        why = "leads outside its folder" if leads_out else "is a link or a device"
-        raise DiffadError(
-            f"{archive}: its member {name!r} {why}, so nothing was unpacked; "
-            "do not use this archive, fetch it again from the authors of the dataset"
-        )
+    Raises DiffadError if one differs in case only from an earlier one, since some disks merge them,
+    and if they are too many.
+    """
+    for path in (str(name), *map(str, name.parents)):
+        if spelled.setdefault(path.casefold(), path) != path:
+            raise refused(archive, f"its members {spelled[path.casefold()]!r} and {path!r} are one")
+    if len(spelled) > MOST_ENTRIES:
+        raise refused(archive, f"it has more than {MOST_ENTRIES} files and folders")

@@ -1,7 +1,9 @@
 """From a configuration to data, detector and training plan; from results to a record."""
 
 import datetime
+import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,12 +12,12 @@ import torch
 from lightning_fabric import Fabric
 
 from diffad_lib.batches import SyntheticBatches
-from diffad_lib.checkpoint import CHECKPOINT_NAME
+from diffad_lib.checkpoint import checkpoints
 from diffad_lib.datasets.dataset import Kind
 from diffad_lib.datasets.images import ImageStack
 from diffad_lib.detector import Detector
 from diffad_lib.errors import shown
-from diffad_lib.evaluation import SetPrediction, predict_all
+from diffad_lib.evaluation import SetPrediction, measure_invariance, predict_all
 from diffad_lib.files import remove_leftovers
 from diffad_lib.methods.method import find_method
 from diffad_lib.metrics import Metric, compute_metrics, image_auroc, pixel_auroc
@@ -24,9 +26,25 @@ from diffad_lib.plans import TrainingSettings
 from diffad_lib.runs import facts
 from diffad_lib.runs.config import RunConfig
 from diffad_lib.runs.data import check_device, data_kind, load_data, what_is_read
-from diffad_lib.runs.folder import CONFIG_NAME, claim_folder, settings_of
-from diffad_lib.runs.record import RECORD_NAME, Data, Measured, Record, Training, write_record
+from diffad_lib.runs.folder import (
+    CONFIG_NAME,
+    claim_folder,
+    hold,
+    let_go,
+    resumed_under,
+    settings_of,
+)
+from diffad_lib.runs.record import (
+    RECORD_NAME,
+    Data,
+    Invariance,
+    Measured,
+    Record,
+    Training,
+    write_record,
+)
 from diffad_lib.selection import KeepBest
+from diffad_lib.swap import swap_test
 from diffad_lib.synthesis.foreground import automatic_masks, isnet_masks, load_mask_folder
 from diffad_lib.synthesis.synthesizer import SynthesisSettings, Synthesizer
 from diffad_lib.synthesis.textures import load_texture_folder
@@ -47,12 +65,17 @@ class Experiment:
     plan: TrainingSettings  # its length in steps
     data: Data
     prepared_seconds: float
+    flushed: bool  # whether the process took denormal numbers for 0 before
 
 
 def prepare(config: RunConfig) -> Experiment:
-    """Read data, make foregrounds, build detector and plan; DiffadError for damaged data."""
-    started = time.monotonic()
-    torch.set_flush_denormal(True)  # a CPU computes many times slower with denormal numbers
+    """Read data, make foregrounds, build detector and plan; DiffadError for damaged data.
+
+    Until `finish`, this process takes denormal numbers for 0: with them a CPU computes many times
+    slower. That is set here, because the threads that compute later have it from here.
+    """
+    started, flushed = time.monotonic(), flushes_denormals()
+    torch.set_flush_denormal(True)
     fabric = make_fabric(config)
     train, test = load_data(config)
     batches, detector = make_batches(config, train, fabric), new_detector(config)
@@ -60,7 +83,12 @@ def prepare(config: RunConfig) -> Experiment:
     data = what_is_read(config, (train, test))
     for note in data.notes:
         print(shown(f"note: {note}"))
-    return Experiment(config, fabric, train, test, batches, detector, plan, data, seconds)
+    return Experiment(config, fabric, train, test, batches, detector, plan, data, seconds, flushed)
+
+
+def flushes_denormals() -> bool:
+    """Whether this thread takes denormal numbers for 0; PyTorch sets that, but does not tell it."""
+    return (torch.tensor(1e-39) * 2).item() == 0
 
 
 def make_batches(config: RunConfig, train: ImageStack, fabric: Fabric) -> SyntheticBatches:
@@ -78,9 +106,10 @@ def make_batches(config: RunConfig, train: ImageStack, fabric: Fabric) -> Synthe
 
 
 def new_detector(config: RunConfig) -> Detector:
-    """The detector with its initial weights, which the seed decides."""
-    torch.manual_seed(config.seed)
-    return find_method(config.method).detector(config.detector)
+    """The detector with its initial weights, which the seed decides; on the CPU."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(config.seed)
+        return find_method(config.method).detector(config.detector)
 
 
 def make_fabric(config: RunConfig) -> Fabric:
@@ -95,12 +124,25 @@ def make_fabric(config: RunConfig) -> Fabric:
 
 
 def train_experiment(experiment: Experiment) -> TrainingResult:
-    """Train in the run folder, from its checkpoint if any; raises as `claim_folder` and `train`."""
+    """Train in the run folder, from its checkpoint if any; raises as `claim_folder` and `train`.
+
+    No other process trains in the folder until `finish`, or until this one fails.
+    """
+    folder = experiment.config.run_folder
+    hold(folder)
+    try:
+        return _train(experiment)
+    except BaseException:
+        let_go(folder)
+        raise
+
+
+def _train(experiment: Experiment) -> TrainingResult:
     config, plan = experiment.config, experiment.config.training
-    under = {"threads": torch.get_num_threads(), "torch": torch.__version__}
-    under |= {"precision": experiment.fabric.strategy.precision.precision}
+    under = facts.conditions(experiment.fabric.device, _precision(experiment.fabric))
+    print("computes on {device}, threads: {threads}, precision {precision}".format(**under))
     if changed := claim_folder(config, experiment.data, under):
-        print(f"goes on under {changed}: the weights differ in their last digits")
+        print(f"began otherwise, so that last digits differ: {'; '.join(changed)}")
     callbacks = []
     if plan.select_on_test_epochs is not None:
         an_epoch = plan.steps_an_epoch(len(experiment.train.images))
@@ -121,6 +163,13 @@ def evaluate_experiment(experiment: Experiment) -> tuple[SetPrediction, dict[str
     return predictions, metrics
 
 
+def swap_experiment(experiment: Experiment) -> dict[str, dict[str, float]]:
+    """The swap test on the test images (`swap.py`); {} for a method without a reconstruction."""
+    test, how = experiment.test, experiment.config.evaluation
+    given = test.images, labels(test), test.masks[:, 0], experiment.fabric
+    return swap_test(experiment.detector, *given, how.eval_batch_size, experiment.config.seed)
+
+
 def labels(stack: ImageStack) -> np.ndarray:
     """int64 [N]: 1 for an image with a defect."""
     return np.array([sample.label for sample in stack.samples])
@@ -131,17 +180,37 @@ def finish(
     training: TrainingResult,
     predictions: SetPrediction,
     metrics: dict[str, Metric],
+    swaps: dict[str, dict[str, float]],
     total_seconds: float,
 ) -> Path:
-    """Save weights, then the record, into the run folder; the record marks the run as complete."""
+    """Save weights, then the record, into the run folder; the record marks the run as complete.
+
+    Prints whether scores depend on what else is predicted. Ends what `prepare` and
+    `train_experiment` began.
+    """
     folder = experiment.config.run_folder
     save_detector(experiment.detector, folder)
-    record = _record(experiment, training, predictions, metrics, total_seconds)
+    record = _record(experiment, training, predictions, metrics, swaps, total_seconds)
     write_record(folder / RECORD_NAME, record)
-    for name in (CHECKPOINT_NAME, CONFIG_NAME):
-        (folder / name).unlink(missing_ok=True)
+    for path in (*checkpoints(folder), folder / CONFIG_NAME):
+        path.unlink(missing_ok=True)
     remove_leftovers(folder)
+    let_go(folder)
+    torch.set_flush_denormal(experiment.flushed)
     return folder / RECORD_NAME
+
+
+def _told(found: Invariance) -> str:
+    differ = (
+        f"{found.images} images predicted alone and in other batches: scores differ by "
+        f"{found.score_difference:.1g} of the highest, maps by {found.map_difference:.1g} "
+        f"(rounding: up to {found.tolerance:g})"
+    )
+    return differ if found.holds else f"SCORES DEPEND ON WHAT ELSE IS PREDICTED: {differ}"
+
+
+def _precision(fabric: Fabric) -> str:
+    return fabric.strategy.precision.precision
 
 
 def _record(
@@ -149,10 +218,14 @@ def _record(
     training: TrainingResult,
     predictions: SetPrediction,
     metrics: dict[str, Metric],
+    swaps: dict[str, dict[str, float]],
     total_seconds: float,
 ) -> Record:
-    fabric = experiment.fabric
-    device, precision = fabric.device, fabric.strategy.precision.precision
+    fabric, device = experiment.fabric, experiment.fabric.device
+    images, seed = experiment.test.images, experiment.config.seed
+    measured = measure_invariance(experiment.detector, images, fabric, predictions, seed)
+    invariance = Invariance.model_validate(measured, from_attributes=True)
+    print(_told(invariance))
     scored = zip(experiment.test.samples, predictions.image_scores.tolist(), strict=True)
     return Record(
         finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -162,7 +235,8 @@ def _record(
         ),
         git=facts.git_state(),
         versions=facts.package_versions(),
-        device=facts.device_facts(device) | {"precision": precision},
+        device=facts.device_facts(device) | {"precision": _precision(fabric)},
+        resumed_under=resumed_under(experiment.config),
         seconds={
             "prepare": experiment.prepared_seconds,
             "train": training.seconds,
@@ -172,12 +246,18 @@ def _record(
         peak_memory=facts.peak_memory(device),
         training=Training.model_validate(training, from_attributes=True),
         images_per_second=predictions.images_per_second,
+        invariance=invariance,
         metrics={name: Measured.of(metric) for name, metric in metrics.items()},
+        swaps={name: _without_nan(found) for name, found in swaps.items()},
         images=[
             {"file": one.image.name, "defect": one.defect, "label": one.label, "score": score}
             for one, score in scored
         ],
     )
+
+
+def _without_nan(figures: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: None if math.isnan(value) else value for name, value in figures.items()}
 
 
 def _test_auroc_sum(experiment: Experiment, detector: Detector) -> float:

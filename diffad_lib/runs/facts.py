@@ -4,12 +4,14 @@ import platform
 import resource
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
+_NEW_MODULES = ("ls-files", "--others", "--exclude-standard", "--", "diffad_lib/*.py")
 _PACKAGES = "torch lightning-fabric kornia numpy opencv-python-headless safetensors papermill"
 
 
@@ -19,10 +21,13 @@ def project_root() -> Path:
 
 
 def git_state() -> dict[str, Any]:
-    """Commit of the checkout and whether files differ from it; None where there is no git."""
+    """Commit of the checkout and whether files differ from it; None where there is no git.
+
+    Of files that git does not know only the modules of diffad_lib count.
+    """
     try:
         commit = _git("rev-parse", "HEAD")
-        dirty = bool(_git("status", "--porcelain", "--untracked-files=no"))
+        dirty = bool(_git("status", "--porcelain", "--untracked-files=no") or _git(*_NEW_MODULES))
     except (OSError, subprocess.CalledProcessError):
         return {"commit": None, "dirty": None}
     return {"commit": commit, "dirty": dirty}
@@ -45,11 +50,29 @@ def device_facts(device: torch.device) -> dict[str, Any]:
         "type": device.type,
         "platform": platform.platform(terse=True),
         "threads": torch.get_num_threads(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
     }
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
         facts |= {"name": properties.name, "memory_bytes": properties.total_memory}
     return facts
+
+
+def conditions(device: torch.device, precision: str) -> dict[str, Any]:
+    """All that may change the last digits of what a configuration gives on the same data."""
+    told = device_facts(device)
+    machine = {key: told[key] for key in ("threads", "instructions")}
+    machine |= {"device": told.get("name", device.type), "precision": precision}
+    return machine | git_state() | package_versions()
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What both tell and tell otherwise, each for a person: `threads 2, now 1`."""
+    return [
+        f"{key} {before[key]}, now {value}"
+        for key, value in now.items()
+        if key in before and before[key] != value
+    ]
 
 
 def peak_memory(device: torch.device) -> dict[str, int | None]:

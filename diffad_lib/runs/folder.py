@@ -1,17 +1,24 @@
 """The folder of a run: which settings it belongs to, while it runs and afterwards."""
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from itertools import count
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field, ValidationError
+
+from diffad_lib.checkpoint import checkpoints
 from diffad_lib.errors import DiffadError
-from diffad_lib.files import write_json
+from diffad_lib.files import drop_lock, take_lock, unwritable, write_json
 from diffad_lib.runs.config import RunConfig
-from diffad_lib.runs.record import RECORD_NAME, Data, in_sections, read_json, read_record
+from diffad_lib.runs.facts import differences
+from diffad_lib.runs.record import RECORD_NAME, Data, Facts, in_sections, read_json, read_record
 
 CONFIG_NAME = "config.json"  # beside the checkpoint of a run that is not finished
-NOT_SETTINGS = ("data", "under")  # what stands there beside the settings, see claim_folder
+_NOTEBOOK_LOCK, _TRAINING_LOCK = ".notebook.lock", ".training.lock"
+_BUSY = "another process runs a notebook in it; wait for its end or choose another --runs-dir"
+_held: dict[Path, int] = {}  # folders in which this process trains, and the handles of their locks
 
 
 def settings_of(config: RunConfig) -> dict[str, Any]:
@@ -27,36 +34,95 @@ def settings_of(config: RunConfig) -> dict[str, Any]:
     return settings
 
 
-def claim_folder(config: RunConfig, data: Data, under: Mapping[str, Any]) -> str:
+class Interrupted(Facts):
+    """What `config.json` holds beside the settings: what a run began with."""
+
+    data: Data
+    under: dict[str, Any]
+    resumed_under: list[str] = Field(default_factory=list)
+
+
+def claim_folder(config: RunConfig, data: Data, under: Mapping[str, Any]) -> list[str]:
     """Write settings and data into the run folder; DiffadError if it holds a run with others.
 
-    under: threads, versions and what else may change the last digits. Returns what of it is
-    another than when the run began, for a person; empty if nothing is.
+    under: see `facts.conditions`. Returns what of it has changed whenever the training went on,
+    for a person.
     """
     check_same_settings(config)
-    path, text = config.run_folder / CONFIG_NAME, ""
-    held = read_json(path) if path.exists() else {}
-    if "data" in held:
-        if changed := Data.model_validate(held["data"]).difference(data):
+    path, resumed_under = config.run_folder / CONFIG_NAME, []
+    if checkpoints(config.run_folder):
+        began = _interrupted(path)
+        if changed := began.data.difference(data):
             raise DiffadError(
                 f"{config.run_folder}: an interrupted run began with other data: {changed}; "
                 "restore them, or begin anew with --again"
             )
-        before = held.get("under", {})
-        text = ", ".join(
-            f"{key} {before.get(key)}, now {value}"
-            for key, value in under.items()
-            if before.get(key) != value
-        )
-    content = settings_of(config) | {"data": data.model_dump(mode="json"), "under": dict(under)}
-    write_json(path, content)
-    return text
+        resumed_under = [*began.resumed_under, *differences(began.under, under)]
+    now = Interrupted(data=data, under=dict(under), resumed_under=resumed_under)
+    write_json(path, settings_of(config) | now.model_dump(mode="json"))
+    return resumed_under
+
+
+def resumed_under(config: RunConfig) -> list[str]:
+    """What `claim_folder` returned for the training of a run that is not finished."""
+    path = config.run_folder / CONFIG_NAME
+    return _interrupted(path).resumed_under if path.exists() else []
+
+
+def _interrupted(path: Path) -> Interrupted:
+    try:
+        return Interrupted.model_validate(read_json(path) if path.exists() else {})
+    except ValidationError as error:
+        key = ".".join(map(str, error.errors()[0]["loc"]))
+        raise DiffadError(
+            f"{path}: does not tell {key} of the training whose checkpoint lies beside it; begin "
+            "anew with --again"
+        ) from None
+
+
+@contextlib.contextmanager
+def occupied(folder: Path) -> Iterator[None]:
+    """Make a folder and keep other runs out; DiffadError if it is unwritable or in use.
+
+    The kernel that trains in it holds a lock of its own, see `hold`, and may outlive its command.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = take_lock(folder / _NOTEBOOK_LOCK, _BUSY)
+        try:
+            drop_lock(folder / _TRAINING_LOCK, take_lock(folder / _TRAINING_LOCK, _BUSY))
+            yield
+        finally:
+            drop_lock(folder / _NOTEBOOK_LOCK, handle)
+    except OSError as error:
+        raise unwritable(folder, error, "choose another --runs-dir") from error
+
+
+def hold(folder: Path) -> None:
+    """Let no other process train in a folder, until `let_go` or the end of this process."""
+    folder = folder.resolve()
+    if folder in _held:
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _held[folder] = take_lock(folder / _TRAINING_LOCK, _BUSY)
+    except OSError as error:
+        raise unwritable(folder, error, "choose another runs_dir") from error
+
+
+def let_go(folder: Path) -> None:
+    """The end of `hold`, if it was called."""
+    folder = folder.resolve()
+    if folder in _held:
+        drop_lock(folder / _TRAINING_LOCK, _held.pop(folder))
 
 
 def put_aside(config: RunConfig) -> None:
     """Move what a run folder holds to a folder beside it, so that the run begins anew."""
     folder = config.run_folder
     if folder.exists():
+        with occupied(folder):
+            pass  # or a run that goes on in it would write into the new one
         places = (folder.with_name(f"{folder.name}.before-{number}") for number in count(1))
         folder.rename(next(place for place in places if not place.exists()))
 
@@ -71,7 +137,7 @@ def check_same_settings(config: RunConfig) -> None:
         held = read_record(folder / RECORD_NAME).config.model_dump()
     elif (folder / CONFIG_NAME).exists():
         held = in_sections(read_json(folder / CONFIG_NAME))
-        held = {key: value for key, value in held.items() if key not in NOT_SETTINGS}
+        held = {key: value for key, value in held.items() if key not in Interrupted.model_fields}
     else:
         return
     known = dict(_flat(held))

@@ -1,17 +1,26 @@
 """The process that computes a headless run: this interpreter, and settings of this project only."""
 
+import contextlib
+import fcntl
 import os
+import shutil
 import sys
+import tempfile
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
-from traitlets import Unicode
+from traitlets import Dict, Unicode
 from traitlets.config import Config
 
 from diffad_lib.errors import DiffadError
+from diffad_lib.files import exclusive
 from diffad_lib.runs.fonts import matplotlibrc
 
+_PREFIX, _LOCK = "diffad-", "lock"
+_YOUNG = 60.0  # seconds in which a new folder gets its lock
 _SOCKET_BYTES = 90  # of its folder; the whole path may have 103 on macOS, 107 on Linux
 # Figures go into the notebook, whatever backend a batch script or a container asks for.
 _INLINE = {"MPLBACKEND": "module://matplotlib_inline.backend_inline", "MPLSTYLE": ""}
@@ -27,11 +36,12 @@ class OwnKernel(AsyncKernelManager):
     """A kernel that no kernelspec and no matplotlibrc of the machine has a say in."""
 
     folder = Unicode(help="where its matplotlibrc lies").tag(config=True)
+    speed = Dict(help="environment variables, unless the user sets them").tag(config=True)
 
     @property
     def kernel_spec(self) -> KernelSpec:
         """This interpreter; an environment variable of the user's wins in what is speed only."""
-        speed = {name: os.environ.get(name, text) for name, text in _KEEP_FREED_MEMORY.items()}
+        speed = {name: os.environ.get(name, text) for name, text in self.speed.items()}
         settings = {"MATPLOTLIBRC": str(Path(self.folder, "matplotlibrc"))}
         return KernelSpec(
             argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
@@ -41,7 +51,33 @@ class OwnKernel(AsyncKernelManager):
         )
 
 
-def kernel_config(folder: Path) -> Config:
+@contextlib.contextmanager
+def kernel_folder() -> Iterator[Path]:
+    """A folder for `kernel_config`. It goes with the block; those of killed processes go first."""
+    for left in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        if _is_left(left):
+            shutil.rmtree(left, ignore_errors=True)  # another process may be removing it
+    with (
+        tempfile.TemporaryDirectory(prefix=_PREFIX) as name,
+        exclusive(Path(name, _LOCK), "another process took it"),
+    ):
+        yield Path(name)
+
+
+def _is_left(folder: Path) -> bool:
+    """Whether the process that made a folder here has ended; False if that cannot be known."""
+    try:
+        found = folder.lstat()
+        if found.st_uid != os.getuid() or time.time() - found.st_mtime < _YOUNG:
+            return False
+        with (folder / _LOCK).open("r+b") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # no lock, it is held, or this file system has none
+        return False
+    return True
+
+
+def kernel_config(folder: Path, threads: int | None = None) -> Config:
     """A kernel that keeps its sockets, its connection file and IPython's files in `folder`.
 
     So no port is opened, and runs that start at the same moment cannot take each other's; the home
@@ -49,6 +85,7 @@ def kernel_config(folder: Path) -> Config:
     """
     if len(os.fsencode(folder)) > _SOCKET_BYTES:
         raise DiffadError(f"{folder}: too long a path for a socket; set TMPDIR to a short one")
+    speed = _KEEP_FREED_MEMORY | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
     (folder / "matplotlibrc").write_text(matplotlibrc(), encoding="utf-8")
     return Config(
         {
@@ -57,6 +94,7 @@ def kernel_config(folder: Path) -> Config:
                 "ip": str(folder / "kernel"),
                 "connection_file": str(folder / "kernel.json"),
                 "folder": str(folder),
+                "speed": speed,
             },
             # A busy kernel would log the interrupt that nbclient sends before it shuts it down.
             "NotebookClient": {

@@ -4,7 +4,7 @@ import contextlib
 import io
 import logging
 import sys
-import tempfile
+import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,47 +14,65 @@ import papermill
 from papermill.exceptions import PapermillExecutionError
 
 from diffad_lib.errors import DiffadError, shown, shown_lines
-from diffad_lib.files import exclusive, unwritable
+from diffad_lib.files import unwritable
 from diffad_lib.plans import Budget
 from diffad_lib.runs.config import RunConfig
 from diffad_lib.runs.data import check_inputs, what_is_read
-from diffad_lib.runs.facts import project_root
-from diffad_lib.runs.folder import check_same_settings, put_aside, settings_of
-from diffad_lib.runs.kernel import kernel_config
+from diffad_lib.runs.facts import differences, git_state, package_versions, project_root
+from diffad_lib.runs.folder import check_same_settings, occupied, put_aside, settings_of
+from diffad_lib.runs.kernel import kernel_config, kernel_folder
 from diffad_lib.runs.record import RECORD_NAME, Record, read_record
+from diffad_lib.weights import DETECTOR_NAME, WEIGHTS_NAME
 
 RUN_NOTEBOOK = "08_train_and_evaluate.ipynb"
-_BUSY = "another process runs a notebook in it; wait for its end or choose another --runs-dir"
 
 
-def run(config: RunConfig, stream: TextIO | None = None, again: bool = False) -> Record:
+def run(
+    config: RunConfig,
+    stream: TextIO | None = None,
+    again: bool = False,
+    threads: int | None = None,
+) -> Record:
     """Execute notebook 08 for a configuration and return its record.
 
     `stream` gets what the notebook prints (default: standard output). A run that is complete is
     not repeated if all that it read is still the same; one that was interrupted goes on from its
     checkpoint. `again` puts either aside, to a folder beside it, and begins anew. On failure the
     notebook with its traceback stays as `notebook.failed.ipynb`, and a DiffadError tells why.
+    `threads`: see `execute`.
     """
     folder = config.run_folder.absolute()
-    output, record = folder / "notebook.ipynb", folder / RECORD_NAME
     if again:
         put_aside(config)
     check_same_settings(config)
-    # A process killed between the record and the end of the notebook leaves both.
-    if record.exists() and not _partial(output).exists():
-        return _finished(config, read_record(record), stream or sys.stdout)
-    check_inputs(config)
-    notebook = project_root() / "notebooks" / RUN_NOTEBOOK
-    if not notebook.exists():
-        raise DiffadError(f"{notebook}: not found; run diffad from a checkout of the project")
-    with occupied(folder):
-        execute(notebook, output, parameters(config), stream)
-    return read_record(record)
+    if not _is_complete(folder):
+        check_inputs(config)
+        notebook = project_root() / "notebooks" / RUN_NOTEBOOK
+        if not notebook.exists():
+            raise DiffadError(f"{notebook}: not found; run diffad from a checkout of the project")
+        with occupied(folder):
+            if not _is_complete(folder):  # another process may have completed it since
+                execute(notebook, _notebook(folder), parameters(config), stream, threads)
+                return read_record(folder / RECORD_NAME)
+    return _finished(config, read_record(folder / RECORD_NAME), stream or sys.stdout)
+
+
+def _notebook(folder: Path) -> Path:
+    return folder / "notebook.ipynb"
+
+
+def _is_complete(folder: Path) -> bool:
+    """A process killed between the record and the end of the notebook leaves parts of both."""
+    return (folder / RECORD_NAME).exists() and not _partial(_notebook(folder)).exists()
 
 
 def _finished(config: RunConfig, record: Record, stream: TextIO) -> Record:
     """The record, if the run would read the same files; DiffadError that names one that changed."""
     when = f"{config.run_folder}: finished on {record.finished}"
+    for name in (WEIGHTS_NAME, DETECTOR_NAME):
+        path = config.run_folder / name
+        if not path.is_file() or not path.stat().st_size:
+            raise DiffadError(f"{when}, but {name} is missing or empty; run it with --again")
     try:
         changed = record.data and record.data.difference(what_is_read(config))
     except DiffadError as error:
@@ -66,18 +84,10 @@ def _finished(config: RunConfig, record: Record, stream: TextIO) -> Record:
         )
     same = "with the same data" if record.data else "(its record lacks what it read)"
     print(shown(f"{when} {same}; nothing was run (--again runs it anew)"), file=stream)
+    code = differences(record.git | record.versions, git_state() | package_versions())
+    if code:
+        print(shown(f"since then: {'; '.join(code)}"), file=stream)
     return record
-
-
-@contextlib.contextmanager
-def occupied(folder: Path) -> Iterator[None]:
-    """Make a folder and keep other processes out; DiffadError if it is unwritable or in use."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with exclusive(folder, _BUSY):
-            yield
-    except OSError as error:
-        raise unwritable(folder, error, "choose another --runs-dir") from error
 
 
 def parameters(config: RunConfig) -> dict[str, Any]:
@@ -88,14 +98,20 @@ def parameters(config: RunConfig) -> dict[str, Any]:
 
 
 def execute(
-    notebook: Path, output: Path, values: dict[str, Any], stream: TextIO | None = None
+    notebook: Path,
+    output: Path,
+    values: dict[str, Any],
+    stream: TextIO | None = None,
+    threads: int | None = None,
 ) -> None:
     """Execute a notebook with papermill; `output` appears only when every cell has run.
 
-    The caller has `occupied` its folder. DiffadError: one raised in a cell, or the cell and error.
+    The caller has `occupied` its folder. threads: of the kernel, unless OMP_NUM_THREADS says
+    otherwise; None: as many as PyTorch takes. DiffadError: one raised in a cell, or the cell and
+    error.
     """
     try:
-        _execute(notebook, output, values, stream or sys.stdout)
+        _execute(notebook, output, values, stream or sys.stdout, threads)
     except OSError as error:
         with contextlib.suppress(OSError):  # the one on hand says what is wrong
             _partial(output).unlink()
@@ -115,12 +131,13 @@ class _Shown(io.TextIOBase):
         self._stream.flush()
 
 
-def _execute(notebook: Path, output: Path, values: dict[str, Any], stream: TextIO) -> None:
+def _execute(
+    notebook: Path, output: Path, values: dict[str, Any], stream: TextIO, threads: int | None
+) -> None:
     partial = _partial(output)
     try:
-        with tempfile.TemporaryDirectory(prefix="diffad-") as sockets, warnings.catch_warnings():
+        with kernel_folder() as folder, _silent_papermill(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # papermill warns of formats that it then upgrades
-            logging.getLogger("papermill").setLevel(logging.CRITICAL)  # errors become one line
             papermill.execute_notebook(
                 _literally(notebook),
                 _literally(partial),
@@ -129,7 +146,7 @@ def _execute(notebook: Path, output: Path, values: dict[str, Any], stream: TextI
                 progress_bar=False,
                 stdout_file=_Shown(stream),
                 stderr_file=_Shown(sys.stderr),
-                config=kernel_config(Path(sockets)),
+                config=kernel_config(folder, threads),
             )
     except PapermillExecutionError as error:
         failed = failed_notebook(output)
@@ -152,6 +169,24 @@ def _execute(notebook: Path, output: Path, values: dict[str, Any], stream: TextI
         ) from error
     failed_notebook(output).unlink(missing_ok=True)
     partial.replace(output)
+
+
+@contextlib.contextmanager
+def _silent_papermill() -> Iterator[None]:
+    """Its errors become one line elsewhere. Other threads may run it at the same time."""
+    names, here = ("papermill", "papermill.translators"), threading.get_ident()
+    logs = [logging.getLogger(name) for name in names]  # those that warn or tell of errors
+
+    def is_of_others(record: logging.LogRecord) -> bool:
+        return record.thread != here
+
+    for log in logs:
+        log.addFilter(is_of_others)
+    try:
+        yield
+    finally:
+        for log in logs:
+            log.removeFilter(is_of_others)
 
 
 def failed_notebook(output: Path) -> Path:

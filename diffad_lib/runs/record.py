@@ -97,6 +97,16 @@ class Training(Facts):
     last: dict[str, int | float | None]
 
 
+class Invariance(Facts):
+    """How far outputs depend on what else is predicted, as shares of the largest; None for NaN."""
+
+    images: int
+    score_difference: float | None
+    map_difference: float | None
+    tolerance: float
+    holds: bool
+
+
 class Measured(Facts):
     """A metric with its 95 % interval; None where it is undefined."""
 
@@ -130,6 +140,13 @@ def _known_metrics(metrics: Any) -> Any:
     }
 
 
+class Swapped(Facts):
+    """What a detector reaches with a wrong reconstruction (`swap.py`); None where undefined."""
+
+    image_auroc: float | None
+    pixel_ap: float | None
+
+
 class ImageScore(Facts):
     """A test image and its score."""
 
@@ -149,11 +166,14 @@ class Record(Facts):
     git: dict[str, Any] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=dict)
     device: dict[str, Any] = Field(default_factory=dict)
+    resumed_under: list[str] = Field(default_factory=list)  # what changed while it was interrupted
     seconds: Seconds
     peak_memory: dict[str, int | None] = Field(default_factory=dict)
     training: Training | None = None
     images_per_second: float | None = None
+    invariance: Invariance | None = None
     metrics: Annotated[dict[str, Measured], BeforeValidator(_known_metrics)]
+    swaps: dict[str, Swapped] = Field(default_factory=dict)  # by the reconstruction it was given
     images: list[ImageScore] = Field(default_factory=list)
 
     def metric(self, name: str) -> Measured | None:

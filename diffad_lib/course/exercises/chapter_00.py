@@ -26,6 +26,16 @@ def _tiles(anomaly_map: Tensor, window: int) -> Tensor:
     return padded.flatten(1).amax(dim=1)
 
 
+def _bordered(mode: str) -> Function:
+    """`windowed_maximum` with another border."""
+
+    def wrong(anomaly_map: Tensor, window: int) -> Tensor:
+        padded = F.pad(anomaly_map, (window // 2,) * 4, mode)
+        return F.avg_pool2d(padded, window, stride=1).flatten(1).amax(dim=1)
+
+    return wrong
+
+
 def _highest_pixels(anomaly_map: Tensor, window: int) -> Tensor:
     return anomaly_map.flatten(1).topk(window**2, dim=1).values.mean(dim=1)
 
@@ -75,6 +85,14 @@ _SCORE = Exercise(
             lambda m, window: _averaged(m, window, count_include_pad=False).flatten(1).amax(dim=1),
         ),
         Mistake(
+            "the border is repeated outward in yours; pixels outside the map count as 0.",
+            _bordered("replicate"),
+        ),
+        Mistake(
+            "the border is mirrored in yours; pixels outside the map count as 0.",
+            _bordered("reflect"),
+        ),
+        Mistake(
             "that is the sum over a window; divide by its number of pixels.",
             lambda m, window: windowed_maximum(m, window) * window**2,
         ),
@@ -97,7 +115,7 @@ _SCORE = Exercise(
 
 
 def threshold_for(good_scores: Tensor, rate: float) -> float:
-    """The score with floor(rate · N) scores above it."""
+    """The score at place floor(rate · N) from the top: at most so many lie above it."""
     return _from_the_top(good_scores, math.floor(rate * len(good_scores)))
 
 
@@ -115,11 +133,11 @@ def _unsorted(good_scores: Tensor, rate: float) -> float:
 
 
 def _good_scores(generator: torch.Generator) -> list[Arguments]:
-    """Shares that leave a whole number of images and shares that do not; also none at all."""
+    """Shares that leave a whole number of images and shares that do not; none at all; ties."""
     cases: list[Arguments] = [(torch.tensor([0.2, 0.5, 0.1, 0.4]), 0.25)]
     for count, rate in ((40, 0.125), (37, 0.1), (25, 0.0), (30, 0.31), (18, 0.2), (20, 0.37)):
         cases.append((torch.rand(count, generator=generator), rate))
-    return cases
+    return [*cases, ((torch.rand(30, generator=generator) * 10).round() / 10, 0.25)]
 
 
 _THRESHOLD = Exercise(
@@ -152,6 +170,10 @@ _THRESHOLD = Exercise(
             lambda s, rate: s.quantile(1 - rate).item(),
         ),
         Mistake("sort first: the scores come without order.", _unsorted),
+        Mistake(
+            "equal scores count once in yours; each is an image of its own.",
+            lambda s, rate: _from_the_top(s.unique(), math.floor(rate * len(s))),
+        ),
         Mistake(
             "that is a share of the highest score; count images, the scale has no meaning.",
             lambda s, rate: (1 - rate) * s.max().item(),

@@ -8,6 +8,14 @@ import torch
 from torch import Tensor
 
 from diffad_lib.course.exercises.grading import Arguments, Exercise, Function, Mistake
+from diffad_lib.course.exercises.slips import (
+    before,
+    draw_alphas_cumprod,
+    first_for_all,
+    of_the_schedule,
+    one_early,
+    per_image,
+)
 
 _ROUND = torch.tensor([0.9, 0.72, 0.36], dtype=torch.float64)  # alphas_cumprod
 
@@ -16,11 +24,7 @@ _ROUND = torch.tensor([0.9, 0.72, 0.36], dtype=torch.float64)  # alphas_cumprod
 
 def betas_from_alphas_cumprod(alphas_cumprod: Tensor) -> Tensor:
     """β_t = 1 - ᾱ_t / ᾱ_{t-1}, with ᾱ_{-1} = 1."""
-    return 1 - alphas_cumprod / _before(alphas_cumprod)
-
-
-def _before(alphas_cumprod: Tensor) -> Tensor:
-    return torch.cat([alphas_cumprod.new_ones(1), alphas_cumprod[:-1]])
+    return 1 - alphas_cumprod / before(alphas_cumprod)
 
 
 def _first_repeated(alphas_cumprod: Tensor) -> Tensor:
@@ -28,13 +32,10 @@ def _first_repeated(alphas_cumprod: Tensor) -> Tensor:
 
 
 def _schedules(generator: torch.Generator) -> list[Arguments]:
-    return [(_ROUND.clone(),), *((_alphas_cumprod(steps, generator),) for steps in (8, 40, 125))]
-
-
-def _alphas_cumprod(steps: int, generator: torch.Generator) -> Tensor:
-    """float64 [T] of a schedule whose betas are large, so that no mistake hides in rounding."""
-    betas = 0.02 + 0.3 * torch.rand(steps, generator=generator, dtype=torch.float64)
-    return (1 - betas).cumprod(0)
+    return [
+        (_ROUND.clone(),),
+        *((draw_alphas_cumprod(steps, generator),) for steps in (8, 40, 125)),
+    ]
 
 
 _BETAS = Exercise(
@@ -42,8 +43,8 @@ _BETAS = Exercise(
     betas_from_alphas_cumprod,
     _schedules,
     (
-        Mistake("these are α_t; β_t is what is missing to 1.", lambda a: a / _before(a)),
-        Mistake("the ratio is upside down: ᾱ falls with t.", lambda a: 1 - _before(a) / a),
+        Mistake("these are α_t; β_t is what is missing to 1.", lambda a: a / before(a)),
+        Mistake("the ratio is upside down: ᾱ falls with t.", lambda a: 1 - before(a) / a),
         Mistake(
             "1 - ᾱ_t is the noise variance after all steps; β_t is that of step t alone.",
             lambda a: 1 - a,
@@ -62,11 +63,11 @@ _BETAS = Exercise(
         ),
         Mistake(
             "a difference stands where a ratio belongs: ᾱ is a product, not a sum.",
-            lambda a: _before(a) - a,
+            lambda a: before(a) - a,
         ),
         Mistake(
             "β_t is a variance; the square root belongs to the signal, not to β_t.",
-            lambda a: 1 - (a / _before(a)).sqrt(),
+            lambda a: 1 - (a / before(a)).sqrt(),
         ),
     ),
 )
@@ -76,12 +77,8 @@ _BETAS = Exercise(
 
 def jump(x_s: Tensor, s: Tensor, t: Tensor, noise: Tensor, alphas_cumprod: Tensor) -> Tensor:
     """x_t = √(ᾱ_t/ᾱ_s) x_s + √(1 - ᾱ_t/ᾱ_s) ε: the closed form, started at x_s."""
-    kept = _per_image(alphas_cumprod[t] / alphas_cumprod[s])  # [B,1,1,1]
+    kept = per_image(alphas_cumprod[t] / alphas_cumprod[s])  # [B,1,1,1]
     return kept.sqrt() * x_s + (1 - kept).sqrt() * noise
-
-
-def _per_image(values: Tensor) -> Tensor:
-    return values.float().reshape(-1, 1, 1, 1)
 
 
 def _jump_with(signal_scale: Callable[..., Tensor], noise_scale: Callable[..., Tensor]) -> Function:
@@ -90,7 +87,7 @@ def _jump_with(signal_scale: Callable[..., Tensor], noise_scale: Callable[..., T
     def wrong(x_s: Tensor, s: Tensor, t: Tensor, noise: Tensor, alphas_cumprod: Tensor) -> Tensor:
         alphas = 1 - betas_from_alphas_cumprod(alphas_cumprod)
         facts = alphas_cumprod[s], alphas_cumprod[t], alphas[t]
-        return _per_image(signal_scale(*facts)) * x_s + _per_image(noise_scale(*facts)) * noise
+        return per_image(signal_scale(*facts)) * x_s + per_image(noise_scale(*facts)) * noise
 
     return wrong
 
@@ -102,18 +99,12 @@ def _jump_along_the_width(
     return kept.sqrt() * x_s + (1 - kept).sqrt() * noise
 
 
-def _jump_one_index_early(
-    x_s: Tensor, s: Tensor, t: Tensor, noise: Tensor, alphas_cumprod: Tensor
-) -> Tensor:
-    return jump(x_s, s - 1, t - 1, noise, alphas_cumprod)
-
-
 def _jumps(generator: torch.Generator) -> list[Arguments]:
     """B = W, so that a coefficient on the wrong axis gives a picture and not an exception."""
     x_s, noise = torch.tensor([[1.0, 0.0], [0.0, 1.0]]).reshape(2, 1, 1, 1, 2)
     cases: list[Arguments] = [(x_s, torch.tensor([0]), torch.tensor([2]), noise, _ROUND.clone())]
     for batch, steps in ((3, 12), (4, 30)):
-        alphas_cumprod = _alphas_cumprod(steps, generator)
+        alphas_cumprod = draw_alphas_cumprod(steps, generator)
         # Without t = s + 1 in all images, one step and a jump differ.
         s = torch.randint(0, steps // 3, (batch,), generator=generator)
         t = torch.randint(steps // 2 + 1, steps, (batch,), generator=generator)
@@ -167,7 +158,10 @@ _JUMP = Exercise(
             "your coefficients [B] vary along the width; reshape them to [B,1,1,1].",
             _jump_along_the_width,
         ),
-        Mistake("t is 0-based: alphas_cumprod[t], without - 1.", _jump_one_index_early),
+        first_for_all(jump, "s", "t"),
+        first_for_all(jump, "t"),
+        *of_the_schedule(jump),
+        one_early(jump),
     ),
 )
 
@@ -204,7 +198,7 @@ def _contrasts(generator: torch.Generator) -> list[Arguments]:
     cases: list[Arguments] = [(3, 1, alphas_cumprod, 0.8)]
     for steps, pixels, t in ((10, 400, 0), (20, 37, 9), (30, 1, 26)):
         auroc = 0.6 + 0.35 * torch.rand((), generator=generator).item()
-        cases.append((pixels, t, _alphas_cumprod(steps, generator), auroc))
+        cases.append((pixels, t, draw_alphas_cumprod(steps, generator), auroc))
     return cases
 
 
@@ -261,10 +255,8 @@ _CONTRAST = Exercise(
             "that is c², an energy; a contrast is its root.",
             _contrast_with(lambda d, n, a: d**2 / (n * a / (1 - a))),
         ),
-        Mistake(
-            "t is 0-based: alphas_cumprod[t], without - 1.",
-            lambda pixels, t, *rest: smallest_contrast(pixels, t - 1, *rest),
-        ),
+        *of_the_schedule(smallest_contrast),
+        one_early(smallest_contrast),
     ),
 )
 

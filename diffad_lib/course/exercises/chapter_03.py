@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from diffad_lib.course.exercises.grading import Arguments, Exercise, Function, Mistake
+from diffad_lib.course.exercises.slips import before
 
 # 03.1: the best denoiser of one Gaussian
 
@@ -88,15 +89,11 @@ _BEST = Exercise(
 
 def variance_ratio(alphas_cumprod: Tensor) -> Tensor:
     """β̃_t / β_t = (1 - ᾱ_{t-1}) / (1 - ᾱ_t), with ᾱ_{-1} = 1."""
-    return (1 - _before(alphas_cumprod)) / (1 - alphas_cumprod)
-
-
-def _before(alphas_cumprod: Tensor) -> Tensor:
-    return torch.cat([alphas_cumprod.new_ones(1), alphas_cumprod[:-1]])
+    return (1 - before(alphas_cumprod)) / (1 - alphas_cumprod)
 
 
 def _betas(alphas_cumprod: Tensor) -> Tensor:
-    return 1 - alphas_cumprod / _before(alphas_cumprod)
+    return 1 - alphas_cumprod / before(alphas_cumprod)
 
 
 def _schedules(generator: torch.Generator) -> list[Arguments]:
@@ -122,7 +119,7 @@ _RATIO = Exercise(
         ),
         Mistake(
             "ᾱ_t / ᾱ_{t-1} is 1 - β_t; the noise that is there is 1 - ᾱ.",
-            lambda a: a / _before(a),
+            lambda a: a / before(a),
         ),
         Mistake(
             "before step 0 nothing is noise: ᾱ is 1 there, so the ratio is 0 at t = 0.",
@@ -155,6 +152,11 @@ def share_left(result: Tensor, defective: Tensor, clean: Tensor) -> Tensor:
 
 def _dot(first: Tensor, second: Tensor) -> Tensor:
     return (first * second).sum(dim=(1, 2, 3))  # [B]
+
+
+def _mean_over_channels(result: Tensor, defective: Tensor, clean: Tensor) -> Tensor:
+    one_by_one = (image.flatten(0, 1)[:, None] for image in (result, defective, clean))
+    return share_left(*one_by_one).reshape(len(result), -1).mean(dim=1)
 
 
 def _reconstructions(generator: torch.Generator) -> list[Arguments]:
@@ -201,6 +203,10 @@ _LEFT = Exercise(
         Mistake(
             "the clean picture is still in it: take it off the result.",
             lambda r, d, c: _dot(r, d - c) / _dot(d - c, d - c),
+        ),
+        Mistake(
+            "a mean of three ratios, one a channel; take one over all of an image's values.",
+            _mean_over_channels,
         ),
         Mistake(
             "one number for the batch; every image has its own share.",

@@ -6,13 +6,14 @@ import torch
 from torch import Tensor
 
 from diffad_lib.course.exercises.grading import Arguments, Exercise, Function, Mistake
-
-
-def _alphas_cumprod(steps: int, generator: torch.Generator) -> Tensor:
-    """float64 [T] of a schedule whose betas are large, so that no mistake hides in rounding."""
-    betas = 0.02 + 0.2 * torch.rand(steps, generator=generator, dtype=torch.float64)
-    return (1 - betas).cumprod(0)
-
+from diffad_lib.course.exercises.slips import (
+    draw_alphas_cumprod,
+    first_for_all,
+    given,
+    of_the_schedule,
+    one_early,
+    per_image,
+)
 
 # 05.1: guidance as a weighted mean
 
@@ -25,8 +26,7 @@ def guided_x0(
 
 
 def _mixed(pred_s: Tensor, pred_b: Tensor, share: Tensor) -> Tensor:
-    share = share.float().reshape(-1, 1, 1, 1)  # [B,1,1,1]
-    return (1 - share) * pred_s + share * pred_b
+    return torch.lerp(pred_s, pred_b, per_image(share))
 
 
 def _guided_with(share: Callable[[float, Tensor], Tensor]) -> Function:
@@ -43,12 +43,6 @@ def _guided_along_the_width(
     return ((1 - share) * pred_s + share * pred_b).clamp(-1, 1)
 
 
-def _guided_with_clamped_parts(
-    pred_s: Tensor, pred_b: Tensor, t_s: Tensor, w: float, alphas_cumprod: Tensor
-) -> Tensor:
-    return guided_x0(pred_s.clamp(-1, 1), pred_b, t_s, w, alphas_cumprod)
-
-
 def _guidances(generator: torch.Generator) -> list[Arguments]:
     """B = W, a w that extrapolates, w = 0, and predictions on both sides of the clamp."""
     round_alphas = torch.tensor([0.9, 0.8, 0.6], dtype=torch.float64)
@@ -57,7 +51,7 @@ def _guidances(generator: torch.Generator) -> list[Arguments]:
     for batch, steps, w in ((3, 12, 1.0), (4, 20, 2.5), (2, 10, 0.0)):
         pred_s, pred_b = torch.randn(2, batch, 2, 3, batch, generator=generator)
         t_s = torch.randint(1, steps, (batch,), generator=generator)
-        alphas_cumprod = _alphas_cumprod(steps, generator)
+        alphas_cumprod = draw_alphas_cumprod(steps, generator)
         cases.append((0.8 * pred_s, 0.8 * pred_b.clamp(-1, 1), t_s, w, alphas_cumprod))
     return cases
 
@@ -97,9 +91,7 @@ _GUIDED = Exercise(
         ),
         Mistake(
             "the guide is added, but the small-noise prediction keeps its full weight.",
-            lambda s, b, t, w, a: (s + (w * (1 - a[t])).float().reshape(-1, 1, 1, 1) * b).clamp(
-                -1, 1
-            ),
+            lambda s, b, t, w, a: (s + per_image(w * (1 - a[t])) * b).clamp(-1, 1),
         ),
         Mistake(
             "a w above 1/(1-ᾱ) extrapolates; the share itself is not clamped.",
@@ -107,7 +99,7 @@ _GUIDED = Exercise(
         ),
         Mistake(
             "only the result is clamped; the small-noise prediction goes in as it is.",
-            _guided_with_clamped_parts,
+            given(guided_x0, pred_s=lambda s: s.clamp(-1, 1)),
         ),
         Mistake(
             "the clamp to [-1, 1] is missing.",
@@ -121,10 +113,9 @@ _GUIDED = Exercise(
             "your shares [B] vary along the width; reshape them to [B,1,1,1].",
             _guided_along_the_width,
         ),
-        Mistake(
-            "t is 0-based: alphas_cumprod[t_s], without - 1.",
-            lambda s, b, t, w, a: guided_x0(s, b, t - 1, w, a),
-        ),
+        first_for_all(guided_x0, "t_s"),
+        *of_the_schedule(guided_x0),
+        one_early(guided_x0),
     ),
 )
 
@@ -154,17 +145,6 @@ def _weight_of_independent_errors(
     return error_s / (error_s + error_b) / (1 - alphas_cumprod[t_s].item())
 
 
-def _weight_with_norm(
-    pred_s: Tensor, pred_b: Tensor, target: Tensor, t_s: int, alphas_cumprod: Tensor
-) -> float:
-    share = _best_share(pred_s, pred_b, target) * (pred_b - pred_s).double().norm().item()
-    return share / (1 - alphas_cumprod[t_s].item())
-
-
-def _within(value: float, low: float, high: float) -> float:
-    return min(max(value, low), high)
-
-
 def _weights(generator: torch.Generator) -> list[Arguments]:
     """Best shares inside [0, 1], below 0 and above 1."""
     round_alphas = torch.tensor([0.9, 0.8, 0.6], dtype=torch.float64)
@@ -173,7 +153,7 @@ def _weights(generator: torch.Generator) -> list[Arguments]:
     for steps, t_s, share in ((12, 11, 0.3), (20, 1, -0.4), (15, 6, 1.6)):
         pred_s, pred_b, off = torch.randn(3, 3, 4, 5, generator=generator)
         target = pred_s + share * (pred_b - pred_s) + 0.2 * off
-        cases.append((pred_s, pred_b, target, t_s, _alphas_cumprod(steps, generator)))
+        cases.append((pred_s, pred_b, target, t_s, draw_alphas_cumprod(steps, generator)))
     return cases
 
 
@@ -208,7 +188,7 @@ _WEIGHT = Exercise(
         ),
         Mistake(
             "the projection is divided by the norm; it takes the squared norm to get a share.",
-            _weight_with_norm,
+            lambda s, b, *rest: best_weight(s, b, *rest) * (b - s).double().norm().item(),
         ),
         Mistake(
             "the best weight can be negative; do not clamp it.",
@@ -217,13 +197,11 @@ _WEIGHT = Exercise(
         Mistake(
             "the best share can lie outside 0 … 1; do not clamp it.",
             lambda s, b, target, t, a: (
-                _within(_best_share(s, b, target), 0.0, 1.0) / (1 - a[t].item())
+                min(max(_best_share(s, b, target), 0.0), 1.0) / (1 - a[t].item())
             ),
         ),
-        Mistake(
-            "t is 0-based: alphas_cumprod[t_s], without - 1.",
-            lambda s, b, target, t, a: best_weight(s, b, target, t - 1, a),
-        ),
+        *of_the_schedule(best_weight),
+        one_early(best_weight),
     ),
 )
 
@@ -232,19 +210,15 @@ _WEIGHT = Exercise(
 
 def noise_loss(error_s: Tensor, error_b: Tensor, anomaly_label: Tensor) -> Tensor:
     """Mean over the normal images of both mean squared errors; 0 if there is none."""
-    return _over(_per_image(error_s, error_b), anomaly_label == 0)
+    return _over(_errors(error_s, error_b), anomaly_label == 0)
 
 
-def _per_image(error_s: Tensor, error_b: Tensor) -> Tensor:
+def _errors(error_s: Tensor, error_b: Tensor) -> Tensor:
     return error_s.square().mean(dim=(1, 2, 3)) + error_b.square().mean(dim=(1, 2, 3))  # [B]
 
 
 def _over(losses: Tensor, chosen: Tensor) -> Tensor:
     return losses[chosen].sum() / chosen.sum().clamp(min=1)
-
-
-def _sum_over_pixels(error_s: Tensor, error_b: Tensor, anomaly_label: Tensor) -> Tensor:
-    return noise_loss(error_s, error_b, anomaly_label) * error_s[0].numel()
 
 
 def _loss_with_roots(error_s: Tensor, error_b: Tensor, anomaly_label: Tensor) -> Tensor:
@@ -273,31 +247,31 @@ _LOSS = Exercise(
     (
         Mistake(
             "a batch without a normal image gives NaN in yours: the mean of nothing.",
-            lambda s, b, label: _per_image(s, b)[label == 0].mean(),
+            lambda s, b, label: _errors(s, b)[label == 0].mean(),
         ),
         Mistake(
             "that is the loss of the anomalous images; the others count.",
-            lambda s, b, label: _over(_per_image(s, b), label == 1),
+            lambda s, b, label: _over(_errors(s, b), label == 1),
         ),
         Mistake(
             "all images count in yours, but anomalous ones must not teach the network.",
-            lambda s, b, label: _per_image(s, b).mean(),
+            lambda s, b, label: _errors(s, b).mean(),
         ),
         Mistake(
             "the sum is divided by all images; only the normal ones were added.",
-            lambda s, b, label: torch.where(label == 1, 0.0, _per_image(s, b)).mean(),
+            lambda s, b, label: torch.where(label == 1, 0.0, _errors(s, b)).mean(),
         ),
         Mistake(
             "that is a sum over the images; a mean does not grow with the batch.",
-            lambda s, b, label: _per_image(s, b)[label == 0].sum(),
+            lambda s, b, label: _errors(s, b)[label == 0].sum(),
         ),
         Mistake(
             "the prediction from t_b has to learn as well: its error is missing.",
-            lambda s, b, label: noise_loss(s, torch.zeros_like(b), label),
+            given(noise_loss, error_b=torch.zeros_like),
         ),
         Mistake(
             "the prediction from t_s has to learn as well: its error is missing.",
-            lambda s, b, label: noise_loss(torch.zeros_like(s), b, label),
+            given(noise_loss, error_s=torch.zeros_like),
         ),
         Mistake(
             "the two errors are averaged; the loss adds them.",
@@ -309,7 +283,10 @@ _LOSS = Exercise(
         ),
         Mistake("these are root mean squares; the loss has no root.", _loss_with_roots),
         Mistake("absolute errors stand where squares belong.", _absolute_loss),
-        Mistake("the errors are summed over the pixels; they are averaged.", _sum_over_pixels),
+        Mistake(
+            "the errors are summed over the pixels; they are averaged.",
+            lambda s, *rest: noise_loss(s, *rest) * s[0].numel(),
+        ),
     ),
 )
 

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from diffad_lib.course.exercises.grading import Arguments, Exercise, Function, Mistake
+from diffad_lib.course.exercises.slips import first_for_all, per_image
 
 # 06.1: the slope of the quintic fade
 
@@ -53,17 +54,13 @@ _SLOPE = Exercise(
 
 def source_of(anomalous: Tensor, normal: Tensor, mask: Tensor, beta: Tensor) -> Tensor:
     """A = (I_a - β I) / (1 - β) inside the mask, 0 outside."""
-    beta = _per_image(beta)
+    beta = per_image(beta)
     return mask * (anomalous - beta * normal) / (1 - beta)
-
-
-def _per_image(beta: Tensor) -> Tensor:
-    return beta.reshape(-1, 1, 1, 1)
 
 
 def _source_with(formula: Function) -> Function:
     """A wrong inside of the mask, by a formula of (I_a, I, β)."""
-    return lambda anomalous, normal, mask, beta: mask * formula(anomalous, normal, _per_image(beta))
+    return lambda anomalous, normal, mask, beta: mask * formula(anomalous, normal, per_image(beta))
 
 
 def _pasted(generator: torch.Generator) -> list[Arguments]:
@@ -73,7 +70,7 @@ def _pasted(generator: torch.Generator) -> list[Arguments]:
         normal, source = torch.rand(2, batch, 3, 4, batch, generator=generator)
         mask = (torch.rand(batch, 1, 4, batch, generator=generator) > 0.4).float()
         beta = 0.1 + 0.7 * torch.rand(batch, generator=generator)
-        share = _per_image(beta)
+        share = per_image(beta)
         blended = torch.where(mask > 0, (1 - share) * source + share * normal, normal)
         cases.append((blended, normal, mask, beta))
     return cases
@@ -86,7 +83,7 @@ _SOURCE = Exercise(
     (
         Mistake(
             "outside the mask nothing is known: give 0 there.",
-            lambda a, n, mask, b: (a - _per_image(b) * n) / (1 - _per_image(b)),
+            lambda a, n, mask, b: (a - per_image(b) * n) / (1 - per_image(b)),
         ),
         Mistake(
             "that still holds the image, which shows through by β: take β I off.",
@@ -120,6 +117,7 @@ _SOURCE = Exercise(
             "your β [B] varies along the width; reshape it to [B,1,1,1].",
             lambda a, n, mask, b: mask * (a - b * n) / (1 - b),
         ),
+        first_for_all(source_of, "beta"),
     ),
 )
 

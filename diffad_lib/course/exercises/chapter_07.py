@@ -222,6 +222,10 @@ _OVERLAP = Exercise(
             lambda s, r, t: (s[r > 0] >= t).double().mean().item(),
         ),
         Mistake("0 is the background and no region: leave it out.", _with_background),
+        Mistake(
+            "the last region is missing: a range ends before its end.",
+            lambda s, r, t: region_overlap(s, torch.where(r == r.max(), 0, r), t),
+        ),
         Mistake("a region counts by its marked share, not as found or missed.", _any_hit),
         Mistake(
             "intersection over union; the overlap is divided by the region's area alone.",

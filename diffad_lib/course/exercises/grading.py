@@ -1,7 +1,6 @@
 """Compares a learner's function with the right one, and with functions that err in known ways."""
 
 import inspect
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -11,11 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from diffad_lib.course.exercises.limit import CallFailed, called, from_now
+
 Value = Tensor | int | float
 Function = Callable[..., Value]
 Arguments = tuple[Any, ...]
 
 SEED = 20240
+MOST_SECONDS = 20  # for all calls of an answer
 _RTOL, _ATOL = 1e-4, 1e-6  # wide enough for float32 in any order of operations
 _FEW = 6  # values that a message shows in full
 
@@ -54,45 +56,81 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True)
+class Case:
+    """A call that an answer failed.
+
+    arguments: by name, as they were before the call. returned: what the answer gave, or the
+    exception that it raised. expected: what the solution gives.
+    """
+
+    arguments: dict[str, Any]
+    returned: object
+    expected: Value
+
+
+@dataclass(frozen=True)
 class Verdict:
-    """What `check` prints, in one line."""
+    """What `check` prints, in one line, and the case that failed, if there is one."""
 
     outcome: Outcome
     message: str
+    case: Case | None = None
 
     def __str__(self) -> str:
         return f"{self.outcome}: {' '.join(self.message.split())}"
 
 
 class _Wrong(Exception):
-    """An answer that cannot be right, with what the learner is told."""
+    """Values that cannot be compared: what the learner is told, in which case, what came out."""
+
+    def __init__(self, message: str, number: int | None = None, returned: object = None) -> None:
+        super().__init__(message)
+        self.number, self.returned = number, returned
 
 
 def grade(exercise: Exercise, answer: Function) -> Verdict:
     """Judge a learner's function. An error in it is a verdict, never an exception.
 
     Passed: in every case its value has the type, dtype, shape and numbers of the solution's, and
-    its arguments are as they were. Hint: its values are those of a mistake in every case.
+    its arguments are as they were. Hint: its values are those of a mistake in every case. An
+    answer that takes longer than MOST_SECONDS is stopped, where `limit.can_stop()`.
     """
     try:
-        values = _values_of(answer, exercise)
+        return _judged(exercise, answer, _values_of(answer, exercise))
+    except _Wrong as wrong:
+        known = wrong.number is not None
+        case = _case(exercise, wrong.number or 0, wrong.returned) if known else None
+        return Verdict(Outcome.NOT_YET, str(wrong), case)
+
+
+def _judged(exercise: Exercise, answer: Function, values: list[Value]) -> Verdict:
+    expected = _values(exercise, exercise.solution)
+    pairs = list(zip(values, expected, strict=True))
+    apart = next((number for number, pair in enumerate(pairs) if not _close(*pair)), None)
+    if apart is not None:
+        case = _case(exercise, apart, values[apart])
         for mistake in exercise.mistakes:
             if _agrees(values, _values(exercise, mistake.function)):
-                return Verdict(Outcome.HINT, mistake.hint)
-        expected = _values(exercise, exercise.solution)
-        if not _agrees(values, expected) and not _agrees(values, _values_of(answer, exercise)):
-            raise _Wrong(
-                "your function gives another result at every call; use its arguments alone."
-            )
-        trials = zip(_cases(exercise), values, expected, strict=True)
-        for number, (arguments, value, right) in enumerate(trials):
-            case = _described(exercise, arguments)
-            if isinstance(right, Tensor) and isinstance(value, Tensor):  # of one kind
-                _compare_form(value, right, _after_the_first(number, case))
-            _compare_numbers(value, right, case)
-    except _Wrong as wrong:
-        return Verdict(Outcome.NOT_YET, str(wrong))
+                return Verdict(Outcome.HINT, mistake.hint, case)
+        told = _difference(case, values[apart], expected[apart], apart)
+        if not _agrees(values, _values_of(answer, exercise)):
+            told = "your function gives another result at every call; use its arguments alone."
+        return Verdict(Outcome.NOT_YET, told, case)
+    for number, (value, right) in enumerate(pairs):
+        if isinstance(value, Tensor) and isinstance(right, Tensor) and value.dtype != right.dtype:
+            told = f"your result is {value.dtype}, expected {right.dtype}."
+            raise _Wrong(f"the numbers are right, but {told}", number, value)
     return Verdict(Outcome.PASSED, f"right in all {len(values)} trials.")
+
+
+def _case(exercise: Exercise, number: int, returned: object) -> Case:
+    arguments, again = _cases(exercise)[number], _cases(exercise)[number]
+    return Case(_named(exercise, arguments), returned, exercise.solution(*again))
+
+
+def _named(exercise: Exercise, arguments: Arguments) -> dict[str, Any]:
+    names = inspect.signature(exercise.solution).parameters
+    return dict(zip(names, arguments, strict=True))
 
 
 def _cases(exercise: Exercise) -> list[Arguments]:
@@ -108,41 +146,29 @@ def _values_of(answer: Function, exercise: Exercise) -> list[Value]:
     """What the learner's function returns in each case; raises _Wrong if it cannot be compared."""
     if not callable(answer):
         raise _Wrong(f'give the function itself: check("{exercise.id}", your_function).')
-    names = list(inspect.signature(exercise.solution).parameters)
-    expected = exercise.solution(*_cases(exercise)[0])
+    wanted = _kind(exercise.solution(*_cases(exercise)[0]))
+    limit = from_now(MOST_SECONDS)
     values = []
     trials = zip(_cases(exercise), _cases(exercise), strict=True)
     for number, (given, untouched) in enumerate(trials):
-        case = _after_the_first(number, _described(exercise, untouched))
-        value = _called(answer, given, case)
-        for name, after, before in zip(names, given, untouched, strict=True):
+        named = _named(exercise, untouched)
+        case = _after_the_first(number, _described(named))
+        try:
+            value = called(answer, given, limit)
+        except CallFailed as failed:
+            raise _Wrong(f"{case}{failed}", number, failed.error) from None
+        for (name, before), after in zip(named.items(), given, strict=True):
             if isinstance(before, Tensor) and not _same(after, before):
-                raise _Wrong(f"your function changes its argument {name} in place; work on a copy.")
-        wanted, returned = _kind(expected), _kind(value)
+                told = f"your function changes its argument {name} in place; work on a copy."
+                raise _Wrong(told, number, value)
+        returned = _kind(value)
         if (returned, wanted) == ("int", "float"):  # 0 is as good as 0.0
             value, returned = float(value), wanted
         if returned != wanted:
-            raise _Wrong(f"{case}your function returns {returned}, expected {wanted}.")
+            told = f"your function returns {returned}, expected {wanted}."
+            raise _Wrong(f"{case}{told}", number, value)
         values.append(value.detach().cpu().clone() if isinstance(value, Tensor) else value)
     return values
-
-
-def _called(answer: Function, arguments: Arguments, case: str) -> Value:
-    try:
-        return answer(*arguments)
-    except Exception as error:  # whatever a learner's code raises is for the learner to read
-        reason = next(iter(str(error).splitlines()), "no message")
-        line = _line_in(answer, error)
-        name = type(error).__name__
-        raise _Wrong(f"{case}your function raised {name}{line}: {reason}") from None
-
-
-def _line_in(answer: Function, error: Exception) -> str:
-    """Where it happened, as " in line 3", for a function of a notebook cell or a file."""
-    code = getattr(answer, "__code__", None)
-    frames = traceback.extract_tb(error.__traceback__)
-    lines = [frame.lineno for frame in frames if code and frame.filename == code.co_filename]
-    return f" in line {lines[-1]}" if lines else ""
 
 
 def _same(first: Tensor, second: Tensor) -> bool:
@@ -175,32 +201,26 @@ def _close(value: Value, other: Value) -> bool:
     return same_shape and torch.allclose(first, second, _RTOL, _ATOL, equal_nan=True)
 
 
-def _compare_form(value: Tensor, expected: Tensor, case: str) -> None:
-    if value.shape != expected.shape:
-        yours, right = list(value.shape), list(expected.shape)
-        raise _Wrong(f"{case}your result has shape {yours}, expected {right}.")
-    if value.dtype != expected.dtype:
-        raise _Wrong(f"{case}your result is {value.dtype}, expected {expected.dtype}.")
-
-
-def _compare_numbers(value: Value, expected: Value, case: str) -> None:
-    if _close(value, expected):
-        return
+def _difference(case: Case, value: Value, expected: Value, number: int) -> str:
+    """What the learner is told of a case where shapes or numbers differ."""
     place = ""
-    if isinstance(value, Tensor) and isinstance(expected, Tensor) and expected.numel() > _FEW:
-        gap = (value.double() - expected.double()).abs() - _RTOL * expected.double().abs()
-        farthest = gap.nan_to_num(torch.inf).argmax()
-        where = tuple(int(index) for index in torch.unravel_index(farthest, gap.shape))
-        value, expected, place = value[where], expected[where], f" at {list(where)}"
+    if isinstance(value, Tensor) and isinstance(expected, Tensor):
+        if value.shape != expected.shape:
+            told = f"your result has shape {list(value.shape)}, expected {list(expected.shape)}."
+            return _after_the_first(number, _described(case.arguments)) + told
+        if expected.numel() > _FEW:
+            gap = (value.double() - expected.double()).abs() - _RTOL * expected.double().abs()
+            farthest = gap.nan_to_num(torch.inf).argmax()
+            where = tuple(int(index) for index in torch.unravel_index(farthest, gap.shape))
+            value, expected, place = value[where], expected[where], f" at {list(where)}"
     yours, right = _shown_apart(value, expected)
-    raise _Wrong(f"for {case}: yours gives {yours}{place}, expected {right}.")
+    return f"for {_described(case.arguments)}: yours gives {yours}{place}, expected {right}."
 
 
-def _described(exercise: Exercise, arguments: Arguments) -> str:
-    names = inspect.signature(exercise.solution).parameters
+def _described(arguments: dict[str, Any]) -> str:
     return ", ".join(
         f"{name} = {_shown(argument)}"
-        for name, argument in zip(names, arguments, strict=True)
+        for name, argument in arguments.items()
         if isinstance(argument, Tensor | Real)
     )
 

@@ -1,5 +1,7 @@
 """Explorers: one render function each, shown as a contact sheet, an HTML slider and a widget."""
 
+from diffad_lib.course.explorers.drawing import drawing_explorer, paint, stroke
+from diffad_lib.course.explorers.easel import easel
 from diffad_lib.course.explorers.explorer import Explorer
 from diffad_lib.course.explorers.guidance import guidance_explorer
 from diffad_lib.course.explorers.reconstruction import Diffusion
@@ -14,7 +16,11 @@ __all__ = [
     "Explorer",
     "Parameter",
     "View",
+    "drawing_explorer",
+    "easel",
     "guidance_explorer",
+    "paint",
+    "stroke",
     "synthesis_explorer",
     "threshold_explorer",
     "timestep_explorer",

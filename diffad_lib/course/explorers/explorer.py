@@ -85,7 +85,12 @@ def _spread(parameter: Parameter, count: int) -> list[Any]:
 
 
 def _offering(parameter: Parameter, values: tuple[Any, ...]) -> Parameter:
-    """The parameter with other values; it starts where it did, or in the middle without that."""
+    """The parameter with other values; it starts where it did, or at the nearest number."""
     before = parameter.values[parameter.start]
-    start = values.index(before) if before in values else len(values) // 2
+    if before in values:
+        start = values.index(before)
+    elif isinstance(before, int | float):
+        start = min(range(len(values)), key=lambda index: abs(values[index] - before))
+    else:
+        start = len(values) // 2
     return replace(parameter, values=values, start=start)

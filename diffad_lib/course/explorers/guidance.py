@@ -57,7 +57,8 @@ def guidance_explorer(
         }
         tiles = {title: rgb(tile[0], value_range) for title, tile in images.items()}
         tiles["|x₀ − x̂₀|, black 0, yellow ≥ 0.5"] = coloured(residuals, _RESIDUAL_RANGE)
-        caption = f"t_s = {t_s}, t_b = {t_b}, w = {w:g}: mean |x₀ − x̂₀| "
+        share = w * (1 - float(schedule.alphas_cumprod[t_s]))  # λ = w (1 − ᾱ)
+        caption = f"t_s = {t_s}, t_b = {t_b}, w = {w:g}, share λ = {share:.2f}: mean |x₀ − x̂₀| "
         return View(tiles, caption + error_text(residuals, defect))
 
     parameters = (

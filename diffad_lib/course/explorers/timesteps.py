@@ -13,7 +13,7 @@ from diffad_lib.course.explorers.view import Parameter, Pixels, View
 from diffad_lib.diffusion.denoising import one_step_denoise
 from diffad_lib.diffusion.process import NoisePredictor, q_sample, snr
 from diffad_lib.diffusion.schedule import Schedule
-from diffad_lib.plots import BLACK, BLUE, VERMILION
+from diffad_lib.plots import BLACK, BLUE, VERMILION, stretched
 
 _SLIDER_STEPS = 25
 
@@ -39,7 +39,7 @@ def timestep_explorer(
     def render(t: int) -> View:
         steps = torch.full((1,), t, device=x_0.device)
         x_t = q_sample(schedule, x_0, steps, noise)
-        tiles = {"x₀": rgb(x_0[0], value_range), "x_t": rgb(x_t[0], value_range)}
+        tiles = {"x₀": rgb(x_0[0], value_range), "x_t, contrast stretched": rgb(stretched(x_t)[0])}
         signal = float(schedule.sqrt_alphas_cumprod[t])
         rest = float(schedule.sqrt_one_minus_alphas_cumprod[t])
         ratio = float(ratios[t])

@@ -1,0 +1,200 @@
+"""Answers to the open experiments: by chapter, those that reach the goal and those that do not."""
+
+import torch
+import torch.nn.functional as F
+from torch.nn.functional import avg_pool2d
+
+from diffad_lib.diffusion.denoising import ddim_denoise, one_step_denoise
+from diffad_lib.diffusion.process import q_sample
+from diffad_lib.synthesis.perlin import perlin_masks, random_scales
+
+# 00: a score by what the network changed
+
+
+def highest_50(maps, good_maps):
+    """The chapter's score."""
+    return maps.flatten(1).topk(50).values.mean(dim=1)
+
+
+def highest_window(maps, good_maps):
+    return avg_pool2d(maps[:, None], 5, 1).amax(dim=(1, 2, 3))
+
+
+def unusual_window(maps, good_maps):
+    """Reaches it: the change in units of what is usual at this pixel of good parts."""
+    unusual = (maps - good_maps.mean(dim=0)) / (good_maps.std(dim=0) + 0.01)
+    return avg_pool2d(unusual[:, None], 5, 1).amax(dim=(1, 2, 3))
+
+
+# 01: a reconstruction that misses few defects
+
+
+def principal_components(k, size=16):
+    """The chapter's linear autoencoder."""
+
+    def rebuild(images, fitted):
+        def parts(pictures):
+            return F.unfold(pictures, size, stride=size).transpose(1, 2)
+
+        known = parts(fitted).flatten(0, 1)
+        mean = known.mean(dim=0)
+        basis = torch.linalg.eigh(((known - mean).T @ (known - mean)).double())[1].flip(1).float()
+        code = (parts(images) - mean) @ basis[:, :k]
+        back = (mean + code @ basis[:, :k].T).transpose(1, 2)
+        return F.fold(back, images.shape[-2:], size, stride=size)
+
+    return rebuild
+
+
+def nearest_picture(images, fitted):
+    return fitted[torch.cdist(images.flatten(1), fitted.flatten(1)).argmin(dim=1)]
+
+
+def nearest_patches(images, fitted, size=8, way=2):
+    """Reaches it: each patch becomes the most similar one near this place in a good picture."""
+    rebuilt = torch.zeros_like(images)
+    last = images.shape[-1] - size
+    for y in range(0, last + 1, size):
+        for x in range(0, last + 1, size):
+            known = torch.cat(
+                [
+                    fitted[:, :, row : row + size, column : column + size].flatten(1)
+                    for row in range(max(y - way, 0), min(y + way, last) + 1)
+                    for column in range(max(x - way, 0), min(x + way, last) + 1)
+                ]
+            )
+            patch = images[:, :, y : y + size, x : x + size]
+            nearest = torch.cdist(patch.flatten(1), known).argmin(dim=1)
+            rebuilt[:, :, y : y + size, x : x + size] = known[nearest].reshape(patch.shape)
+    return rebuilt
+
+
+# 02: a t that takes the pixels and leaves the defect
+
+
+def fixed(t):
+    return lambda clean, bad, schedule: t
+
+
+def by_the_formula(clean, bad, schedule):
+    """Reaches it: the last t where the defect as a whole has an AUROC of 0.97."""
+    snr = schedule.alphas_cumprod / (1 - schedule.alphas_cumprod)
+    auroc = torch.special.ndtr((bad - clean).norm() * snr.sqrt() / 2**0.5)
+    return int((auroc >= 0.97).sum()) - 1
+
+
+# 03, 04, 05: repair
+
+
+def noised(images, schedule, t, generator):
+    times = torch.full((len(images),), t)
+    noise = torch.randn(images.shape, generator=generator)
+    return q_sample(schedule, images, times, noise), times
+
+
+def one_step(t, count=1):
+    """The mean of some predictions, each from a noise of its own."""
+
+    def repair(images, network, schedule, generator):
+        steps = [noised(images, schedule, t, generator) for _ in range(count)]
+        return sum(one_step_denoise(schedule, network, *step) for step in steps) / count
+
+    return repair
+
+
+def ddim(t, steps):
+    def repair(images, network, schedule, generator):
+        x_t, _ = noised(images, schedule, t, generator)
+        return ddim_denoise(schedule, network, x_t, t, steps)
+
+    return repair
+
+
+def in_turn(*repairs):
+    """What one gives is repaired again by the next."""
+
+    def repair(images, network, schedule, generator):
+        for each in repairs:
+            images = each(images, network, schedule, generator)
+        return images
+
+    return repair
+
+
+def guided(t_s, t_b, share):
+    """Norm guidance, by the share of the guide."""
+
+    def repair(images, network, schedule, generator):
+        small, large = (one_step(t)(images, network, schedule, generator) for t in (t_s, t_b))
+        return (1 - share) * small + share * large
+
+    return repair
+
+
+def untouched(images, *rest):
+    return images
+
+
+# 06: masks that look like defects
+
+
+def perlin(count, size, generator):
+    """The chapter's."""
+    return perlin_masks(random_scales(count, generator), size, size, generator)
+
+
+def disks(count, size, generator):
+    """Reaches it: one disk each, of a drawn size."""
+    axis = torch.arange(size).float()
+    area = 30 * 8 ** torch.rand(count, 1, 1, generator=generator)  # pixels
+    y, x = 8 + (size - 16) * torch.rand(2, count, generator=generator)
+    distance = (axis[None, :, None] - y[:, None, None]) ** 2 + (axis - x[:, None, None]) ** 2
+    return (distance < area / torch.pi).float()[:, None]
+
+
+# 07: from a map to a mask
+
+
+def above(threshold):
+    return lambda maps: maps > threshold
+
+
+REACHED = [
+    ("00", unusual_window),
+    ("01", nearest_patches),
+    ("02", by_the_formula),
+    ("02", fixed(300)),
+    ("03", one_step(150, count=4)),
+    ("03", ddim(140, 8)),
+    ("04", in_turn(one_step(150, count=2), one_step(60, count=2))),
+    ("04", in_turn(one_step(150, count=3), one_step(40))),
+    ("05", guided(60, 120, 0.3)),
+    ("05", one_step(75, count=2)),
+    ("06", disks),
+    ("07", above(0.36)),
+]
+NOT_REACHED = [
+    ("00", highest_50),
+    ("00", highest_window),
+    ("01", principal_components(32)),
+    ("01", principal_components(512)),
+    ("01", nearest_picture),
+    ("02", fixed(200)),
+    ("02", fixed(400)),
+    ("03", untouched),
+    ("03", one_step(200)),
+    ("03", ddim(200, 10)),
+    ("03", ddim(50, 10)),
+    ("04", one_step(200)),
+    ("04", ddim(200, 4)),
+    ("04", ddim(150, 4)),
+    ("04", in_turn(one_step(150, count=4), one_step(60, count=4))),
+    ("05", guided(200, 400, 0.34)),
+    ("05", one_step(50)),
+    ("05", one_step(65)),
+    ("05", one_step(75, count=4)),
+    ("06", perlin),
+    ("07", above(0.5)),
+    ("07", above(0.3)),
+    ("07", above(0.4)),
+]
