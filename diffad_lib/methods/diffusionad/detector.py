@@ -43,7 +43,7 @@ class DiffusionAD(Detector):
         """total = noise + 5 focal + smooth_l1 (train.py); batch.generator must be set.
 
         Two more terms, which are not published, make the score need the reconstruction: "repair"
-        asks for the normal image, and "no_discrepancy" for nothing where there is nothing to compare.
+        asks for the normal image, "no_discrepancy" for nothing where there is nothing to compare.
         "noise" is over the images without an anomaly (eq. 9). The gradient of the other two
         reaches the denoising network through the reconstruction.
         """

@@ -30,8 +30,8 @@ class DiffusionADSettings(UNetSettings):
         "the paper", ge=0,
     )  # fmt: skip
     no_discrepancy_weight: float = setting(
-        0.0, "weight of the squared distance of the head's logits from -4 where the reconstruction is "
-        "the image itself; not in the paper", ge=0,
+        0.0, "weight of the squared distance of the head's logits from -4 where the reconstruction "
+        "is the image itself; not in the paper", ge=0,
     )  # fmt: skip
     score_pixels: int = setting(50, "highest pixels that the image score averages", ge=1)
 
