@@ -60,6 +60,46 @@ def test_total_loss_weighs_its_terms_as_the_official_code_does():
     assert losses["total"].item() == pytest.approx(total.item())
 
 
+def test_further_terms_are_added_with_their_weights():
+    weights = {"repair_weight": 10.0, "no_discrepancy_weight": 0.1}
+    losses = small_diffusionad(**weights).training_losses(training_batch())
+    published = small_diffusionad().training_losses(training_batch())["total"]
+    further = 10 * losses["repair"] + 0.1 * losses["no_discrepancy"]
+    assert losses["total"].item() == pytest.approx((published + further).item())
+
+
+def test_a_network_is_asked_to_repair_anomalous_images_too():
+    detector = small_diffusionad(repair_weight=1.0)
+    batch = training_batch((True, True))
+    normal = batch.image.clone()
+    normal[batch.mask.expand_as(normal) > 0] = 0.5
+    batch = TrainingBatch(normal, batch.image, batch.mask, batch.generator)
+    detector.training_losses(batch)["repair"].backward()
+    assert detector.denoising.out[-1].weight.grad.abs().sum() > 0
+    assert all(weight.grad is None for weight in detector.segmentation.parameters())
+
+
+def test_the_repair_term_is_the_squared_error_in_the_range_of_the_images():
+    for signed in (False, True):
+        detector = small_diffusionad(repair_weight=1.0, signed_range=signed)
+        seen = []
+        detector.segment = lambda images, given, seen=seen: seen.append(given) or images[:, :1]
+        losses = detector.training_losses(batch := training_batch())
+        expected = (seen[0] - batch.normal).square().mean()
+        assert losses["repair"].item() == pytest.approx(expected.item())
+
+
+def test_where_nothing_differs_the_head_is_asked_for_the_same_everywhere():
+    detector = small_diffusionad(no_discrepancy_weight=1.0)
+    batch = training_batch()
+    losses = detector.training_losses(batch)
+    logits = detector.segment(batch.image, batch.image)
+    expected = (logits + 4).square().mean().item()
+    assert losses["no_discrepancy"].item() == pytest.approx(expected)
+    losses["no_discrepancy"].backward()
+    assert all(weight.grad is None for weight in detector.denoising.parameters())
+
+
 def test_segmentation_loss_also_trains_the_denoising_network():
     detector = small_diffusionad()
     detector.training_losses(training_batch())["focal"].backward()

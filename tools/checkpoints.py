@@ -32,11 +32,14 @@ SETTINGS = {
         "signed_range": False,
         "score_pixels": 50,
     },
+    "diffusionad_repair": {"segmentation_width": 8},
     "draem": {"base_width": 12, "segmentation_width": 8, "anomaly_probability": 0.5},
 }
 STEPS = {
     "diffusionad_bracket": 2000,
     "diffusionad_weave": 1000,
+    "diffusionad_bracket_repair": 3000,
+    "diffusionad_weave_repair": 3000,
     "draem_bracket": 500,
     "draem_weave": 500,
 }
@@ -44,9 +47,10 @@ STEPS = {
 
 def configuration(name: str) -> RunConfig:
     """The run that trains a checkpoint, from the checkpoint's name."""
-    method, category = name.split("_")
-    overrides = SETTINGS[method] | {"steps": STEPS[name]}
-    return build_config(find_category(category).dataset, category, method, overrides=overrides)
+    method, category, *variants = name.split("_")
+    overrides = SETTINGS["_".join([method, *variants])] | {"steps": STEPS[name]}
+    dataset = find_category(category).dataset
+    return build_config(dataset, category, method, variants=variants, overrides=overrides)
 
 
 def ship(run_folder: Path, folder: Path) -> None:

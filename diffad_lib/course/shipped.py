@@ -10,7 +10,14 @@ from diffad_lib.runs.record import RECORD_NAME, Record, read_record
 from diffad_lib.weights import DETECTOR_NAME, WEIGHTS_NAME, load_detector
 
 CHECKPOINTS = project_root() / "notebooks" / "checkpoints"
-SHIPPED = ("diffusionad_bracket", "diffusionad_weave", "draem_bracket", "draem_weave")
+SHIPPED = (
+    "diffusionad_bracket",
+    "diffusionad_weave",
+    "diffusionad_bracket_repair",
+    "diffusionad_weave_repair",
+    "draem_bracket",
+    "draem_weave",
+)
 FILES = (WEIGHTS_NAME, DETECTOR_NAME, RECORD_NAME)
 
 

@@ -53,6 +53,12 @@ BUDGETS: dict[BudgetName, Budget] = {
 }
 
 VARIANTS = {
+    "repair": Variant(
+        "Ask for a good reconstruction of anomalous images too, and for nothing to be found where "
+        "image and reconstruction are the same: then the score needs the reconstruction.",
+        "this project; docs/recipes.md",
+        {"repair_weight": 10.0, "no_discrepancy_weight": 0.1},
+    ),
     "select-on-test": Variant(
         "Keep the weights with the best test image + pixel AUROC, looked at every 50 epochs. "
         "This leaks the test set: only for comparison with published figures.",

@@ -22,6 +22,7 @@ from diffad_lib.scores import highest_mean
 from diffad_lib.types import Prediction, TrainingBatch
 
 PREDICTION_SEED = 0
+_NOTHING = -4.0  # logit of a pixel about which nothing is known: 2 %, the share of anomalies
 BETAS = {"linear": linear_betas, "cosine": cosine_betas}
 
 
@@ -41,6 +42,8 @@ class DiffusionAD(Detector):
     def training_losses(self, batch: TrainingBatch) -> dict[str, Tensor]:
         """total = noise + 5 focal + smooth_l1 (train.py); batch.generator must be set.
 
+        Two more terms, which are not published, make the score need the reconstruction: "repair"
+        asks for the normal image, "no_discrepancy" for nothing where there is nothing to compare.
         "noise" is over the images without an anomaly (eq. 9). The gradient of the other two
         reaches the denoising network through the reconstruction.
         """
@@ -57,6 +60,14 @@ class DiffusionAD(Detector):
             "smooth_l1": F.smooth_l1_loss(logits.sigmoid(), batch.mask),
         }
         total = terms["noise"] + 5 * terms["focal"] + terms["smooth_l1"]
+        if settings.repair_weight:
+            repaired = self._from_diffusion(guided.pred_x0_norm_guided)
+            terms["repair"] = F.mse_loss(repaired.float(), batch.normal)
+            total = total + settings.repair_weight * terms["repair"]
+        if settings.no_discrepancy_weight:
+            logits = self.segment(batch.image, batch.image)
+            terms["no_discrepancy"] = (logits - _NOTHING).square().mean()
+            total = total + settings.no_discrepancy_weight * terms["no_discrepancy"]
         return {"total": total, **terms}
 
     def predict(self, images: Tensor, generator: torch.Generator | None = None) -> Prediction:

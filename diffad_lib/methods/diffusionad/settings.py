@@ -25,6 +25,14 @@ class DiffusionADSettings(UNetSettings):
     prediction: Literal["eps", "x0"] = setting(
         "eps", "what the U-Net puts out: noise, or the image (then min-SNR weights the noise loss)"
     )
+    repair_weight: float = setting(
+        0.0, "weight of the squared error of the reconstruction, also of anomalous images; not in "
+        "the paper", ge=0,
+    )  # fmt: skip
+    no_discrepancy_weight: float = setting(
+        0.0, "weight of the squared distance of the head's logits from -4 where the reconstruction "
+        "is the image itself; not in the paper", ge=0,
+    )  # fmt: skip
     score_pixels: int = setting(50, "highest pixels that the image score averages", ge=1)
 
     @model_validator(mode="after")
