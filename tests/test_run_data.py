@@ -8,8 +8,9 @@ import layout_factory as factory
 from diffad_lib.datasets.decode import decode_mask
 from diffad_lib.errors import DiffadError
 from diffad_lib.runs import data
-from diffad_lib.runs.config import build_config
-from diffad_lib.runs.data import load_data, what_is_read
+from diffad_lib.runs.config import RunConfig, build_config
+from diffad_lib.runs.data import check_inputs, load_data, load_normal, what_is_read
+from diffad_lib.runs.experiment import prepare
 
 
 @pytest.fixture
@@ -99,3 +100,60 @@ def test_copies_of_training_images_are_told(tmp_path) -> None:
     assert notes(tmp_path)[-1] == (
         "copies of training files among the test files: test/good/001.png (training file 002.png)"
     )
+
+
+def given(root: Path, textures: Path | None = None, **settings: object) -> RunConfig:
+    own = {"image_size": 32, **settings}
+    return build_config(
+        "mvtec", "bottle", "draem", overrides=own, data_root=root, textures=textures
+    )
+
+
+@pytest.mark.usefixtures("masks")
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [
+        ("mvtec/bottle/test", "6 of 6 files, such as .*test/"),
+        ("mvtec/bottle/test/crack", "2 of 2 files"),
+        ("mvtec/bottle/ground_truth", "4 of 4 files, such as .*ground_truth/"),
+        (".", "10 of 13 files"),
+        ("link", "6 of 6 files, such as .*link/"),
+    ],
+)
+def test_textures_from_the_test_set_are_refused_before_anything_is_read(
+    tmp_path, monkeypatch, place: str, told: str
+) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "mvtec" / "bottle" / "test")
+    if place == ".":
+        (tmp_path / "link").unlink()
+    monkeypatch.setattr(data, "load_split", lambda *_: pytest.fail("read"))
+    config, message = given(tmp_path, tmp_path / place), rf"--textures holds test .*\({told}"
+    for look in (check_inputs, load_data, load_normal):
+        with pytest.raises(DiffadError, match=message):
+            look(config)
+
+
+def test_the_masks_of_the_test_set_are_no_foreground_masks(masks, tmp_path) -> None:
+    config = given(tmp_path, foreground_folder=str(masks[0].parents[1]))
+    with pytest.raises(DiffadError, match=r"foreground_folder holds .*4 of 4 files"):
+        check_inputs(config)
+
+
+@pytest.mark.usefixtures("masks")
+def test_a_copy_of_a_test_image_among_the_textures_stops_the_run_before_training(tmp_path) -> None:
+    factory.make_dtd(tmp_path)
+    config = given(tmp_path, tmp_path / "dtd")
+    assert prepare(config).data.textures.images == 3
+    copy = tmp_path / "dtd" / "images" / "banded" / "banded_0001.jpg"
+    copy.write_bytes((tmp_path / "mvtec" / "bottle" / "test" / "crack" / "001.png").read_bytes())
+    check_inputs(config)  # which reads no file
+    for look in (what_is_read, prepare):
+        with pytest.raises(DiffadError, match=rf"1 of 3 files, such as .*{copy.name}\); choose"):
+            look(config)
+
+
+@pytest.mark.usefixtures("masks")
+def test_training_images_may_be_textures(tmp_path) -> None:
+    config = given(tmp_path, tmp_path / "mvtec" / "bottle" / "train")
+    check_inputs(config)
+    assert what_is_read(config).textures.images == 3

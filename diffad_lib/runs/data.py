@@ -1,9 +1,10 @@
 """The data of a run: where it lies, what is in it, and early checks that it is there."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Collection, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -30,6 +31,7 @@ from diffad_lib.runs.record import Data, SplitFacts
 from diffad_lib.synthesis.textures import texture_files, texture_samples
 
 _MOST_FILES = 3000  # of a split, that a record names one by one
+_TEXTURES, _FOREGROUNDS = "--textures", "foreground_folder"
 MINI_ROOT = project_root() / "data" / "mini"
 
 
@@ -42,13 +44,12 @@ def check_device(config: RunConfig) -> None:
 
 
 def check_inputs(config: RunConfig) -> None:
-    """Look for all that a run reads, decoding nothing; DiffadError names what is missing."""
+    """Look for all that a run reads, decoding nothing; DiffadError names what is missing.
+
+    Also if a file of the test set lies in the folder of textures or of foreground masks.
+    """
     check_device(config)
     _splits(config)
-    if config.textures is not None:
-        texture_files(config.textures, "--textures")
-    if (masks := getattr(config.synthesis, "foreground_folder", None)) is not None:
-        texture_files(masks, "foreground_folder")
 
 
 def what_is_read(config: RunConfig, loaded: Sequence[ImageStack] = ()) -> Data:
@@ -63,13 +64,12 @@ def what_is_read(config: RunConfig, loaded: Sequence[ImageStack] = ()) -> Data:
     train, test = [(len(stack.samples), stack.fingerprint, stack.files) for stack in loaded] or map(
         _identity, _splits(config)
     )
-    masks = getattr(config.synthesis, "foreground_folder", None)
-    others = {
-        name: _facts(*_identity(texture_samples(place)))
-        for name, place in (("textures", config.textures), ("foregrounds", masks))
-        if place is not None
-    }
-    if masks is not None:
+    given = _given_folders(config)
+    others = {option: _identity(texture_samples(place)) for option, place in given.items()}
+    if textures := others.get(_TEXTURES):
+        # Not foreground masks: one may well hold the same pixels as the mask of a defect.
+        _check_apart(_TEXTURES, textures[2], {*test[2].values()})
+    if masks := given.get(_FOREGROUNDS):
         scan.others |= dict.fromkeys(files_below(masks), "foreground mask")
     inventory = take_inventory(folder, scan)
     info = None if is_mini(root) else find_dataset(config.dataset).categories.get(config.category)
@@ -82,11 +82,31 @@ def what_is_read(config: RunConfig, loaded: Sequence[ImageStack] = ()) -> Data:
     return Data(
         train=_facts(*train),
         test=_facts(*test),
-        **others,
+        textures=_facts(*others[_TEXTURES]) if _TEXTURES in others else None,
+        foregrounds=_facts(*others[_FOREGROUNDS]) if _FOREGROUNDS in others else None,
         inventory=inventory,
         catalog=official_counts(info),
         notes=notes,
     )
+
+
+def _given_folders(config: RunConfig) -> dict[str, Path]:
+    """Folders of images besides the data, by the option that names them."""
+    masks = getattr(config.synthesis, "foreground_folder", None)
+    folders = {_TEXTURES: config.textures, _FOREGROUNDS: masks}
+    return {option: folder for option, folder in folders.items() if folder is not None}
+
+
+def _check_apart(option: str, given: Mapping[Any, str], test: Collection[str]) -> None:
+    """DiffadError if a file that an option gives is one of the test set.
+
+    given: what tells each file from others, by its path; test: the same of the test set.
+    """
+    if found := [path for path, identity in given.items() if identity in test]:
+        raise DiffadError(
+            f"{option} holds test images or masks of this category ({len(found)} of {len(given)} "
+            f"files, such as {found[0]}); choose a folder without them"
+        )
 
 
 def _identity(samples: Sequence[Sample]) -> tuple[int, str, dict[str, str]]:
@@ -134,8 +154,7 @@ def _mask_doubts(test: ImageStack) -> list[str]:
 
 def load_normal(config: RunConfig) -> ImageStack:
     """Training images alone; it needs no test set."""
-    samples = list_samples(config.dataset, config.category, data_root(config))
-    train = [sample for sample in samples if sample.split == "train"]
+    train = [sample for sample in _samples(config) if sample.split == "train"]
     return load_split(train, config.detector.image_size)
 
 
@@ -156,10 +175,23 @@ def data_kind(config: RunConfig) -> Kind:
     return category_kind(config.dataset, config.category, default)
 
 
+def _samples(config: RunConfig) -> list[Sample]:
+    """Samples of the category; DiffadError if an option gives a file of the test set to train on.
+
+    Here a file is known by where it lies, also through links; copies `what_is_read` finds.
+    """
+    samples = list_samples(config.dataset, config.category, data_root(config))
+    files = [(one.image, one.mask) for one in samples if one.split == "test"]
+    test = {os.path.realpath(file) for pair in files for file in pair if file}
+    for option, folder in _given_folders(config).items():
+        paths = texture_files(folder, option)
+        _check_apart(option, {path: os.path.realpath(path) for path in paths}, test)
+    return samples
+
+
 def _splits(config: RunConfig) -> tuple[list[Sample], list[Sample]]:
     """Training and test samples; that either is empty is an error."""
-    root = data_root(config)
-    samples = list_samples(config.dataset, config.category, root)
+    root, samples = data_root(config), _samples(config)
     train = [sample for sample in samples if sample.split == "train"]
     test = [sample for sample in samples if sample.split == "test"]
     for name, chosen in (("train", train), ("test", test)):
