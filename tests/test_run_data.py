@@ -33,7 +33,7 @@ def notes(root: Path, method: str = "autoencoder", **settings: object) -> list[s
 def test_a_set_of_inverted_masks_stops_unless_told_to_go_on(masks, tmp_path) -> None:
     for path in masks:
         invert(path)
-    with pytest.raises(DiffadError, match=r"4 of 4 masks.*--set accept_masks=true") as error:
+    with pytest.raises(DiffadError, match=r"4 of 4 in all.*--set accept_masks=true") as error:
         notes(tmp_path)
     assert str(error.value).startswith(str(masks[0]))
     assert notes(tmp_path, accept_masks=True)[-1].endswith("(4 doubtful masks)")
@@ -89,7 +89,7 @@ def test_of_thousands_of_textures_the_folder_that_changed_is_named(tmp_path, mon
     before = what_is_read(config)
     assert before.textures.images == 6 and {*before.textures.files} == {"banded/", "woven/"}
     factory.write_noise(tmp_path / "textures" / "woven" / "1.png", 9)
-    assert before.difference(what_is_read(config)) == "woven/ holds other files"
+    assert before.difference(what_is_read(config)) == "textures: woven/ holds other files"
 
 
 @pytest.mark.usefixtures("masks")
@@ -157,3 +157,67 @@ def test_training_images_may_be_textures(tmp_path) -> None:
     config = given(tmp_path, tmp_path / "mvtec" / "bottle" / "train")
     check_inputs(config)
     assert what_is_read(config).textures.images == 3
+
+
+def test_inverted_masks_of_one_defect_stop_the_run_and_name_it(masks, tmp_path) -> None:
+    for path in masks[2:]:
+        invert(path)
+    told = r'stain/000_mask.*\(2 of 2 masks of "stain", 2 of 4 in all\)\. .*accept_masks=true'
+    with pytest.raises(DiffadError, match=told):
+        notes(tmp_path)
+    assert notes(tmp_path, accept_masks=True)[-1].endswith("(2 doubtful masks)")
+
+
+@pytest.mark.usefixtures("masks")
+def test_a_changed_file_is_named_with_its_split(tmp_path) -> None:
+    base, config = tmp_path / "mvtec" / "bottle", given(tmp_path)
+    before = what_is_read(config)
+    factory.write_noise(base / "test" / "crack" / "000.png", 99)
+    told = before.difference(what_is_read(config))
+    assert told == "test: test/crack/000.png is another file"
+    factory.write_noise(base / "train" / "good" / "000.png", 98)
+    assert before.difference(what_is_read(config)) == "train: 000.png is another file"
+
+
+@pytest.mark.parametrize("name", ["val", "tests"])
+def test_without_a_test_folder_those_that_are_there_are_named(tmp_path, name: str) -> None:
+    base = factory.make_mvtec(tmp_path, "parts", folder=".")
+    (base / "test").rename(tmp_path / "away")
+    (tmp_path / "away").rename(base / name)
+    (base / "ground_truth").rename(tmp_path / "truth")
+    config = build_config("custom", "parts", "autoencoder", data_root=tmp_path)
+    told = rf"parts: has no test images \(folders there: .*{name}.*\); add a test folder"
+    with pytest.raises(DiffadError, match=told):
+        check_inputs(config)
+
+
+def test_an_unknown_category_without_a_data_root_is_told_to_be_of_the_mini_data(
+    tmp_path, monkeypatch
+) -> None:
+    factory.make_mvtec(tmp_path, "weave")
+    monkeypatch.setattr(data, "MINI_ROOT", tmp_path)
+    monkeypatch.setattr(data, "make_mini", lambda root: None)
+    for look in (check_inputs, what_is_read, load_normal):
+        with pytest.raises(DiffadError, match=r"\(there: weave\); .*mini data; give --data-root"):
+            look(build_config("mvtec", "screws", "autoencoder"))
+        with pytest.raises(DiffadError) as error:
+            look(build_config("mvtec", "screws", "autoencoder", data_root=tmp_path))
+        assert "mini data" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("lacks", "told"),
+    [
+        ("good", "the test set has no normal image: image metrics are undefined"),
+        ("crack", "the test set has no defective image: all metrics are undefined"),
+    ],
+)
+def test_a_test_set_without_either_label_is_told(
+    tmp_path, monkeypatch, lacks: str, told: str
+) -> None:
+    monkeypatch.setenv("DIFFAD_CACHE", str(tmp_path / "cache"))
+    for name in {"good", "crack"} - {lacks}:
+        factory.write_noise(tmp_path / "parts" / "test" / name / "0.png", 1)
+    factory.write_noise(tmp_path / "parts" / "train" / "good" / "0.png", 2)
+    config = build_config("custom", "parts", "autoencoder", data_root=tmp_path)
+    assert what_is_read(config).notes == [told]

@@ -1,6 +1,7 @@
 """The data of a run: where it lies, what is in it, and early checks that it is there."""
 
 import os
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
@@ -22,7 +23,7 @@ from diffad_lib.datasets.inventory import (
     unread_line,
 )
 from diffad_lib.datasets.layouts import category_folder, list_samples, scan_category
-from diffad_lib.datasets.samples import Sample, files_below
+from diffad_lib.datasets.samples import Sample, files_below, subfolders
 from diffad_lib.errors import DiffadError
 from diffad_lib.mini import MINI_CATEGORIES, is_mini, make_mini
 from diffad_lib.runs.config import RunConfig
@@ -59,7 +60,7 @@ def what_is_read(config: RunConfig, loaded: Sequence[ImageStack] = ()) -> Data:
     it the masks are not doubted.
     """
     root = data_root(config)
-    folder = category_folder(config.dataset, config.category, root)
+    folder = _category_folder(config)
     scan = scan_category(config.dataset, config.category, root)
     train, test = [(len(stack.samples), stack.fingerprint, stack.files) for stack in loaded] or map(
         _identity, _splits(config)
@@ -74,11 +75,16 @@ def what_is_read(config: RunConfig, loaded: Sequence[ImageStack] = ()) -> Data:
     inventory = take_inventory(folder, scan)
     info = None if is_mini(root) else find_dataset(config.dataset).categories.get(config.category)
     notes = [*scan.notes, *unread_line(inventory)]
-    if counts := other_counts(count_parts(scan.samples), info):
+    parts = count_parts(scan.samples)
+    if not parts["test", 0]:
+        notes.append("the test set has no normal image: image metrics are undefined")
+    if not parts["test", 1]:
+        notes.append("the test set has no defective image: all metrics are undefined")
+    if counts := other_counts(parts, info):
         notes.append("; ".join(counts))
     notes += [*copies_line(train[2], test[2]), *turned_line(scan.samples)]
     if doubts := _mask_doubts(loaded[1]) if loaded else []:
-        notes.append(f"{doubts[0]} ({len(doubts)} doubtful masks)")
+        notes.append(f"{doubts[0][1]} ({len(doubts)} doubtful masks)")
     return Data(
         train=_facts(*train),
         test=_facts(*test),
@@ -133,23 +139,26 @@ def _short(files: dict[str, str]) -> dict[str, str]:
 def load_data(config: RunConfig) -> tuple[ImageStack, ImageStack]:
     """Training images (normal only) and test images of the category, at the run's size.
 
-    DiffadError if most masks look wrong and the settings do not tell to go on.
+    DiffadError if most masks of a defect look wrong and the settings do not tell to go on.
     """
     train, test = (load_split(split, config.detector.image_size) for split in _splits(config))
-    doubts, masks = _mask_doubts(test), sum(sample.mask is not None for sample in test.samples)
-    if 2 * len(doubts) > masks and not config.evaluation.accept_masks:
-        raise DiffadError(
-            f"{doubts[0]} ({len(doubts)} of {masks} masks). Mend them, or go on with "
-            "--set accept_masks=true"
-        )
+    doubts = _mask_doubts(test)
+    masks = Counter(sample.defect for sample in test.samples if sample.mask)
+    for defect, count in masks.items():  # if most of all are wrong, then most of one defect are
+        wrong = [line for name, line in doubts if name == defect]
+        if 2 * len(wrong) > count and not config.evaluation.accept_masks:
+            raise DiffadError(
+                f'{wrong[0]} ({len(wrong)} of {count} masks of "{defect}", {len(doubts)} of '
+                f"{masks.total()} in all). Mend them, or go on with --set accept_masks=true"
+            )
     return train, test
 
 
-def _mask_doubts(test: ImageStack) -> list[str]:
-    """A line for each mask that looks wrong."""
+def _mask_doubts(test: ImageStack) -> list[tuple[str, str]]:
+    """Each mask that looks wrong: its defect, and a line."""
     pairs = zip(test.samples, test.masks[:, 0], strict=True)
-    found = [(sample.mask, mask_doubt(mask)) for sample, mask in pairs if sample.mask]
-    return [f"{path} {doubt}" for path, doubt in found if doubt]
+    found = [(sample, mask_doubt(mask)) for sample, mask in pairs if sample.mask]
+    return [(sample.defect, f"{sample.mask} {doubt}") for sample, doubt in found if doubt]
 
 
 def load_normal(config: RunConfig) -> ImageStack:
@@ -166,6 +175,17 @@ def data_root(config: RunConfig) -> Path:
     return MINI_ROOT
 
 
+def _category_folder(config: RunConfig) -> Path:
+    """Where the category lies; DiffadError if it is not there, which tells of the mini data."""
+    try:
+        return category_folder(config.dataset, config.category, data_root(config))
+    except DiffadError as error:
+        if config.data_root is not None:
+            raise
+        told = "this is the mini data; give --data-root for yours"
+        raise DiffadError(f"{error}; {told}") from error
+
+
 def data_kind(config: RunConfig) -> Kind:
     """ "texture" or "object"; of mini data also where its folder is given by hand."""
     told: Kind | Literal["auto"] = getattr(config.synthesis, "kind", "auto")
@@ -180,6 +200,7 @@ def _samples(config: RunConfig) -> list[Sample]:
 
     Here a file is known by where it lies, also through links; copies `what_is_read` finds.
     """
+    _category_folder(config)
     samples = list_samples(config.dataset, config.category, data_root(config))
     files = [(one.image, one.mask) for one in samples if one.split == "test"]
     test = {os.path.realpath(file) for pair in files for file in pair if file}
@@ -191,12 +212,14 @@ def _samples(config: RunConfig) -> list[Sample]:
 
 def _splits(config: RunConfig) -> tuple[list[Sample], list[Sample]]:
     """Training and test samples; that either is empty is an error."""
-    root, samples = data_root(config), _samples(config)
+    samples, folder = _samples(config), _category_folder(config)
     train = [sample for sample in samples if sample.split == "train"]
     test = [sample for sample in samples if sample.split == "test"]
     for name, chosen in (("train", train), ("test", test)):
         if not chosen:
+            there = ", ".join(subfolders(folder)) or "none"
             raise DiffadError(
-                f"{root}: {config.category} has no {name} images; add a {name} folder"
+                f"{folder}: has no {name} images (folders there: {there}); add a {name} folder, or "
+                "rename the one that holds them"
             )
     return train, test
