@@ -437,7 +437,9 @@ def test_an_interrupted_run_refuses_other_data(root: Path) -> None:
     data["train"]["fingerprint"], data["train"]["files"]["000.png"] = "0", "0"
     path.write_text(json.dumps(settings | {"data": data, "under": {}}))
     path.with_name(CHECKPOINT_NAME).touch()
-    assert_one_line(diffad(root, line), "began with other data: 000.png is another file", "--again")
+    assert_one_line(
+        diffad(root, line), "began with other data: train: 000.png is another file", "--again"
+    )
 
 
 def test_an_error_in_a_cell_is_one_line_and_leaves_the_failed_notebook(root: Path) -> None:

@@ -8,8 +8,9 @@ import layout_factory as factory
 from diffad_lib.datasets.decode import decode_mask
 from diffad_lib.errors import DiffadError
 from diffad_lib.runs import data
-from diffad_lib.runs.config import build_config
-from diffad_lib.runs.data import load_data, what_is_read
+from diffad_lib.runs.config import RunConfig, build_config
+from diffad_lib.runs.data import check_inputs, load_data, load_normal, what_is_read
+from diffad_lib.runs.experiment import prepare
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def notes(root: Path, method: str = "autoencoder", **settings: object) -> list[s
 def test_a_set_of_inverted_masks_stops_unless_told_to_go_on(masks, tmp_path) -> None:
     for path in masks:
         invert(path)
-    with pytest.raises(DiffadError, match=r"4 of 4 masks.*--set accept_masks=true") as error:
+    with pytest.raises(DiffadError, match=r"4 of 4 in all.*--set accept_masks=true") as error:
         notes(tmp_path)
     assert str(error.value).startswith(str(masks[0]))
     assert notes(tmp_path, accept_masks=True)[-1].endswith("(4 doubtful masks)")
@@ -88,7 +89,7 @@ def test_of_thousands_of_textures_the_folder_that_changed_is_named(tmp_path, mon
     before = what_is_read(config)
     assert before.textures.images == 6 and {*before.textures.files} == {"banded/", "woven/"}
     factory.write_noise(tmp_path / "textures" / "woven" / "1.png", 9)
-    assert before.difference(what_is_read(config)) == "woven/ holds other files"
+    assert before.difference(what_is_read(config)) == "textures: woven/ holds other files"
 
 
 @pytest.mark.usefixtures("masks")
@@ -98,3 +99,124 @@ def test_copies_of_training_images_are_told(tmp_path) -> None:
     copied.write_bytes((base / "train" / "good" / "002.png").read_bytes())
     told = "copies of training images among the test images"
     assert notes(tmp_path)[-1] == f"{told}: test/good/001.png (training image 002.png)"
+
+
+def given(root: Path, textures: Path | None = None, **settings: object) -> RunConfig:
+    own = {"image_size": 32, **settings}
+    return build_config(
+        "mvtec", "bottle", "draem", overrides=own, data_root=root, textures=textures
+    )
+
+
+@pytest.mark.usefixtures("masks")
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [
+        ("mvtec/bottle/test", "6 of 6 files, such as .*test/"),
+        ("mvtec/bottle/test/crack", "2 of 2 files"),
+        ("mvtec/bottle/ground_truth", "4 of 4 files, such as .*ground_truth/"),
+        (".", "10 of 13 files"),
+        ("link", "6 of 6 files, such as .*link/"),
+    ],
+)
+def test_textures_from_the_test_set_are_refused_before_anything_is_read(
+    tmp_path, monkeypatch, place: str, told: str
+) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "mvtec" / "bottle" / "test")
+    if place == ".":
+        (tmp_path / "link").unlink()
+    monkeypatch.setattr(data, "load_split", lambda *_: pytest.fail("read"))
+    config, message = given(tmp_path, tmp_path / place), rf"--textures holds test .*\({told}"
+    for look in (check_inputs, load_data, load_normal):
+        with pytest.raises(DiffadError, match=message):
+            look(config)
+
+
+def test_the_masks_of_the_test_set_are_no_foreground_masks(masks, tmp_path) -> None:
+    config = given(tmp_path, foreground_folder=str(masks[0].parents[1]))
+    with pytest.raises(DiffadError, match=r"foreground_folder holds .*4 of 4 files"):
+        check_inputs(config)
+
+
+@pytest.mark.usefixtures("masks")
+def test_a_copy_of_a_test_image_among_the_textures_stops_the_run_before_training(tmp_path) -> None:
+    factory.make_dtd(tmp_path)
+    config = given(tmp_path, tmp_path / "dtd")
+    assert prepare(config).data.textures.images == 3
+    copy = tmp_path / "dtd" / "images" / "banded" / "banded_0001.jpg"
+    copy.write_bytes((tmp_path / "mvtec" / "bottle" / "test" / "crack" / "001.png").read_bytes())
+    check_inputs(config)  # which reads no file
+    for look in (what_is_read, prepare):
+        with pytest.raises(DiffadError, match=rf"1 of 3 files, such as .*{copy.name}\); choose"):
+            look(config)
+
+
+@pytest.mark.usefixtures("masks")
+def test_training_images_may_be_textures(tmp_path) -> None:
+    config = given(tmp_path, tmp_path / "mvtec" / "bottle" / "train")
+    check_inputs(config)
+    assert what_is_read(config).textures.images == 3
+
+
+def test_inverted_masks_of_one_defect_stop_the_run_and_name_it(masks, tmp_path) -> None:
+    for path in masks[2:]:
+        invert(path)
+    told = r'stain/000_mask.*\(2 of 2 masks of "stain", 2 of 4 in all\)\. .*accept_masks=true'
+    with pytest.raises(DiffadError, match=told):
+        notes(tmp_path)
+    assert notes(tmp_path, accept_masks=True)[-1].endswith("(2 doubtful masks)")
+
+
+@pytest.mark.usefixtures("masks")
+def test_a_changed_file_is_named_with_its_split(tmp_path) -> None:
+    base, config = tmp_path / "mvtec" / "bottle", given(tmp_path)
+    before = what_is_read(config)
+    factory.write_noise(base / "test" / "crack" / "000.png", 99)
+    told = before.difference(what_is_read(config))
+    assert told == "test: test/crack/000.png is another file"
+    factory.write_noise(base / "train" / "good" / "000.png", 98)
+    assert before.difference(what_is_read(config)) == "train: 000.png is another file"
+
+
+@pytest.mark.parametrize("name", ["val", "tests"])
+def test_without_a_test_folder_those_that_are_there_are_named(tmp_path, name: str) -> None:
+    base = factory.make_mvtec(tmp_path, "parts", folder=".")
+    (base / "test").rename(tmp_path / "away")
+    (tmp_path / "away").rename(base / name)
+    (base / "ground_truth").rename(tmp_path / "truth")
+    config = build_config("custom", "parts", "autoencoder", data_root=tmp_path)
+    told = rf"parts: has no test images \(folders there: .*{name}.*\); add a test folder"
+    with pytest.raises(DiffadError, match=told):
+        check_inputs(config)
+
+
+def test_an_unknown_category_without_a_data_root_is_told_to_be_of_the_mini_data(
+    tmp_path, monkeypatch
+) -> None:
+    factory.make_mvtec(tmp_path, "weave")
+    monkeypatch.setattr(data, "MINI_ROOT", tmp_path)
+    monkeypatch.setattr(data, "make_mini", lambda root: None)
+    for look in (check_inputs, what_is_read, load_normal):
+        with pytest.raises(DiffadError, match=r"\(there: weave\); .*mini data; give --data-root"):
+            look(build_config("mvtec", "screws", "autoencoder"))
+        with pytest.raises(DiffadError) as error:
+            look(build_config("mvtec", "screws", "autoencoder", data_root=tmp_path))
+        assert "mini data" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("lacks", "told"),
+    [
+        ("good", "the test set has no normal image: image metrics are undefined"),
+        ("crack", "the test set has no defective image: all metrics are undefined"),
+    ],
+)
+def test_a_test_set_without_either_label_is_told(
+    tmp_path, monkeypatch, lacks: str, told: str
+) -> None:
+    monkeypatch.setenv("DIFFAD_CACHE", str(tmp_path / "cache"))
+    for name in {"good", "crack"} - {lacks}:
+        factory.write_noise(tmp_path / "parts" / "test" / name / "0.png", 1)
+    factory.write_noise(tmp_path / "parts" / "train" / "good" / "0.png", 2)
+    config = build_config("custom", "parts", "autoencoder", data_root=tmp_path)
+    assert what_is_read(config).notes == [told]

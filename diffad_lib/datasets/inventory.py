@@ -186,8 +186,9 @@ def one_sided_line(samples: Iterable[Sample]) -> list[str]:
     labels = {sample.label for sample in samples if sample.split == "test"}
     if len(labels) != 1:
         return []
-    missing = "defective" if labels == {0} else "normal"
-    return [f"the test set has no {missing} image (test/good holds normal ones): no image AUROC"]
+    if labels == {0}:
+        return ["the test set has no defective image: all metrics are undefined"]
+    return ["the test set has no normal image: image metrics are undefined"]
 
 
 def named_bad_line(samples: Iterable[Sample]) -> list[str]:

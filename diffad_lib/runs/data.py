@@ -1,9 +1,11 @@
 """The data of a run: where it lies, what is in it, and early checks that it is there."""
 
-from collections.abc import Sequence
+import os
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -24,7 +26,7 @@ from diffad_lib.datasets.inventory import (
     unread_line,
 )
 from diffad_lib.datasets.layouts import category_folder, list_samples, scan_category
-from diffad_lib.datasets.samples import Sample, files_below
+from diffad_lib.datasets.samples import Sample, files_below, subfolders
 from diffad_lib.errors import DiffadError
 from diffad_lib.mini import MINI_CATEGORIES, is_mini, make_mini
 from diffad_lib.runs.config import RunConfig
@@ -33,6 +35,7 @@ from diffad_lib.runs.record import Data, SplitFacts
 from diffad_lib.synthesis.textures import texture_files, texture_samples
 
 _MOST_FILES = 3000  # of a split, that a record names one by one
+_TEXTURES, _FOREGROUNDS = "--textures", "foreground_folder"
 MINI_ROOT = project_root() / "data" / "mini"
 
 
@@ -45,13 +48,12 @@ def check_device(config: RunConfig) -> None:
 
 
 def check_inputs(config: RunConfig) -> None:
-    """Look for all that a run reads, decoding nothing; DiffadError names what is missing."""
+    """Look for all that a run reads, decoding nothing; DiffadError names what is missing.
+
+    Also if a file of the test set lies in the folder of textures or of foreground masks.
+    """
     check_device(config)
     _splits(config)
-    if config.textures is not None:
-        texture_files(config.textures, "--textures")
-    if (masks := getattr(config.synthesis, "foreground_folder", None)) is not None:
-        texture_files(masks, "foreground_folder")
 
 
 def what_is_read(config: RunConfig, loaded: Sequence[ImageStack] = ()) -> Data:
@@ -61,20 +63,19 @@ def what_is_read(config: RunConfig, loaded: Sequence[ImageStack] = ()) -> Data:
     it the masks are not doubted.
     """
     root = data_root(config)
-    folder = category_folder(config.dataset, config.category, root)
+    folder = _category_folder(config)
     scan = scan_category(config.dataset, config.category, root)
     splits: list[tuple[Sequence[Sample], str, dict[str, str]]] = [
         (stack.samples, stack.fingerprint, stack.files) for stack in loaded
     ] or [_identity(samples) for samples in _splits(config)]
-    train, test = (_facts(*split) for split in splits)
+    train, test = splits
     images = [image_digests(samples, files) for samples, _, files in splits]
-    masks = getattr(config.synthesis, "foreground_folder", None)
-    others = {
-        name: _facts(*_identity(texture_samples(place)))
-        for name, place in (("textures", config.textures), ("foregrounds", masks))
-        if place is not None
-    }
-    if masks is not None:
+    given = _given_folders(config)
+    others = {option: _identity(texture_samples(place)) for option, place in given.items()}
+    if textures := others.get(_TEXTURES):
+        # Not foreground masks: one may well hold the same pixels as the mask of a defect.
+        _check_apart(_TEXTURES, textures[2], {*test[2].values()})
+    if masks := given.get(_FOREGROUNDS):
         scan.others |= dict.fromkeys(files_below(masks), "foreground mask")
     inventory = take_inventory(folder, scan)
     info = None if is_mini(root) else find_dataset(config.dataset).categories.get(config.category)
@@ -84,15 +85,35 @@ def what_is_read(config: RunConfig, loaded: Sequence[ImageStack] = ()) -> Data:
         notes.append("; ".join(counts))
     notes += [*copies_line(*images), *twice_line(images[1]), *turned_line(scan.samples)]
     if doubts := _mask_doubts(loaded[1]) if loaded else []:
-        notes.append(f"{doubts[0]} ({len(doubts)} doubtful masks)")
+        notes.append(f"{doubts[0][1]} ({len(doubts)} doubtful masks)")
     return Data(
-        train=train,
-        test=test,
-        **others,
+        train=_facts(*train),
+        test=_facts(*test),
+        textures=_facts(*others[_TEXTURES]) if _TEXTURES in others else None,
+        foregrounds=_facts(*others[_FOREGROUNDS]) if _FOREGROUNDS in others else None,
         inventory=inventory,
         catalog=official_counts(info),
         notes=notes,
     )
+
+
+def _given_folders(config: RunConfig) -> dict[str, Path]:
+    """Folders of images besides the data, by the option that names them."""
+    masks = getattr(config.synthesis, "foreground_folder", None)
+    folders = {_TEXTURES: config.textures, _FOREGROUNDS: masks}
+    return {option: folder for option, folder in folders.items() if folder is not None}
+
+
+def _check_apart(option: str, given: Mapping[Any, str], test: Collection[str]) -> None:
+    """DiffadError if a file that an option gives is one of the test set.
+
+    given: what tells each file from others, by its path; test: the same of the test set.
+    """
+    if found := [path for path, identity in given.items() if identity in test]:
+        raise DiffadError(
+            f"{option} holds test images or masks of this category ({len(found)} of {len(given)} "
+            f"files, such as {found[0]}); choose a folder without them"
+        )
 
 
 def _identity(samples: Sequence[Sample]) -> tuple[Sequence[Sample], str, dict[str, str]]:
@@ -119,29 +140,31 @@ def _short(files: dict[str, str]) -> dict[str, str]:
 def load_data(config: RunConfig) -> tuple[ImageStack, ImageStack]:
     """Training images (normal only) and test images of the category, at the run's size.
 
-    DiffadError if most masks look wrong and the settings do not tell to go on.
+    DiffadError if most masks of a defect look wrong and the settings do not tell to go on.
     """
     train, test = (load_split(split, config.detector.image_size) for split in _splits(config))
-    doubts, masks = _mask_doubts(test), sum(sample.mask is not None for sample in test.samples)
-    if 2 * len(doubts) > masks and not config.evaluation.accept_masks:
-        raise DiffadError(
-            f"{doubts[0]} ({len(doubts)} of {masks} masks). Mend them, or go on with "
-            "--set accept_masks=true"
-        )
+    doubts = _mask_doubts(test)
+    masks = Counter(sample.defect for sample in test.samples if sample.mask)
+    for defect, count in masks.items():  # if most of all are wrong, then most of one defect are
+        wrong = [line for name, line in doubts if name == defect]
+        if 2 * len(wrong) > count and not config.evaluation.accept_masks:
+            raise DiffadError(
+                f'{wrong[0]} ({len(wrong)} of {count} masks of "{defect}", {len(doubts)} of '
+                f"{masks.total()} in all). Mend them, or go on with --set accept_masks=true"
+            )
     return train, test
 
 
-def _mask_doubts(test: ImageStack) -> list[str]:
-    """A line for each mask that looks wrong."""
+def _mask_doubts(test: ImageStack) -> list[tuple[str, str]]:
+    """Each mask that looks wrong: its defect, and a line."""
     pairs = zip(test.samples, test.masks[:, 0], strict=True)
-    found = [(sample.mask, mask_doubt(mask)) for sample, mask in pairs if sample.mask]
-    return [f"{path} {doubt}" for path, doubt in found if doubt]
+    found = [(sample, mask_doubt(mask)) for sample, mask in pairs if sample.mask]
+    return [(sample.defect, f"{sample.mask} {doubt}") for sample, doubt in found if doubt]
 
 
 def load_normal(config: RunConfig) -> ImageStack:
     """Training images alone; it needs no test set."""
-    samples = list_samples(config.dataset, config.category, data_root(config))
-    train = [sample for sample in samples if sample.split == "train"]
+    train = [sample for sample in _samples(config) if sample.split == "train"]
     return load_split(train, config.detector.image_size)
 
 
@@ -153,6 +176,17 @@ def data_root(config: RunConfig) -> Path:
     return MINI_ROOT
 
 
+def _category_folder(config: RunConfig) -> Path:
+    """Where the category lies; DiffadError if it is not there, which tells of the mini data."""
+    try:
+        return category_folder(config.dataset, config.category, data_root(config))
+    except DiffadError as error:
+        if config.data_root is not None:
+            raise
+        told = "this is the mini data; give --data-root for yours"
+        raise DiffadError(f"{error}; {told}") from error
+
+
 def data_kind(config: RunConfig) -> Kind:
     """ "texture" or "object"; of mini data also where its folder is given by hand."""
     told: Kind | Literal["auto"] = getattr(config.synthesis, "kind", "auto")
@@ -162,15 +196,31 @@ def data_kind(config: RunConfig) -> Kind:
     return category_kind(config.dataset, config.category, default)
 
 
+def _samples(config: RunConfig) -> list[Sample]:
+    """Samples of the category; DiffadError if an option gives a file of the test set to train on.
+
+    Here a file is known by where it lies, also through links; copies `what_is_read` finds.
+    """
+    _category_folder(config)
+    samples = list_samples(config.dataset, config.category, data_root(config))
+    files = [(one.image, one.mask) for one in samples if one.split == "test"]
+    test = {os.path.realpath(file) for pair in files for file in pair if file}
+    for option, folder in _given_folders(config).items():
+        paths = texture_files(folder, option)
+        _check_apart(option, {path: os.path.realpath(path) for path in paths}, test)
+    return samples
+
+
 def _splits(config: RunConfig) -> tuple[list[Sample], list[Sample]]:
     """Training and test samples; that either is empty is an error."""
-    root = data_root(config)
-    samples = list_samples(config.dataset, config.category, root)
+    samples, folder = _samples(config), _category_folder(config)
     train = [sample for sample in samples if sample.split == "train"]
     test = [sample for sample in samples if sample.split == "test"]
     for name, chosen in (("train", train), ("test", test)):
         if not chosen:
+            there = ", ".join(subfolders(folder)) or "none"
             raise DiffadError(
-                f"{root}: {config.category} has no {name} images; add a {name} folder"
+                f"{folder}: has no {name} images (folders there: {there}); add a {name} folder, or "
+                "rename the one that holds them"
             )
     return train, test

@@ -69,12 +69,12 @@ class Data(Facts):
             if held is None or there is None or held.fingerprint == there.fingerprint:
                 continue
             files = {*held.files.items()} ^ {*there.files.items()}
-            first = min((path for path, _ in files), default=f"one of the {name} images")
+            first = min((path for path, _ in files), default="one of the images")
             verb = "holds other files" if first.endswith("/") else "is another file"
             if held.files and (first not in held.files or first not in there.files):
                 verb = "is new" if first in there.files else "is gone"
             more = len({path for path, _ in files}) - 1
-            return f"{first} {verb}" + (f" (and {more} more)" if more > 0 else "")
+            return f"{name}: {first} {verb}" + (f" (and {more} more)" if more > 0 else "")
         return None
 
 
