@@ -291,6 +291,83 @@ def test_smooth_edges_and_class_ids_beside_white_are_marks(tmp_path):
         assert np.array_equal(decode_mask(tmp_path / "m.png"), mask > 0)
 
 
+def ids_beside_white():
+    mask = np.zeros((256, 256), np.uint8)
+    for value in range(1, 8):
+        mask[90 + 10 * value : 98 + 10 * value, 50:150] = value
+    mask[60:64, 50:60] = 255
+    return mask
+
+
+def instances():
+    mask = np.zeros((256, 256), np.uint8)
+    for number in range(80):
+        row, column = 20 + 20 * (number // 10), 10 + 20 * (number % 10)
+        mask[row : row + 12, column : column + 15] = number + 1
+    return mask
+
+
+def smooth(faint, sigma):
+    mask = np.zeros((256, 256), np.float32)
+    mask[60:80, 50:200], mask[150:170, 50:200] = 255, faint
+    return cv2.GaussianBlur(mask, (0, 0), sigma).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    "mask", [ids_beside_white(), instances(), smooth(28, 1.5), smooth(0, 6), smooth(255, 12)]
+)
+def test_classes_however_many_and_smooth_edges_however_wide_are_no_noise(mask, tmp_path):
+    factory.write_pixels(tmp_path / "m.png", mask)
+    assert np.array_equal(decode_mask(tmp_path / "m.png"), mask > 0)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+@pytest.mark.parametrize("quality", [50, 75, 90, 95])
+@pytest.mark.parametrize(
+    ("value", "height", "width"), [(24, 20, 150), (100, 4, 30), (128, 20, 150), (160, 20, 150)]
+)
+@pytest.mark.parametrize("row", [83, 120])
+def test_a_level_of_grey_in_a_lossy_mask_is_an_error_however_small(
+    row, value, height, width, quality, suffix, tmp_path
+):
+    mask = np.zeros((256, 256), np.uint8)
+    mask[60:80, 50:200], mask[row : row + height, 50 : 50 + width] = 255, value
+    gone_through_jpeg(tmp_path / f"m{suffix}", mask, quality)
+    with pytest.raises(DiffadError, match=rf"m\{suffix} .* second level of grey"):
+        decode_mask(tmp_path / f"m{suffix}")
+
+
+@pytest.mark.parametrize("quality", [50, 75, 90, 95])
+def test_two_colours_of_unequal_brightness_in_a_jpeg_are_two_levels(quality, tmp_path):
+    mask = np.zeros((256, 256, 3), np.uint8)
+    mask[60:80, 50:200], mask[120:140, 50:200] = (0, 0, 255), (128, 0, 0)
+    gone_through_jpeg(tmp_path / "m.jpg", mask, quality)
+    with pytest.raises(DiffadError, match="second level of grey"):
+        decode_mask(tmp_path / "m.jpg")
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+@pytest.mark.parametrize("white", [128, 255])
+@pytest.mark.parametrize("quality", [50, 60])
+def test_strong_noise_on_one_level_is_no_second_level(quality, white, suffix, tmp_path):
+    rng = np.random.default_rng(quality)
+    for _ in range(20):
+        mask = np.zeros((256, 256), np.uint8)
+        cv2.fillPoly(mask, [rng.integers(0, 256, (5, 2)).astype(np.int32)], white)
+        gone_through_jpeg(tmp_path / f"m{suffix}", mask, quality)
+        kept = decode_mask(tmp_path / f"m{suffix}").sum() / (mask > 0).sum()
+        assert 0.95 < kept < 1.05
+
+
+@needs_shared
+def test_real_masks_are_what_is_not_zero():
+    paths = [*(SHARED / "data").rglob("ground_truth/*/*.png")]
+    paths += (SHARED / "data").rglob("Label/*.PNG")
+    assert len(paths) == 324
+    for path in paths:
+        assert np.array_equal(decode_mask(path), cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) > 0)
+
+
 def test_class_ids_in_a_jpeg_are_an_error_and_not_an_empty_mask(tmp_path):
     for value in (1, 60):
         mask = np.full((64, 64), value, np.uint8)
