@@ -99,6 +99,73 @@ def test_cut_off_or_damaged_files_are_errors(suffix, damage, tmp_path):
         decode_image(path)
 
 
+def third_with_an_end(data):
+    return data[: len(data) // 3] + b"\xff\xd9"
+
+
+def nearly_all_with_an_end(data):
+    return data[: len(data) * 19 // 20] + b"\xff\xd9"
+
+
+def random_inside(data):
+    middle = len(data) // 2
+    return data[:middle] + np.random.default_rng(0).bytes(2000) + data[middle + 2000 :]
+
+
+def half_and_all(data):
+    return data[: len(data) // 2] + data
+
+
+def zeros_inside(data):
+    middle = len(data) // 2
+    return data[:middle] + bytes(2000) + data[middle + 2000 :]
+
+
+PROGRESSIVE = (cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
+RESTARTS = (cv2.IMWRITE_JPEG_RST_INTERVAL, 2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "damage"),
+    [
+        *(
+            (kind, damage)
+            for kind in ((), PROGRESSIVE, RESTARTS)
+            for damage in (third_with_an_end, random_inside, half_and_all)
+        ),
+        ((), zeros_inside),
+        ((), nearly_all_with_an_end),
+        (RESTARTS, nearly_all_with_an_end),
+    ],
+)
+def test_a_jpeg_with_damage_inside_is_an_error_and_not_grey(kind, damage, tmp_path, capfd):
+    rows, columns = np.mgrid[:240, :320]
+    photo = np.stack([rows % 200, columns % 250, rows * columns // 300 % 256], 2).astype(np.uint8)
+    photo += np.random.default_rng(0).integers(0, 6, photo.shape, np.uint8)
+    data = cv2.imencode(".jpg", photo, [cv2.IMWRITE_JPEG_QUALITY, 90, *kind])[1].tobytes()
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(data)
+    official = cv2.imread(str(path))[..., ::-1]
+    np.testing.assert_array_equal(decode_image(path), official)
+    path.write_bytes(damage(data))
+    with pytest.raises(DiffadError, match=r"photo\.jpg is .*damaged"):
+        decode_image(path)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_jpeg_with_a_damaged_byte_is_read_or_named(tmp_path):
+    data = cv2.imencode(".jpg", np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8))[1]
+    path, rng = tmp_path / "photo.jpg", np.random.default_rng(1)
+    for _ in range(300):
+        damaged = data.copy()
+        damaged[rng.integers(2, len(data), 3)] = rng.integers(0, 256, 3)
+        path.write_bytes(damaged[: rng.integers(3, len(data) + 1)].tobytes())
+        try:
+            decode_image(path)
+        except DiffadError as error:
+            assert "photo.jpg" in str(error) and "\n" not in str(error)
+
+
 @pytest.mark.parametrize("quality", [(), (cv2.IMWRITE_JPEG_PROGRESSIVE, 1)])
 @pytest.mark.parametrize("restarts", [(), (cv2.IMWRITE_JPEG_RST_INTERVAL, 2)])
 def test_every_kind_of_whole_jpeg_is_read(quality, restarts, tmp_path):
@@ -425,7 +492,7 @@ def test_a_cut_off_bmp_or_tiff_is_an_error_without_lines_of_opencv(suffix, tmp_p
     path = tmp_path / f"photo{suffix}"
     factory.write_pixels(path, np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8))
     path.write_bytes(path.read_bytes()[:-30])
-    with pytest.raises(DiffadError, match=rf"photo{suffix} is not an image .* copy it again"):
+    with pytest.raises(DiffadError, match=rf"photo{suffix} is damaged, .* copy it again"):
         decode_image(path)
     assert capfd.readouterr().err == ""
 

@@ -180,7 +180,9 @@ def test_a_header_that_is_cut_off_is_damaged(form, tmp_path):
     path = tmp_path / "photo.png"
     for length in (0, 3, 8, 13, 15, 17, 22):
         path.write_bytes(data[:length])
-        with pytest.raises(DiffadError, match=r"photo\.png is (cut off or damaged|not an image)"):
+        with pytest.raises(
+            DiffadError, match=r"photo\.png is (cut off or )?(damaged|not an image)"
+        ):
             decode_image(path)
 
 

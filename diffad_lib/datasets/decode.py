@@ -8,7 +8,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from diffad_lib.datasets.header import format_of, is_whole, orientation, other_format, size_of
+from diffad_lib.datasets.header import (
+    format_of,
+    is_whole,
+    orientation,
+    other_format,
+    size_of,
+    to_decode,
+)
 from diffad_lib.errors import DiffadError
 from diffad_lib.files import is_utf8, read_bytes
 
@@ -230,11 +237,11 @@ def _decode(path: Path, data: bytes) -> NDArray[np.uint8]:
     _check_header(path, data)
     try:
         # The only flag that keeps alpha and 16 bits; it turns a TIFF and nothing else.
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        pixels = cv2.imdecode(np.frombuffer(to_decode(data), np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:  # more rows or columns than OpenCV takes
         pixels = None
     if pixels is None:
-        raise DiffadError(f"{path} is not an image that OpenCV can decode; {_ADVICE}")
+        raise DiffadError(f"{path} is damaged, or no image that OpenCV can decode; {_ADVICE}")
     if pixels.dtype != np.uint8:
         raise DiffadError(f"{path} has {8 * pixels.itemsize} bits a channel; convert it to 8 bits")
     if pixels.ndim == 3 and pixels.shape[2] != 3:

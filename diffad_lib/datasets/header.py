@@ -40,7 +40,12 @@ _OTHERS = {
 
 # A marker in entropy-coded data is 0xFF and neither a stuffed zero, a restart marker nor padding.
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+_JPEG_RESTART = re.compile(rb"\xff([\xd0-\xd7])")
 _JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+_JPEG_PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
+_JPEG_SCAN, _JPEG_END = 0xDA, 0xD9
+_JPEG_AFTER_A_SCAN = {0xC4, 0xDA, 0xD9, 0xDB, 0xDC, 0xDD, 0xFE, *range(0xE0, 0xF0)}
+_JPEG_LOOKAHEAD = 16  # bytes that a decoder wants beyond the last pixel
 _PNM_GAP = rb"(?:\s|#[^\r\n]*[\r\n])++"
 _PNM_SIZE = re.compile(rb"P[1-6]" + _PNM_GAP + rb"(\d{1,9})" + _PNM_GAP + rb"(\d{1,9})[\s#]")
 _WIDTH, _HEIGHT, _ORIENTATION = 256, 257, 274  # tags of TIFF and EXIF
@@ -120,7 +125,9 @@ def _exif(data: bytes) -> bytes:
         case "JPEG":
             blocks = (
                 data[start + 8 :]
-                for kind, start in takewhile(lambda segment: segment[0] != 0xDA, _segments(data))
+                for kind, start in takewhile(
+                    lambda segment: segment[0] != _JPEG_SCAN, _segments(data)
+                )
                 if kind == 0xE1 and data[start + 2 : start + 8] == b"Exif\0\0"
             )
         case "WebP":
@@ -148,12 +155,18 @@ def _tags(data: bytes) -> dict[int, int]:
 
 
 def is_whole(data: bytes) -> bool:
-    """False for a PNG or JPEG that is cut off; some versions of OpenCV fill it with grey."""
+    """False for a PNG or JPEG that is seen to be cut off or damaged; OpenCV would fill it in.
+
+    A JPEG has no checksums: `to_decode` shows a scan that ends early, a wrong bit stays unseen.
+    """
     match format_of(data):
         case "PNG":
             return _png_is_whole(data)
         case "JPEG":
-            return any(kind == 0xD9 for kind, _ in _segments(data))  # end of image
+            try:
+                return _jpeg_is_whole(data)
+            except (IndexError, ValueError):  # it ends within a head
+                return False
     return True
 
 
@@ -166,6 +179,58 @@ def _png_is_whole(data: bytes) -> bool:
         if name == b"IEND":
             return True
     return False
+
+
+def _jpeg_is_whole(data: bytes) -> bool:
+    """True if its scans bring every component, and nothing strange lies up to the end mark."""
+    missing: set[tuple[int, int]] = set()  # component and coefficient
+    kind_before, end_before, has_scan, progressive = 0, 2, False, False
+    for kind, start in _segments(data):
+        between = data[end_before : start - 2]
+        is_sound = (
+            _restarts_in_order(between) if kind_before == _JPEG_SCAN else not between.strip(b"\xff")
+        )
+        if has_scan and not (is_sound and kind in _JPEG_AFTER_A_SCAN):
+            return False
+        if kind == _JPEG_END:
+            return has_scan and not missing
+        if kind in _JPEG_FRAMES:
+            progressive = kind in _JPEG_PROGRESSIVE
+            components = data[start + 8 :][: 3 * data[start + 7] : 3]
+            missing = {(c, k) for c in components for k in range(64 if progressive else 1)}
+        if kind == _JPEG_SCAN:
+            has_scan = True
+            missing -= _brought(data[start + 2 :], progressive)
+        kind_before, end_before = kind, start + int.from_bytes(data[start : start + 2], "big")
+    return False
+
+
+def _restarts_in_order(scan: bytes) -> bool:
+    marks = b"".join(_JPEG_RESTART.findall(scan))
+    return marks == (bytes(range(0xD0, 0xD8)) * (len(marks) // 8 + 1))[: len(marks)]
+
+
+def _brought(scan: bytes, progressive: bool) -> set[tuple[int, int]]:
+    """The components and coefficients of which a scan brings the last bit, by its head."""
+    components, (first, last, bits) = scan[1:][: 2 * scan[0] : 2], scan[1 + 2 * scan[0] :][:3]
+    if not progressive:
+        first, last, bits = 0, 0, 0
+    return {(c, k) for c in components for k in range(first, last + 1) if not bits & 15}
+
+
+def to_decode(data: bytes) -> bytes:
+    """The file, a JPEG of one scan with zeros as its end mark: so OpenCV stops where data lacks.
+
+    With the mark it would fill what lacks with grey.
+    """
+    if format_of(data) != "JPEG":
+        return data
+    scans = 0
+    for kind, start in _segments(data):
+        scans += kind == _JPEG_SCAN
+        if kind == _JPEG_END:
+            return data[: start - 2] + bytes(_JPEG_LOOKAHEAD) if scans == 1 else data
+    return data
 
 
 def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
