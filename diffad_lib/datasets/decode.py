@@ -8,13 +8,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from diffad_lib.datasets import jpeg
 from diffad_lib.datasets.header import (
     format_of,
     is_whole,
+    misread,
     orientation,
     other_format,
     size_of,
-    to_decode,
+    white_of,
 )
 from diffad_lib.errors import DiffadError
 from diffad_lib.files import is_utf8, read_bytes
@@ -44,10 +46,14 @@ def decode_image(path: Path, read: Read = read_bytes) -> NDArray[np.uint8]:
 
     It is turned as its EXIF orientation says, as officially. Raises DiffadError that names a file
     that cannot be read, is cut off or damaged, is of another format than PNG, JPEG, BMP, TIFF, WebP
-    and PNM, has an alpha channel or more than 8 bits a channel (no rule is stated to convert them),
-    more than 100 megapixels or a side below 8 pixels.
+    and PNM, holds several pictures, has an alpha channel, more than 8 bits a channel or a white
+    other than 255 (no rule is stated to convert them), has more than 100 megapixels or a side below
+    8 pixels.
     """
-    pixels = _decode(path, read(path))
+    data = read(path)
+    pixels = _decode(path, data)
+    if white_of(data) != 255:
+        raise DiffadError(f"{path} has {white_of(data)} as its white, not 255; convert it to PNG")
     order = cv2.COLOR_GRAY2RGB if pixels.ndim == 2 else cv2.COLOR_BGR2RGB
     return np.asarray(cv2.cvtColor(pixels, order), np.uint8)
 
@@ -236,8 +242,9 @@ def _decode(path: Path, data: bytes) -> NDArray[np.uint8]:
     check_name(path)
     _check_header(path, data)
     try:
+        given = jpeg.to_decode(data) if format_of(data) == "JPEG" else data
         # The only flag that keeps alpha and 16 bits; it turns a TIFF and nothing else.
-        pixels = cv2.imdecode(np.frombuffer(to_decode(data), np.uint8), cv2.IMREAD_UNCHANGED)
+        pixels = cv2.imdecode(np.frombuffer(given, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:  # more rows or columns than OpenCV takes
         pixels = None
     if pixels is None:
@@ -272,6 +279,8 @@ def _check_header(path: Path, data: bytes) -> None:
         raise DiffadError(f"{path} is {width}×{height} pixels, more than {most}; make it smaller")
     if min(size) < MIN_SIDE:
         raise DiffadError(f"{path} is {width}×{height} pixels; a side needs at least {MIN_SIDE}")
+    if wrong := misread(data):
+        raise DiffadError(f"{path} {wrong}")
 
 
 def _turned(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
