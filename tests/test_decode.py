@@ -99,6 +99,60 @@ def test_cut_off_or_damaged_files_are_errors(suffix, damage, tmp_path):
         decode_image(path)
 
 
+def third_with_an_end(data):
+    return data[: len(data) // 3] + b"\xff\xd9"
+
+
+def nearly_all_with_an_end(data):
+    return data[: len(data) * 19 // 20] + b"\xff\xd9"
+
+
+def random_inside(data):
+    middle = len(data) // 2
+    return data[:middle] + np.random.default_rng(0).bytes(2000) + data[middle + 2000 :]
+
+
+def half_and_all(data):
+    return data[: len(data) // 2] + data
+
+
+def zeros_inside(data):
+    middle = len(data) // 2
+    return data[:middle] + bytes(2000) + data[middle + 2000 :]
+
+
+PROGRESSIVE = (cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
+RESTARTS = (cv2.IMWRITE_JPEG_RST_INTERVAL, 2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "damage"),
+    [
+        *(
+            (kind, damage)
+            for kind in ((), PROGRESSIVE, RESTARTS)
+            for damage in (third_with_an_end, random_inside, half_and_all)
+        ),
+        ((), zeros_inside),
+        ((), nearly_all_with_an_end),
+        (RESTARTS, nearly_all_with_an_end),
+    ],
+)
+def test_a_jpeg_with_damage_inside_is_an_error_and_not_grey(kind, damage, tmp_path, capfd):
+    rows, columns = np.mgrid[:240, :320]
+    photo = np.stack([rows % 200, columns % 250, rows * columns // 300 % 256], 2).astype(np.uint8)
+    photo += np.random.default_rng(0).integers(0, 6, photo.shape, np.uint8)
+    data = cv2.imencode(".jpg", photo, [cv2.IMWRITE_JPEG_QUALITY, 90, *kind])[1].tobytes()
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(data)
+    official = cv2.imread(str(path))[..., ::-1]
+    np.testing.assert_array_equal(decode_image(path), official)
+    path.write_bytes(damage(data))
+    with pytest.raises(DiffadError, match=r"photo\.jpg is .*damaged"):
+        decode_image(path)
+    assert capfd.readouterr().err == ""
+
+
 @pytest.mark.parametrize("quality", [(), (cv2.IMWRITE_JPEG_PROGRESSIVE, 1)])
 @pytest.mark.parametrize("restarts", [(), (cv2.IMWRITE_JPEG_RST_INTERVAL, 2)])
 def test_every_kind_of_whole_jpeg_is_read(quality, restarts, tmp_path):
@@ -291,6 +345,83 @@ def test_smooth_edges_and_class_ids_beside_white_are_marks(tmp_path):
         assert np.array_equal(decode_mask(tmp_path / "m.png"), mask > 0)
 
 
+def ids_beside_white():
+    mask = np.zeros((256, 256), np.uint8)
+    for value in range(1, 8):
+        mask[90 + 10 * value : 98 + 10 * value, 50:150] = value
+    mask[60:64, 50:60] = 255
+    return mask
+
+
+def instances():
+    mask = np.zeros((256, 256), np.uint8)
+    for number in range(80):
+        row, column = 20 + 20 * (number // 10), 10 + 20 * (number % 10)
+        mask[row : row + 12, column : column + 15] = number + 1
+    return mask
+
+
+def smooth(faint, sigma):
+    mask = np.zeros((256, 256), np.float32)
+    mask[60:80, 50:200], mask[150:170, 50:200] = 255, faint
+    return cv2.GaussianBlur(mask, (0, 0), sigma).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    "mask", [ids_beside_white(), instances(), smooth(28, 1.5), smooth(0, 6), smooth(255, 12)]
+)
+def test_classes_however_many_and_smooth_edges_however_wide_are_no_noise(mask, tmp_path):
+    factory.write_pixels(tmp_path / "m.png", mask)
+    assert np.array_equal(decode_mask(tmp_path / "m.png"), mask > 0)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+@pytest.mark.parametrize("quality", [50, 75, 90, 95])
+@pytest.mark.parametrize(
+    ("value", "height", "width"), [(24, 20, 150), (100, 4, 30), (128, 20, 150), (160, 20, 150)]
+)
+@pytest.mark.parametrize("row", [83, 120])
+def test_a_level_of_grey_in_a_lossy_mask_is_an_error_however_small(
+    row, value, height, width, quality, suffix, tmp_path
+):
+    mask = np.zeros((256, 256), np.uint8)
+    mask[60:80, 50:200], mask[row : row + height, 50 : 50 + width] = 255, value
+    gone_through_jpeg(tmp_path / f"m{suffix}", mask, quality)
+    with pytest.raises(DiffadError, match=rf"m\{suffix} .* second level of grey"):
+        decode_mask(tmp_path / f"m{suffix}")
+
+
+@pytest.mark.parametrize("quality", [50, 75, 90, 95])
+def test_two_colours_of_unequal_brightness_in_a_jpeg_are_two_levels(quality, tmp_path):
+    mask = np.zeros((256, 256, 3), np.uint8)
+    mask[60:80, 50:200], mask[120:140, 50:200] = (0, 0, 255), (128, 0, 0)
+    gone_through_jpeg(tmp_path / "m.jpg", mask, quality)
+    with pytest.raises(DiffadError, match="second level of grey"):
+        decode_mask(tmp_path / "m.jpg")
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+@pytest.mark.parametrize("white", [128, 255])
+@pytest.mark.parametrize("quality", [50, 60])
+def test_strong_noise_on_one_level_is_no_second_level(quality, white, suffix, tmp_path):
+    rng = np.random.default_rng(quality)
+    for _ in range(20):
+        mask = np.zeros((256, 256), np.uint8)
+        cv2.fillPoly(mask, [rng.integers(0, 256, (5, 2)).astype(np.int32)], white)
+        gone_through_jpeg(tmp_path / f"m{suffix}", mask, quality)
+        kept = decode_mask(tmp_path / f"m{suffix}").sum() / (mask > 0).sum()
+        assert 0.95 < kept < 1.05
+
+
+@needs_shared
+def test_real_masks_are_what_is_not_zero():
+    paths = [*(SHARED / "data").rglob("ground_truth/*/*.png")]
+    paths += (SHARED / "data").rglob("Label/*.PNG")
+    assert len(paths) == 324
+    for path in paths:
+        assert np.array_equal(decode_mask(path), cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) > 0)
+
+
 def test_class_ids_in_a_jpeg_are_an_error_and_not_an_empty_mask(tmp_path):
     for value in (1, 60):
         mask = np.full((64, 64), value, np.uint8)
@@ -348,7 +479,7 @@ def test_a_cut_off_bmp_or_tiff_is_an_error_without_lines_of_opencv(suffix, tmp_p
     path = tmp_path / f"photo{suffix}"
     factory.write_pixels(path, np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8))
     path.write_bytes(path.read_bytes()[:-30])
-    with pytest.raises(DiffadError, match=rf"photo{suffix} is not an image .* copy it again"):
+    with pytest.raises(DiffadError, match=rf"photo{suffix} is damaged, .* copy it again"):
         decode_image(path)
     assert capfd.readouterr().err == ""
 

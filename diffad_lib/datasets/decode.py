@@ -8,7 +8,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from diffad_lib.datasets.header import format_of, is_whole, orientation, other_format, size_of
+from diffad_lib.datasets import jpeg
+from diffad_lib.datasets.header import (
+    format_of,
+    is_whole,
+    misread,
+    orientation,
+    other_format,
+    size_of,
+    white_of,
+)
 from diffad_lib.errors import DiffadError
 from diffad_lib.files import is_utf8, read_bytes
 
@@ -24,9 +33,12 @@ cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 _ADVICE = "copy it again, or convert it to PNG"
 # Grey values of a mask that a lossy format has gone over.
 _NOISE, _FAINT = 32, 64
-_CLASSES = 6  # more different small values are noise
-_BLOCK = 8  # pixels, the reach of a JPEG's noise
-_LEVEL_SHARE = 0.05  # of the marks, that lies apart from them at another level
+_FLAT_NOISE = 12  # more is no noise where it is flat, or far from a mark
+_BLOCK = 8  # pixels, the reach of a JPEG's noise; twice that where it halves its colours
+_STEEP = 24  # over 3 pixels: the noise on a flat region, and far less than an edge
+_LEVEL = 0.7  # of the level of the marks; a lower one is cut off at the border
+_LEVEL_PIXELS = 16  # of the inside of a region
+_STRONG = 0.05  # of the marks, that lies apart from them as noise
 
 
 def decode_image(path: Path, read: Read = read_bytes) -> NDArray[np.uint8]:
@@ -34,10 +46,14 @@ def decode_image(path: Path, read: Read = read_bytes) -> NDArray[np.uint8]:
 
     It is turned as its EXIF orientation says, as officially. Raises DiffadError that names a file
     that cannot be read, is cut off or damaged, is of another format than PNG, JPEG, BMP, TIFF, WebP
-    and PNM, has an alpha channel or more than 8 bits a channel (no rule is stated to convert them),
-    more than 100 megapixels or a side below 8 pixels.
+    and PNM, holds several pictures, has an alpha channel, more than 8 bits a channel or a white
+    other than 255 (no rule is stated to convert them), has more than 100 megapixels or a side below
+    8 pixels.
     """
-    pixels = _decode(path, read(path))
+    data = read(path)
+    pixels = _decode(path, data)
+    if white_of(data) != 255:
+        raise DiffadError(f"{path} has {white_of(data)} as its white, not 255; convert it to PNG")
     order = cv2.COLOR_GRAY2RGB if pixels.ndim == 2 else cv2.COLOR_BGR2RGB
     return np.asarray(cv2.cvtColor(pixels, order), np.uint8)
 
@@ -52,33 +68,63 @@ def decode_mask(path: Path, read: Read = read_bytes) -> NDArray[np.uint8]:
     pixels = _decode(path, data)
     if pixels.ndim == 3:
         pixels = pixels.max(axis=2)
-    if not (_is_lossy(data) or _has_noise(pixels)):
-        return (pixels > 0).astype(np.uint8)  # class ids (VisA) and anti-aliased edges are defects
+    is_lossy = _is_lossy(data)
+    if not (is_lossy or _has_noise(pixels)):
+        return (pixels > 0).astype(np.uint8)  # class ids (VisA) and smooth edges are defects
+    told = "is a lossy mask" if is_lossy else "is a mask with the noise of a JPEG,"
     highest = int(pixels.max())
     if 0 < highest <= _FAINT:
-        raise DiffadError(f"{path} is a lossy mask with values to {highest} only; save it as PNG")
+        raise DiffadError(f"{path} {told} with values to {highest} only; save it as PNG")
     marks = pixels > highest / 2
-    if (pixels > _NOISE)[~_near(marks)].sum() > _LEVEL_SHARE * marks.sum():
+    if _has_level(pixels, marks, _FLAT_NOISE if is_lossy else 0):
         raise DiffadError(
-            f"{path} is a lossy mask with a second level of grey, or with strong noise; save it as "
-            "PNG with 0 and 255"
+            f"{path} {told} with a second level of grey, or with strong noise; save it as PNG with "
+            "0 and 255"
         )
     return marks.astype(np.uint8)  # compression leaves small values around a mark
 
 
 def _has_noise(pixels: NDArray[np.uint8]) -> bool:
-    """Whether a mask was saved in a lossy format before: small values that are no class ids.
+    """Whether a mask was a JPEG before: beside its marks, single pixels stand out from all around.
 
-    Ids are few, and lie flat or far from white. Values of a smooth edge lie beside larger ones.
+    Classes are flat, however many; a smooth edge only falls; what has one value alone above half of
+    its highest has sharp edges.
     """
     marks = pixels > _NOISE
-    small = (pixels > 0) & ~_near(marks)
-    if pixels.max() <= _FAINT or not small.any():
+    beside = (pixels > 0) & _near(marks, _BLOCK) & ~_near(marks)
+    if not beside.any() or np.unique(pixels[pixels > pixels.max() / 2]).size == 1:
         return False
-    if np.unique(pixels[small]).size > _CLASSES:
+    around = np.ones((3, 3), np.uint8)
+    around[1, 1] = 0
+    return bool((beside & (pixels > cv2.dilate(pixels, around))).any())
+
+
+def _has_level(pixels: NDArray[np.uint8], marks: NDArray[np.bool_], faint: int) -> bool:
+    """Whether a mask with noise has more than its marks [H,W]: a level of grey, or strong noise.
+
+    A level lies farther from the marks than noise does and is above `faint`, or it is flat.
+    """
+    if not marks.any():
+        return False
+    if ((pixels > faint) & ~_near(marks, 2 * _BLOCK)).any():
         return True
-    is_flat = cv2.morphologyEx(pixels, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) == 0
-    return not (small & (is_flat | ~_near(marks, pixels=_BLOCK))).any()
+    if (pixels > _NOISE)[~_near(marks)].sum() > _STRONG * marks.sum():
+        return True
+    steepness = _steepness(pixels)
+    # Noise overshoots, but not where it is flat.
+    top = pixels[marks & (steepness == 0)].max(initial=int(np.percentile(pixels[marks], 90)))
+    below = pixels < _LEVEL * top
+    if ((steepness == 0) & below & (pixels > _FLAT_NOISE)).any():
+        return True
+    inside = (steepness <= _STEEP) & below & (pixels > _NOISE)
+    sizes = cv2.connectedComponentsWithStats(inside.astype(np.uint8))[2][1:, cv2.CC_STAT_AREA]
+    return bool((sizes >= _LEVEL_PIXELS).any())
+
+
+def _steepness(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Largest less smallest value of 3×3 pixels."""
+    steepness = cv2.morphologyEx(pixels, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
+    return np.asarray(steepness, np.uint8)
 
 
 def _near(marks: NDArray[np.bool_], pixels: int = 2) -> NDArray[np.bool_]:
@@ -196,12 +242,13 @@ def _decode(path: Path, data: bytes) -> NDArray[np.uint8]:
     check_name(path)
     _check_header(path, data)
     try:
+        given = jpeg.to_decode(data) if format_of(data) == "JPEG" else data
         # The only flag that keeps alpha and 16 bits; it turns a TIFF and nothing else.
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        pixels = cv2.imdecode(np.frombuffer(given, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:  # more rows or columns than OpenCV takes
         pixels = None
     if pixels is None:
-        raise DiffadError(f"{path} is not an image that OpenCV can decode; {_ADVICE}")
+        raise DiffadError(f"{path} is damaged, or no image that OpenCV can decode; {_ADVICE}")
     if pixels.dtype != np.uint8:
         raise DiffadError(f"{path} has {8 * pixels.itemsize} bits a channel; convert it to 8 bits")
     if pixels.ndim == 3 and pixels.shape[2] != 3:
@@ -232,6 +279,8 @@ def _check_header(path: Path, data: bytes) -> None:
         raise DiffadError(f"{path} is {width}×{height} pixels, more than {most}; make it smaller")
     if min(size) < MIN_SIDE:
         raise DiffadError(f"{path} is {width}×{height} pixels; a side needs at least {MIN_SIDE}")
+    if wrong := misread(data):
+        raise DiffadError(f"{path} {wrong}")
 
 
 def _turned(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:

@@ -8,6 +8,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Literal
 
+from diffad_lib.datasets import jpeg
 from diffad_lib.files import read_bytes
 
 Format = Literal["PNG", "JPEG", "BMP", "TIFF", "WebP", "PNM"]  # what is given to OpenCV
@@ -38,12 +39,12 @@ _OTHERS = {
     "a PDF": re.compile(rb"%PDF"),
 }
 
-# A marker in entropy-coded data is 0xFF and neither a stuffed zero, a restart marker nor padding.
-_JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
-_JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _PNM_GAP = rb"(?:\s|#[^\r\n]*[\r\n])++"
-_PNM_SIZE = re.compile(rb"P[1-6]" + _PNM_GAP + rb"(\d{1,9})" + _PNM_GAP + rb"(\d{1,9})[\s#]")
-_WIDTH, _HEIGHT, _ORIENTATION = 256, 257, 274  # tags of TIFF and EXIF
+_PNM_HEAD = rb"P[1-6]" + _PNM_GAP + rb"(\d{1,9})" + _PNM_GAP + rb"(\d{1,9})"
+_PNM_SIZE = re.compile(_PNM_HEAD + rb"[\s#]")
+_PNM_WHITE = re.compile(_PNM_HEAD + _PNM_GAP + rb"(\d{1,9})")
+_SUBFILE, _WIDTH, _HEIGHT, _COLOURS, _ORIENTATION = 254, 256, 257, 262, 274  # of TIFF and EXIF
+_LAST_PLAIN_COLOURS = 6  # beyond: CIELAB, raw sensors and the like
 
 
 def format_of(data: bytes) -> Format | None:
@@ -69,7 +70,7 @@ def _size(data: bytes) -> tuple[int, int] | None:
         case "PNG" if data[12:16] == b"IHDR":
             return struct.unpack_from(">II", data, 16)
         case "JPEG":
-            frames = (start for kind, start in _segments(data) if kind in _JPEG_FRAMES)
+            frames = (start for kind, start in jpeg.segments(data) if kind in jpeg.FRAMES)
             height, width = struct.unpack_from(">HH", data, next(frames, len(data)) + 3)
             return width, height
         case "BMP":
@@ -120,7 +121,9 @@ def _exif(data: bytes) -> bytes:
         case "JPEG":
             blocks = (
                 data[start + 8 :]
-                for kind, start in takewhile(lambda segment: segment[0] != 0xDA, _segments(data))
+                for kind, start in takewhile(
+                    lambda segment: segment[0] != jpeg.SCAN, jpeg.segments(data)
+                )
                 if kind == 0xE1 and data[start + 2 : start + 8] == b"Exif\0\0"
             )
         case "WebP":
@@ -128,32 +131,72 @@ def _exif(data: bytes) -> bytes:
     return next(blocks, b"").removeprefix(b"Exif\0\0")
 
 
+def misread(data: bytes) -> str | None:
+    """What a decoder would pass over without a word, and what to do about it; None if nothing."""
+    count = 1
+    match format_of(data):
+        case "PNG":
+            frames = (data[at : at + 4] for name, at, _ in _png_chunks(data) if name == b"acTL")
+            count = int.from_bytes(next(frames, b"\1"), "big")
+        case "WebP":
+            count = sum(name == b"ANMF" for name, _, _ in _riff_chunks(data))
+        case "TIFF":
+            first, *others = [*_directories(data)] or [{}]
+            if first.get(_COLOURS, 0) > _LAST_PLAIN_COLOURS:
+                return "has other colours than grey or RGB (CIELAB?); convert it to RGB"
+            count += sum(not page.get(_SUBFILE, 0) & 1 for page in others)  # 1: a smaller copy
+        case "BMP" if data[28:34] == b"\x20\0\0\0\0\0":  # 32 bits, the last 8 of no stated use
+            width, height = _size(data) or (0, 0)
+            fourth = data[int.from_bytes(data[10:14], "little") + 3 :][: 4 * width * height : 4]
+            if fourth.strip(b"\0") and fourth.strip(b"\xff"):
+                return "has 4 channels (RGBA?); convert it to RGB or greyscale"
+    return f"holds {count} pictures; save one" if count > 1 else None
+
+
+def white_of(data: bytes) -> int:
+    """The value that a PGM or PPM calls white; OpenCV takes every value as one of 255."""
+    found = _PNM_WHITE.match(data) if data[1:2] in b"2356" else None
+    return int(found[3]) if found else 255
+
+
 def _tags(data: bytes) -> dict[int, int]:
-    """The whole numbers of the first directory of a TIFF file or an EXIF block, by their tag."""
+    return next(_directories(data), {})
+
+
+def _directories(data: bytes) -> Iterator[dict[int, int]]:
+    """The whole numbers of every directory of a TIFF file or an EXIF block, by their tag."""
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(data[:4])
-    found: dict[int, int] = {}
-    if order is None:
-        return found
-    try:
-        (start,) = struct.unpack_from(f"{order}I", data, 4)
-        (count,) = struct.unpack_from(f"{order}H", data, start)
-        for entry in range(start + 2, start + 2 + 12 * count, 12):
-            tag, kind, _ = struct.unpack_from(f"{order}HHI", data, entry)
-            if kind in (3, 4):  # 16 or 32 bits
-                (value,) = struct.unpack_from(order + "HI"[kind - 3], data, entry + 8)
-                found.setdefault(tag, value)
-    except struct.error:  # cut off: what was found counts
-        pass
-    return found
+    link, unread = 4, len(data)  # bytes; directories share none, so a circle ends
+    while order and link + 4 <= len(data) and unread > 0:
+        (start,) = struct.unpack_from(f"{order}I", data, link)
+        if start == 0:
+            return
+        found: dict[int, int] = {}
+        count = 0
+        try:
+            (count,) = struct.unpack_from(f"{order}H", data, start)
+            for entry in range(start + 2, start + 2 + 12 * count, 12):
+                tag, kind, _ = struct.unpack_from(f"{order}HHI", data, entry)
+                if kind in (3, 4):  # 16 or 32 bits
+                    (value,) = struct.unpack_from(order + "HI"[kind - 3], data, entry + 8)
+                    found.setdefault(tag, value)
+        except struct.error:  # cut off: what was found counts
+            pass
+        yield found
+        link = start + 2 + 12 * count
+        unread -= 6 + 12 * count
 
 
 def is_whole(data: bytes) -> bool:
-    """False for a PNG or JPEG that is cut off; some versions of OpenCV fill it with grey."""
+    """False for a PNG or JPEG that is seen to be cut off or damaged; OpenCV would fill it in.
+
+    A JPEG has no checksums: `jpeg.to_decode` shows a scan that ends early, no wrong bit.
+    """
     match format_of(data):
         case "PNG":
             return _png_is_whole(data)
         case "JPEG":
-            return any(kind == 0xD9 for kind, _ in _segments(data))  # end of image
+            return jpeg.is_whole(data)
     return True
 
 
@@ -186,12 +229,3 @@ def _riff_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
         end = start + 8 + int.from_bytes(data[start + 4 : start + 8], "little")
         yield data[start : start + 4], start + 8, end
         start = end + end % 2
-
-
-def _segments(data: bytes) -> Iterator[tuple[int, int]]:
-    """Kind and begin (of the length) of a JPEG's segments and scans, as they follow each other."""
-    start = 2
-    while marker := _JPEG_MARKER.search(data, start):
-        yield data[marker.end() - 1], marker.end()
-        # A segment says its length; a scan's data after it is passed by the search above.
-        start = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2], "big")
