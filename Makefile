@@ -18,7 +18,7 @@ quick: $(READY)  ## the tests that take a minute: no notebook, no kernel, no bro
 lab: $(READY)  ## JupyterLab on your own copy of the notebooks; OPTIONS="--no-browser" is passed on
 	@$(BIN)/diffad lab $(OPTIONS)
 
-checkpoints: $(READY)  ## train the small detectors in notebooks/checkpoints again (up to an hour)
+checkpoints: $(READY)  ## train the small detectors in notebooks/checkpoints again (up to two hours)
 	@$(BIN)/python tools/checkpoints.py
 
 lint: $(READY)  ## ruff and the type checker
