@@ -169,7 +169,7 @@ def test_before_the_first_checkpoint_other_data_are_no_obstacle(config, tmp_path
     interrupt(config)
     image = tmp_path / "data" / "mvtec" / "bottle" / "train" / "good" / "000.png"
     factory.write_noise(image, 9)
-    with pytest.raises(DiffadError, match=r"began with other data: 000.png is another"):
+    with pytest.raises(DiffadError, match=r"began with other data: train: 000.png is another"):
         ex.train_experiment(ex.prepare(config))
     for path in config.run_folder.glob("checkpoint*"):
         path.unlink()
