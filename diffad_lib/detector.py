@@ -25,7 +25,8 @@ class BatchSource(Protocol):
 class Detector(nn.Module, ABC):
     """An anomaly detector: losses to train it, predictions to use it.
 
-    Images are float32 [B,3,H,W] RGB in [0,1]; a detector that wants others converts inside.
+    Images are float32 [B,3,H,W] RGB in [0,1]; a detector that wants others converts inside. One
+    whose weights were converted as a whole, as by `half()`, takes images of their dtype.
     """
 
     def __init__(self, settings: DetectorSettings) -> None:
@@ -48,7 +49,10 @@ class Detector(nn.Module, ABC):
         return None
 
     def check_images(self, images: Tensor) -> None:
-        """DiffadError unless images are float32 [B,3,H,W] in [0,1], at the size of the settings."""
+        """DiffadError unless images are [B,3,H,W] in [0,1], at the size of the settings.
+
+        Their dtype has to be one of the weights, or float32 where there are none.
+        """
         if not isinstance(images, Tensor):
             raise DiffadError(f"images are a {type(images).__name__}; give a torch.Tensor")
         side = self.settings.image_size
@@ -56,8 +60,10 @@ class Detector(nn.Module, ABC):
             raise DiffadError(f"images have the shape {[*images.shape]}; give [B,3,{side},{side}]")
         if len(images) == 0:
             raise DiffadError("images are an empty batch; give at least one")
-        if images.dtype not in (torch.float32, torch.bfloat16, torch.float16):
-            raise DiffadError(f"images are {images.dtype}; give float32 in [0,1]")
+        kinds = {weight.dtype for weight in self.parameters()} or {torch.float32}
+        if images.dtype not in kinds:
+            wanted = " or ".join(sorted(str(kind).removeprefix("torch.") for kind in kinds))
+            raise DiffadError(f"images are {images.dtype}; give {wanted} in [0,1]")
         low, high = images.aminmax()
         if not (low >= 0 and high <= 1):  # also true of NaN
             raise DiffadError(f"images reach from {low:g} to {high:g}; they have to be in [0,1]")

@@ -84,3 +84,12 @@ def test_parameter_groups_hold_every_parameter_once():
 def test_image_size_must_suit_four_halvings():
     with pytest.raises(DiffadError, match=r"image_size: .*multiple of 16 \(got 40\)"):
         AutoencoderSettings(image_size=40)
+
+
+def test_images_may_be_of_the_dtype_of_the_weights_and_no_other() -> None:
+    detector = small_autoencoder().eval().bfloat16()
+    images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        assert detector.predict(images.bfloat16()).image_score.isfinite().all()
+        with pytest.raises(DiffadError, match="float32; give bfloat16 in"):
+            detector.predict(images)

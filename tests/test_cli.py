@@ -26,7 +26,8 @@ from diffad_lib.runs.config import build_config, parse_overrides
 from diffad_lib.runs.experiment import prepare
 from diffad_lib.runs.folder import settings_of
 from diffad_lib.runs.record import Record
-from diffad_lib.weights import DETECTOR_NAME, WEIGHTS_NAME
+from diffad_lib.weights import save_detector
+from small import small_detector
 
 
 @pytest.fixture
@@ -343,8 +344,7 @@ def test_a_run_killed_between_record_and_notebook_is_not_complete(root: Path) ->
     with pytest.raises(AssertionError, match="a kernel was started"):
         notebook.run(config)
     partial.unlink()
-    for name in (WEIGHTS_NAME, DETECTOR_NAME):
-        (config.run_folder / name).write_text("x")
+    save_detector(small_detector("draem"), config.run_folder)
     assert notebook.run(config) == Record.model_validate(record)
 
 

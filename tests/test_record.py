@@ -1,14 +1,18 @@
 """The facts in a record, and which settings a run folder belongs to."""
 
+import contextlib
+import io
 import json
 import os
 import platform
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from diffad_lib.errors import DiffadError
 from diffad_lib.metrics import METRICS, Metric
@@ -25,7 +29,10 @@ from diffad_lib.runs.facts import (
     project_root,
 )
 from diffad_lib.runs.folder import CONFIG_NAME, check_same_settings, settings_of
+from diffad_lib.runs.notebook import run
 from diffad_lib.runs.record import RECORD_NAME, Measured, Record, read_record, write_record
+from diffad_lib.weights import save_detector
+from small import small_detector
 
 
 def config(tmp_path: Path, **options) -> RunConfig:
@@ -102,6 +109,15 @@ def test_an_interval_with_one_end_is_refused(tmp_path: Path, ends: dict) -> None
         read_record(path)
 
 
+def test_an_interval_that_ends_below_its_begin_is_refused() -> None:
+    for low, high in ((0.9, 0.8), (1.0, 0.0)):
+        with pytest.raises(ValidationError, match="low is above high"):
+            Measured(value=0.85, low=low, high=high)
+    Measured(value=1.0, low=1.0, high=1.0 - 1e-16)  # rounding
+    # As a bootstrap of few resamples gives, of which none has to reach the value.
+    Measured(value=0.5, low=1.0, high=1.0)
+
+
 def test_a_missing_record_is_named(tmp_path: Path) -> None:
     with pytest.raises(DiffadError, match=RECORD_NAME):
         read_record(tmp_path / RECORD_NAME)
@@ -135,6 +151,48 @@ def test_a_moved_runs_folder_still_belongs_to_its_run(tmp_path: Path) -> None:
     here, there = config(tmp_path / "here"), config(tmp_path / "there")
     write(there.run_folder / CONFIG_NAME, json.dumps(settings_of(here)))
     check_same_settings(there)
+
+
+@contextlib.contextmanager
+def closed(folder: Path) -> Iterator[None]:
+    """The folder cannot be entered, also not by root, who is somebody else meanwhile."""
+    folder.mkdir()
+    folder.chmod(0)
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if is_root:
+            os.seteuid(0)
+        folder.chmod(0o700)
+
+
+def test_a_runs_folder_that_may_not_be_entered_is_one_line(tmp_path: Path) -> None:
+    there = config(tmp_path / "closed")
+    with closed(tmp_path / "closed"):
+        for again in (False, True):
+            with pytest.raises(
+                DiffadError, match=r"closed/.*Permission denied.*another --runs-dir"
+            ):
+                run(there, again=again)
+
+
+def test_a_finished_run_with_damaged_or_exchanged_weights_is_refused(tmp_path: Path) -> None:
+    done, told = config(tmp_path), io.StringIO()
+    save_detector(small_detector("draem"), done.run_folder)
+    content = whole_record() | {"config": settings_of(done)}
+    write(done.run_folder / RECORD_NAME, json.dumps(content))
+    run(done, told)
+    assert "nothing was run" in told.getvalue()
+    weights = done.run_folder / "detector.safetensors"
+    flipped = bytearray(weights.read_bytes())
+    flipped[-1] ^= 1
+    weights.write_bytes(flipped)
+    with pytest.raises(DiffadError, match=r"finished on .*another sha256.*--again") as error:
+        run(done, told)
+    assert "\n" not in str(error.value)
 
 
 def test_a_new_folder_belongs_to_any_run(tmp_path: Path) -> None:

@@ -174,11 +174,15 @@ def test_weights_of_another_detector_of_the_same_shape_are_refused(tmp_path):
         load_detector(tmp_path / "a")
 
 
-def test_a_description_without_a_checksum_is_read_as_before(tmp_path):
+def test_a_description_without_a_checksum_is_read_and_told_on_stderr(tmp_path, capsys):
     detector = small_detector("autoencoder")
     save_detector(detector, tmp_path)
+    load_detector(tmp_path)
+    assert capsys.readouterr().err == ""
     tell(tmp_path, sha256=...)
     assert_same_weights(load_detector(tmp_path), detector)
+    line = capsys.readouterr().err
+    assert line.startswith(f"{tmp_path}/detector.json: lacks the sha256") and line.count("\n") == 1
     tell(tmp_path, sha256=None)
     with pytest.raises(DiffadError, match="sha256"):
         load_detector(tmp_path)

@@ -86,7 +86,7 @@ def occupied(folder: Path) -> Iterator[None]:
 
     The kernel that trains in it holds a lock of its own, see `hold`, and may outlive its command.
     """
-    try:
+    with _refusals_told(folder):
         folder.mkdir(parents=True, exist_ok=True)
         handle = take_lock(folder / _NOTEBOOK_LOCK, _BUSY)
         try:
@@ -94,6 +94,13 @@ def occupied(folder: Path) -> Iterator[None]:
             yield
         finally:
             drop_lock(folder / _NOTEBOOK_LOCK, handle)
+
+
+@contextlib.contextmanager
+def _refusals_told(folder: Path) -> Iterator[None]:
+    """What the file system refuses in the block becomes one line on the run folder."""
+    try:
+        yield
     except OSError as error:
         raise unwritable(folder, error, "choose another --runs-dir") from error
 
@@ -120,7 +127,9 @@ def let_go(folder: Path) -> None:
 def put_aside(config: RunConfig) -> None:
     """Move what a run folder holds to a folder beside it, so that the run begins anew."""
     folder = config.run_folder
-    if folder.exists():
+    with _refusals_told(folder):
+        if not folder.exists():
+            return
         with occupied(folder):
             pass  # or a run that goes on in it would write into the new one
         places = (folder.with_name(f"{folder.name}.before-{number}") for number in count(1))
@@ -133,9 +142,11 @@ def check_same_settings(config: RunConfig) -> None:
     The folder's name tells most settings, but not where the data lie or the budget's numbers.
     """
     folder = config.run_folder
-    if (folder / RECORD_NAME).exists():
+    with _refusals_told(folder):
+        is_finished, has_begun = ((folder / name).exists() for name in (RECORD_NAME, CONFIG_NAME))
+    if is_finished:
         held = read_record(folder / RECORD_NAME).config.model_dump()
-    elif (folder / CONFIG_NAME).exists():
+    elif has_begun:
         held = in_sections(read_json(folder / CONFIG_NAME))
         held = {key: value for key, value in held.items() if key not in Interrupted.model_fields}
     else:

@@ -22,7 +22,7 @@ from diffad_lib.runs.facts import differences, git_state, package_versions, proj
 from diffad_lib.runs.folder import check_same_settings, occupied, put_aside, settings_of
 from diffad_lib.runs.kernel import kernel_config, kernel_folder
 from diffad_lib.runs.record import RECORD_NAME, Record, read_record
-from diffad_lib.weights import DETECTOR_NAME, WEIGHTS_NAME
+from diffad_lib.weights import DETECTOR_NAME, WEIGHTS_NAME, check_weights
 
 RUN_NOTEBOOK = "08_train_and_evaluate.ipynb"
 
@@ -73,6 +73,10 @@ def _finished(config: RunConfig, record: Record, stream: TextIO) -> Record:
         path = config.run_folder / name
         if not path.is_file() or not path.stat().st_size:
             raise DiffadError(f"{when}, but {name} is missing or empty; run it with --again")
+    try:
+        check_weights(config.run_folder)
+    except DiffadError as error:
+        raise DiffadError(f"{when}, but {error} (--again runs it anew)") from error
     try:
         changed = record.data and record.data.difference(what_is_read(config))
     except DiffadError as error:

@@ -119,6 +119,9 @@ class Measured(Facts):
     def _check_interval(self) -> Self:
         if (self.low is None) != (self.high is None):
             raise ValueError("low and high come together")
+        # The value may lie outside: of few resamples none has to reach it.
+        if self.low is not None and self.high is not None and self.low > self.high + 1e-9:
+            raise ValueError("low is above high")
         return self
 
     @classmethod
