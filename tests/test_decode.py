@@ -153,6 +153,15 @@ def test_a_jpeg_with_damage_inside_is_an_error_and_not_grey(kind, damage, tmp_pa
     assert capfd.readouterr().err == ""
 
 
+def test_a_jpeg_that_lacks_a_stretch_between_restarts_is_an_error(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    data = cv2.imencode(".jpg", noise, RESTARTS)[1].tobytes()
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(data[: data.index(b"\xff\xd1")] + data[data.index(b"\xff\xd3") :])
+    with pytest.raises(DiffadError, match=r"photo\.jpg is cut off or damaged"):
+        decode_image(path)
+
+
 @pytest.mark.parametrize("quality", [(), (cv2.IMWRITE_JPEG_PROGRESSIVE, 1)])
 @pytest.mark.parametrize("restarts", [(), (cv2.IMWRITE_JPEG_RST_INTERVAL, 2)])
 def test_every_kind_of_whole_jpeg_is_read(quality, restarts, tmp_path):
@@ -411,6 +420,37 @@ def test_strong_noise_on_one_level_is_no_second_level(quality, white, suffix, tm
         gone_through_jpeg(tmp_path / f"m{suffix}", mask, quality)
         kept = decode_mask(tmp_path / f"m{suffix}").sum() / (mask > 0).sum()
         assert 0.95 < kept < 1.05
+
+
+def test_a_class_of_one_pixel_near_white_stays(tmp_path):
+    mask = ids_beside_white()
+    mask[70, 54] = 3
+    factory.write_pixels(tmp_path / "m.png", mask)
+    assert np.array_equal(decode_mask(tmp_path / "m.png"), mask > 0)
+
+
+@pytest.mark.parametrize(
+    ("value", "rows", "columns", "suffix"),
+    [
+        (100, (120, 123), (60, 63), ".jpg"),  # a speck
+        (24, (80, 94), (50, 200), ".jpg"),  # as near as noise, but flat
+        (8, (120, 140), (50, 200), ".png"),  # a class in what was a JPEG
+    ],
+)
+def test_a_level_is_told_by_its_distance_or_by_being_flat(value, rows, columns, suffix, tmp_path):
+    mask = np.zeros((256, 256), np.uint8)
+    mask[60:80, 51:200], mask[slice(*rows), slice(*columns)] = 255, value
+    gone_through_jpeg(tmp_path / f"m{suffix}", mask, 75)
+    with pytest.raises(DiffadError, match="second level of grey"):
+        decode_mask(tmp_path / f"m{suffix}")
+
+
+def test_noise_as_strong_as_a_hairline_is_an_error(tmp_path):
+    mask = np.zeros((256, 256), np.uint8)
+    cv2.polylines(mask, [np.int32([[25, 36], [85, 64], [153, 76], [230, 104]])], False, 255, 1)
+    gone_through_jpeg(tmp_path / "m.jpg", mask, 30)
+    with pytest.raises(DiffadError, match="strong noise"):
+        decode_mask(tmp_path / "m.jpg")
 
 
 @needs_shared

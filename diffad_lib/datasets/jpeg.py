@@ -9,7 +9,6 @@ _RESTART = re.compile(rb"\xff([\xd0-\xd7])")
 FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
 SCAN, _END = 0xDA, 0xD9
-_AFTER_A_SCAN = {0xC4, 0xDA, 0xD9, 0xDB, 0xDC, 0xDD, 0xFE, *range(0xE0, 0xF0)}
 _LONGEST_HEAD = 1 + 2 * 255 + 3  # bytes, of a scan
 _LOOKAHEAD = 16  # bytes that a decoder wants beyond the last pixel
 
@@ -39,7 +38,7 @@ def _scans_are_whole(data: bytes) -> bool:
         is_sound = (
             _restarts_in_order(between) if kind_before == SCAN else not between.strip(b"\xff")
         )
-        if has_scan and not (is_sound and kind in _AFTER_A_SCAN):
+        if has_scan and not is_sound:
             return False
         if kind == _END:
             return has_scan and not missing
