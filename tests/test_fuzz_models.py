@@ -258,7 +258,7 @@ def test_checkpoint_pt(tmp_path: Path) -> None:
         optimizer.load_state_dict(content["optimizer"])
 
     def read() -> None:
-        load_checkpoint(path, {"steps": 3}, torch.device("cpu"), restore)
+        load_checkpoint(tmp_path, {"steps": 3}, torch.device("cpu"), restore, print)
 
     assert 0 < try_all(5, change, read) < INPUTS
 
