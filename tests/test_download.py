@@ -1,3 +1,4 @@
+import copy
 import fcntl
 import hashlib
 import io
@@ -572,7 +573,8 @@ def test_a_malicious_tar_writes_nothing(tmp_path, evil):
     with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
         archive.addfile(member("bottle/train/good/000.png"), io.BytesIO(b"good"))
         for info in evil:
-            named = info.replace(name=info.name.replace("TMP", str(tmp_path)), deep=False)
+            named = copy.copy(info)
+            named.name = info.name.replace("TMP", str(tmp_path))
             archive.addfile(named, io.BytesIO(b"evil"))
     info = unpack_only(tmp_path, buffer.getvalue())
     before = files_below(tmp_path)

@@ -119,8 +119,15 @@ def decode_all(form: str) -> None:
             else:
                 assert pixels.dtype == np.uint8 and pixels.size
                 decoded += 1
-    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss
-    print(decoded, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit // 2**20)
+    print(decoded, peak_megabytes())
+
+
+def peak_megabytes() -> int:
+    """Most memory of this process. On Linux ru_maxrss counts what the parent had before it."""
+    if sys.platform == "darwin":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 2**20
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return int(status.split("VmHWM:")[1].split()[0]) // 1024
 
 
 @pytest.mark.slow
@@ -130,7 +137,7 @@ def test_a_damaged_image_decodes_or_is_told(form):
         try:
             assert decode_image(Path("x"), lambda _, data=data: data).shape == (SIDE, SIDE, 3)
         except DiffadError as error:
-            assert "channels" in str(error) or "bits" in str(error)
+            assert any(word in str(error) for word in ("channels", "bits", "white"))
     done = subprocess.run(
         [sys.executable, "-c", f"import test_fuzz_images as fuzz; fuzz.decode_all({form!r})"],
         cwd=Path(__file__).parent, capture_output=True, text=True, timeout=200, check=False,

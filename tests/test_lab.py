@@ -148,6 +148,12 @@ def test_lab_names_the_copies_that_are_older_than_the_course(checkout, monkeypat
 
 
 def test_make_lab_passes_its_options_on():
-    command = ["make", "--dry-run", "lab", "OPTIONS=--no-browser --port 8890"]
+    command = [
+        "make",
+        "--no-print-directory",
+        "--dry-run",
+        "lab",
+        "OPTIONS=--no-browser --port 8890",
+    ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == ".venv/bin/diffad lab --no-browser --port 8890"
