@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import hashlib
 import io
 import json
 import math
@@ -65,12 +66,10 @@ def read_text(path: Path) -> str:
     return read_bytes(path, _MOST_TEXT).decode("utf-8-sig", errors="replace")
 
 
-def is_file(path: Path) -> bool:
-    """True for a regular file, False for anything else and for a name that no file can have."""
-    try:
-        return path.is_file()
-    except OSError:  # a name that is too long
-        return False
+def sha256_of(path: Path) -> str:
+    """The hexadecimal SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:

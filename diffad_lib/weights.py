@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save
 
 from diffad_lib.detector import Detector
 from diffad_lib.errors import DiffadError, shown
-from diffad_lib.files import json_object, require_file, write_atomically, write_json
+from diffad_lib.files import json_object, require_file, sha256_of, write_atomically, write_json
 from diffad_lib.methods.method import find_method, method_of
 from diffad_lib.networks.states import blamed_on, build_with, portable_state
 
@@ -58,8 +58,8 @@ def check_weights(folder: Path) -> None:
         problem = "lacks the sha256 of the weights, so whether they are damaged is not known"
         print(shown(f"{told_path}: {problem}"), file=sys.stderr)
         return
-    with blamed_on(path, "cannot be read", "train or copy it again"), path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    with blamed_on(path, "cannot be read", "train or copy it again"):
+        digest = sha256_of(path)
     if told["sha256"] != digest:
         raise DiffadError(
             f"{path}: damaged, or not the weights that {DETECTOR_NAME} was saved with (another "

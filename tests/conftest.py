@@ -1,6 +1,24 @@
-"""Settings of all tests."""
+"""Settings of all tests, and what tests of the images and of their cache share."""
 
+from pathlib import Path
+
+import pytest
 import torch
+
+import layout_factory as factory
+from diffad_lib.datasets.layouts import list_samples
+from diffad_lib.datasets.samples import Sample
 
 # Small tensors gain nothing from more threads, and threads that wait for each other cost a lot.
 torch.set_num_threads(1)
+
+
+@pytest.fixture
+def samples(tmp_path: Path) -> list[Sample]:
+    factory.make_mvtec(tmp_path)
+    return list_samples("mvtec", "bottle", tmp_path)
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "cache"

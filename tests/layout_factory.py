@@ -9,6 +9,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 
 SIDE = 32
 TRAIN_GOOD, TEST_GOOD, TEST_DEFECT = 3, 2, 4
@@ -114,3 +115,13 @@ def make_dtd(root: Path, category: str = "banded") -> Path:
     for index in range(TRAIN_GOOD):
         write_noise(base / f"{category}_{index:04}.jpg", index)
     return base
+
+
+# Those with a test set: dataset, category and what makes it.
+LAYOUTS = [
+    pytest.param("mvtec", "bottle", make_mvtec, id="mvtec"),
+    pytest.param("mpdd", "metal_plate", make_mpdd, id="mpdd"),
+    pytest.param("visa", "candle", make_visa, id="visa as shipped"),
+    pytest.param("visa", "candle", make_visa_rearranged, id="visa rearranged"),
+    pytest.param("dagm", "Class1", make_dagm, id="dagm"),
+]

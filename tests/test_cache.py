@@ -20,21 +20,9 @@ from diffad_lib.datasets.cache import (
     write_entry,
 )
 from diffad_lib.datasets.images import file_digests, fingerprint, load_split
-from diffad_lib.datasets.layouts import list_samples
 from diffad_lib.errors import DiffadError
 
 DAY = 24 * 3600
-
-
-@pytest.fixture
-def samples(tmp_path):
-    factory.make_mvtec(tmp_path)
-    return list_samples("mvtec", "bottle", tmp_path)
-
-
-@pytest.fixture
-def cache(tmp_path):
-    return tmp_path / "cache"
 
 
 def age(path: Path, seconds: float) -> None:

@@ -104,8 +104,8 @@ def test_masks_are_zero_or_one_and_not_all_empty():
 def test_the_experiment_is_open_in_the_notebook_and_solved_in_its_solutions(path):
     chapter = path.name[:2]
     for notebook, reached in ((path, False), (FOLDER / "solutions" / path.name, True)):
-        cells = [cell for cell in code_cells(read(notebook)) if "\nexperiment(" in cell.source]
-        (cell,) = cells
+        cells = code_cells(read(notebook))
+        (cell,) = [cell for cell in cells if re.search(r"(?m)^experiment\(", cell.source)]
         lines = re.findall(r"(?m)^\d\d (?:goal reached|not yet): .*", printed(cell))
         assert len(lines) == len(re.findall(rf'(?m)^experiment\("{chapter}", \w+\)$', cell.source))
         assert lines

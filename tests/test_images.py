@@ -20,17 +20,6 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 needs_shared = pytest.mark.skipif(not SHARED.exists(), reason="the shared data is not here")
 
 
-@pytest.fixture
-def samples(tmp_path):
-    factory.make_mvtec(tmp_path)
-    return list_samples("mvtec", "bottle", tmp_path)
-
-
-@pytest.fixture
-def cache(tmp_path):
-    return tmp_path / "cache"
-
-
 def entries(cache: Path, suffix: str = ".u8") -> list[Path]:
     return sorted(cache.glob(f"*{suffix}"))
 

@@ -25,14 +25,7 @@ def inventory(dataset: str, category: str, root: Path) -> list[Entry]:
     return take_inventory(category_folder(dataset, category, root), scan)
 
 
-LAYOUTS = [
-    pytest.param("mvtec", "bottle", factory.make_mvtec, id="mvtec"),
-    pytest.param("mpdd", "metal_plate", factory.make_mpdd, id="mpdd"),
-    pytest.param("visa", "candle", factory.make_visa, id="visa as shipped"),
-    pytest.param("visa", "candle", factory.make_visa_rearranged, id="visa rearranged"),
-    pytest.param("dagm", "Class1", factory.make_dagm, id="dagm"),
-    pytest.param("dtd", "banded", factory.make_dtd, id="dtd"),
-]
+LAYOUTS = [*factory.LAYOUTS, pytest.param("dtd", "banded", factory.make_dtd, id="dtd")]
 
 
 @pytest.mark.parametrize(("dataset", "category", "make"), LAYOUTS)

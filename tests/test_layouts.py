@@ -13,20 +13,12 @@ from diffad_lib.errors import DiffadError
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 needs_shared = pytest.mark.skipif(not SHARED.exists(), reason="the shared data is not here")
 
-LAYOUTS = [
-    pytest.param("mvtec", "bottle", factory.make_mvtec, id="mvtec"),
-    pytest.param("mpdd", "metal_plate", factory.make_mpdd, id="mpdd"),
-    pytest.param("visa", "candle", factory.make_visa, id="visa as shipped"),
-    pytest.param("visa", "candle", factory.make_visa_rearranged, id="visa rearranged"),
-    pytest.param("dagm", "Class1", factory.make_dagm, id="dagm"),
-]
-
 
 def counts(samples):
     return Counter((sample.split, sample.label) for sample in samples)
 
 
-@pytest.mark.parametrize(("dataset", "category", "make"), LAYOUTS)
+@pytest.mark.parametrize(("dataset", "category", "make"), factory.LAYOUTS)
 def test_every_layout_gives_the_same_split(dataset, category, make, tmp_path):
     make(tmp_path)
     samples = list_samples(dataset, category, tmp_path)

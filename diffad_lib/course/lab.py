@@ -1,6 +1,5 @@
 """JupyterLab on the learner's own copy of the notebooks, so that those of git stay as they are."""
 
-import hashlib
 import json
 import os
 import platform
@@ -11,7 +10,7 @@ from pathlib import Path
 import nbformat
 from nbformat.sign import NotebookNotary
 
-from diffad_lib.files import write_json, write_text
+from diffad_lib.files import sha256_of, write_json, write_text
 from diffad_lib.runs.facts import project_root
 
 COPIES = "work"  # beside notebooks/, so that links such as ../docs lead to the same files
@@ -49,9 +48,9 @@ def copy_notebooks(source: Path, target: Path) -> list[Path]:
     outdated = []
     with NotebookNotary() as notary:
         for path in sorted([*source.glob("*.ipynb"), *source.glob("solutions/*.ipynb")]):
-            name, course = str(path.relative_to(source)), _digest(path)
+            name, course = str(path.relative_to(source)), sha256_of(path)
             copy, before = target / name, known.get(name, {})
-            if copy.exists() and _digest(copy) != before.get("copy"):
+            if copy.exists() and sha256_of(copy) != before.get("copy"):
                 outdated += [copy] * (course != before.get("course"))
                 continue
             notebook = nbformat.read(path, as_version=4)
@@ -60,11 +59,7 @@ def copy_notebooks(source: Path, target: Path) -> list[Path]:
             text = nbformat.writes(notebook) + "\n"
             if not copy.exists() or copy.read_text(encoding="utf-8") != text:
                 write_text(copy, text)
-            known[name] = {"course": course, "copy": _digest(copy)}
+            known[name] = {"course": course, "copy": sha256_of(copy)}
             write_json(record, known)
             notary.sign(notebook)
     return outdated
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

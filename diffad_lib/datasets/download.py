@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
-import pooch
 import requests
 import urllib3
 from tqdm import tqdm
@@ -16,7 +15,7 @@ from diffad_lib.datasets.dataset import ARCHIVE_FOLDER, Archive, Dataset
 from diffad_lib.datasets.layouts import list_categories
 from diffad_lib.datasets.unpack import UNPACKED_SHARE, require_space, unpack
 from diffad_lib.errors import DiffadError
-from diffad_lib.files import exclusive, unwritable, write_text
+from diffad_lib.files import exclusive, sha256_of, unwritable, write_text
 
 _TIMEOUT = (10, 60)  # seconds to connect, and to wait for the next bytes
 _ATTEMPTS = 3  # in a row without a new byte, before an address is given up
@@ -80,7 +79,7 @@ def _provide(archive: Archive, info: Dataset, data_root: Path, report: Say) -> N
 def _note_sha256(path: Path, report: Say) -> None:
     """Writes the sha256 of an archive beside it, as `sha256sum` does, or tells that it differs."""
     note = path.with_name(f"{path.name}.sha256")
-    found = pooch.file_hash(str(path))
+    found = sha256_of(path)
     report(f"{path}: its sha256 is {found}; no official one is known")
     if not note.exists():
         write_text(note, f"{found}  {path.name}\n")
@@ -105,7 +104,7 @@ def _placed(archive: Archive, info: Dataset, data_root: Path, report: Say) -> Pa
     if path is None or archive.sha256 is None:
         return path
     report(f"checking {path}")
-    found = pooch.file_hash(str(path))
+    found = sha256_of(path)
     if found != archive.sha256:
         raise DiffadError(
             f"{path} is damaged or another file: its sha256 is {found}, not {archive.sha256}; "
@@ -143,7 +142,7 @@ def _fetch(archive: Archive, path: Path) -> None:
 def _retrieve(url: str, archive: Archive, path: Path, part: Path) -> None:
     """Raises what _complete does, and _WrongAnswer if the checksum differs; the bytes are gone."""
     _complete(url, archive, part)
-    if archive.sha256 not in (None, pooch.file_hash(str(part))):
+    if archive.sha256 not in (None, sha256_of(part)):
         part.unlink()
         raise _WrongAnswer("wrong checksum")
     part.replace(path)

@@ -37,7 +37,12 @@ def usable_samples(scan: Scan) -> list[Sample]:
 
 def scan_category(dataset: str, category: str, data_root: Path) -> Scan:
     """Every labelled image of a category, every problem; DiffadError if it is not there."""
-    scan = find_dataset(dataset).scan(category_folder(dataset, category, data_root))
+    return scan_folder(dataset, category_folder(dataset, category, data_root))
+
+
+def scan_folder(dataset: str, folder: Path) -> Scan:
+    """The same of the folder that `category_folder` gave."""
+    scan = find_dataset(dataset).scan(folder)
     scan.samples.sort(
         key=lambda s: (s.split == "test", s.label, natural_key(s.defect), natural_key(s.image.name))
     )

@@ -25,7 +25,7 @@ from diffad_lib.datasets.layouts import (
     category_folder,
     list_categories,
     list_others,
-    scan_category,
+    scan_folder,
 )
 from diffad_lib.datasets.samples import Sample
 from diffad_lib.errors import DiffadError
@@ -60,7 +60,7 @@ def verify(dataset: str, data_root: Path) -> Report:
     wrong = unread = 0
     for category in present:
         folder = category_folder(dataset, category, data_root)
-        scan = scan_category(dataset, category, data_root)
+        scan = scan_folder(dataset, folder)
         counts = count_parts(scan.samples)
         with reading_threads() as threads:
             found = list(threads.map(_inspect, scan.samples))

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from diffad_lib.datasets.cache import cache_folder
 from diffad_lib.datasets.images import content_digest, file_digests
 from diffad_lib.errors import DiffadError
-from diffad_lib.files import is_file, read_bytes, unwritable, write_atomically, write_text
+from diffad_lib.files import read_bytes, unwritable, write_atomically, write_text
 from diffad_lib.mini.categories import CATEGORIES
 from diffad_lib.mini.official import File, dagm_files, mvtec_files, visa_files
 
@@ -80,7 +80,7 @@ def _mend(root: Path, seed: int) -> None:
     digests = {}
     for path, content in _shown(seed):
         target = root / path
-        if not is_file(target) or read_bytes(target) != content:
+        if not target.is_file() or read_bytes(target) != content:
             write_atomically(target, partial(Path.write_bytes, data=content))
         digests[path] = content_digest(content)
     _mark(root, seed, digests)

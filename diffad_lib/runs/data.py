@@ -25,8 +25,8 @@ from diffad_lib.datasets.inventory import (
     twice_line,
     unread_line,
 )
-from diffad_lib.datasets.layouts import category_folder, list_samples, scan_category
-from diffad_lib.datasets.samples import Sample, files_below, subfolders
+from diffad_lib.datasets.layouts import category_folder, scan_folder, usable_samples
+from diffad_lib.datasets.samples import Sample, Scan, files_below, subfolders
 from diffad_lib.errors import DiffadError
 from diffad_lib.mini import MINI_CATEGORIES, is_mini, make_mini
 from diffad_lib.runs.config import RunConfig
@@ -53,7 +53,7 @@ def check_inputs(config: RunConfig) -> None:
     Also if a file of the test set lies in the folder of textures or of foreground masks.
     """
     check_device(config)
-    _splits(config)
+    _splits(config, *_found(config))
 
 
 def what_is_read(config: RunConfig, loaded: Sequence[ImageStack] = ()) -> Data:
@@ -62,12 +62,10 @@ def what_is_read(config: RunConfig, loaded: Sequence[ImageStack] = ()) -> Data:
     loaded: what `load_data` gave, if it was called, so that no file is read a second time; without
     it the masks are not doubted.
     """
-    root = data_root(config)
-    folder = _category_folder(config)
-    scan = scan_category(config.dataset, config.category, root)
+    folder, scan = _found(config)
     splits: list[tuple[Sequence[Sample], str, dict[str, str]]] = [
         (stack.samples, stack.fingerprint, stack.files) for stack in loaded
-    ] or [_identity(samples) for samples in _splits(config)]
+    ] or [_identity(samples) for samples in _splits(config, folder, scan)]
     train, test = splits
     images = [image_digests(samples, files) for samples, _, files in splits]
     given = _given_folders(config)
@@ -78,7 +76,9 @@ def what_is_read(config: RunConfig, loaded: Sequence[ImageStack] = ()) -> Data:
     if masks := given.get(_FOREGROUNDS):
         scan.others |= dict.fromkeys(files_below(masks), "foreground mask")
     inventory = take_inventory(folder, scan)
-    info = None if is_mini(root) else find_dataset(config.dataset).categories.get(config.category)
+    is_official = not is_mini(config.data_root or MINI_ROOT)
+    categories = find_dataset(config.dataset).categories if is_official else {}
+    info = categories.get(config.category)
     notes = [*scan.notes, *one_sided_line(scan.samples), *named_bad_line(scan.samples)]
     notes += unread_line(inventory)
     if counts := other_counts(count_parts(scan.samples), info):
@@ -142,7 +142,8 @@ def load_data(config: RunConfig) -> tuple[ImageStack, ImageStack]:
 
     DiffadError if most masks of a defect look wrong and the settings do not tell to go on.
     """
-    train, test = (load_split(split, config.detector.image_size) for split in _splits(config))
+    splits = _splits(config, *_found(config))
+    train, test = (load_split(split, config.detector.image_size) for split in splits)
     doubts = _mask_doubts(test)
     masks = Counter(sample.defect for sample in test.samples if sample.mask)
     for defect, count in masks.items():  # if most of all are wrong, then most of one defect are
@@ -164,7 +165,8 @@ def _mask_doubts(test: ImageStack) -> list[tuple[str, str]]:
 
 def load_normal(config: RunConfig) -> ImageStack:
     """Training images alone; it needs no test set."""
-    train = [sample for sample in _samples(config) if sample.split == "train"]
+    _, scan = _found(config)
+    train = [sample for sample in _samples(config, scan) if sample.split == "train"]
     return load_split(train, config.detector.image_size)
 
 
@@ -176,15 +178,17 @@ def data_root(config: RunConfig) -> Path:
     return MINI_ROOT
 
 
-def _category_folder(config: RunConfig) -> Path:
-    """Where the category lies; DiffadError if it is not there, which tells of the mini data."""
+def _found(config: RunConfig) -> tuple[Path, Scan]:
+    """The category's folder and what lies in it; an error tells where it is of the mini data."""
+    root = data_root(config)
     try:
-        return category_folder(config.dataset, config.category, data_root(config))
+        folder = category_folder(config.dataset, config.category, root)
     except DiffadError as error:
         if config.data_root is not None:
             raise
         told = "this is the mini data; give --data-root for yours"
         raise DiffadError(f"{error}; {told}") from error
+    return folder, scan_folder(config.dataset, folder)
 
 
 def data_kind(config: RunConfig) -> Kind:
@@ -196,13 +200,12 @@ def data_kind(config: RunConfig) -> Kind:
     return category_kind(config.dataset, config.category, default)
 
 
-def _samples(config: RunConfig) -> list[Sample]:
+def _samples(config: RunConfig, scan: Scan) -> list[Sample]:
     """Samples of the category; DiffadError if an option gives a file of the test set to train on.
 
     Here a file is known by where it lies, also through links; copies `what_is_read` finds.
     """
-    _category_folder(config)
-    samples = list_samples(config.dataset, config.category, data_root(config))
+    samples = usable_samples(scan)
     files = [(one.image, one.mask) for one in samples if one.split == "test"]
     test = {os.path.realpath(file) for pair in files for file in pair if file}
     for option, folder in _given_folders(config).items():
@@ -211,9 +214,9 @@ def _samples(config: RunConfig) -> list[Sample]:
     return samples
 
 
-def _splits(config: RunConfig) -> tuple[list[Sample], list[Sample]]:
+def _splits(config: RunConfig, folder: Path, scan: Scan) -> tuple[list[Sample], list[Sample]]:
     """Training and test samples; that either is empty is an error."""
-    samples, folder = _samples(config), _category_folder(config)
+    samples = _samples(config, scan)
     train = [sample for sample in samples if sample.split == "train"]
     test = [sample for sample in samples if sample.split == "test"]
     for name, chosen in (("train", train), ("test", test)):
