@@ -144,7 +144,7 @@ def _known_metrics(metrics: Any) -> Any:
 
 
 class Swapped(Facts):
-    """What a detector reaches with a wrong reconstruction (`swap.py`); None where undefined."""
+    """What a detector reaches with a given reconstruction (`swap.py`); None where undefined."""
 
     image_auroc: float | None
     pixel_ap: float | None
@@ -176,7 +176,7 @@ class Record(Facts):
     images_per_second: float | None = None
     invariance: Invariance | None = None
     metrics: Annotated[dict[str, Measured], BeforeValidator(_known_metrics)]
-    swaps: dict[str, Swapped] = Field(default_factory=dict)  # by the reconstruction it was given
+    swaps: dict[str, Swapped] = Field(default_factory=dict)  # by the reconstruction
     images: list[ImageScore] = Field(default_factory=list)
 
     def metric(self, name: str) -> Measured | None:
