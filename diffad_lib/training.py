@@ -115,7 +115,7 @@ class Trainer:
             if found := load_checkpoint(self.folder, *how):
                 self.report(f"resumed from step {self.state.step} of {found}")
         resumed_from, started = self.state.step, time.monotonic() - self.state.seconds
-        saved_at = self.state.seconds
+        saved_at, pause = self.state.seconds, self.plan.checkpoint_seconds
         self.detector.train()
         while self.spent < 1:
             self._set_rates()
@@ -128,11 +128,21 @@ class Trainer:
                 for callback in due:
                     callback(self.state.step, self._candidate().eval())
                     self.detector.train()
-                if self.state.seconds - saved_at >= self.plan.checkpoint_seconds:
-                    saved_at = self.state.seconds
+                if self.state.seconds - saved_at >= pause:
+                    begun = time.monotonic()
                     self._save()
+                    saved_at = time.monotonic() - started
+                    pause = self._pause(time.monotonic() - begun)
         self._save()
         return self._result(resumed_from)
+
+    def _pause(self, save_seconds: float) -> float:
+        """Seconds to the next checkpoint: longer where writing one, as of large networks, is slow.
+
+        Writing then takes a twentieth of the time, but no checkpoint is put off tenfold.
+        """
+        shortest = self.plan.checkpoint_seconds
+        return min(max(shortest, 20 * save_seconds), 10 * shortest)
 
     @property
     def spent(self) -> float:

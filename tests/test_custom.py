@@ -200,8 +200,20 @@ def test_a_data_root_one_folder_too_deep_or_too_high_is_told(tmp_path):
     base = factory.make_mvtec(tmp_path / "data", "screws", folder=".")
     with pytest.raises(DiffadError, match="looks like the category itself: give the folder that"):
         list_samples("custom", "screws", base)
+    with pytest.raises(DiffadError, match="looks like the category itself: give the folder that"):
+        list_samples("custom", "bolts", base)
+    with pytest.raises(DiffadError, match="train is a part of a category: give the folder that"):
+        list_samples("custom", "screws", base / "train")
     with pytest.raises(DiffadError, match=f"{tmp_path / 'data'} has it: give that folder"):
         list_samples("custom", "screws", tmp_path)
+
+
+def test_an_empty_ground_truth_is_told_once(tmp_path):
+    factory.write_noise(tmp_path / "screws" / "train" / "good" / "a.png", 1)
+    factory.write_noise(tmp_path / "screws" / "test" / "bent" / "b.png", 2)
+    (tmp_path / "screws" / "ground_truth" / "bent").mkdir(parents=True)
+    problems = scan_category("custom", "screws", tmp_path).problems
+    assert len(problems) == 1 and "ground_truth is empty; put the masks there, or" in problems[0]
 
 
 NOT_ROOT = """

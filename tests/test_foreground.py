@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from diffad_lib.datasets.decode import decode_image, resize_image
-from diffad_lib.datasets.samples import GOOD, Sample
+from diffad_lib.datasets.names import GOOD
+from diffad_lib.datasets.samples import Sample
 from diffad_lib.errors import DiffadError
 from diffad_lib.synthesis.foreground import (
     automatic_masks,

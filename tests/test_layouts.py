@@ -209,6 +209,7 @@ def edit(path: Path, old: str, new: str) -> None:
         ("0004_label.PNG", "0", "line 5: .*0004.PNG has label 1 but no mask"),
         ("0004\t1", "0004\t0", "line 5: .*0004.PNG has label 0 but a mask"),
         ("0002\t0\t", "0002\tno\t", "line 3 is not: number"),
+        ("0002\t0\t0002.PNG\t0\t0", "0002,0,0002.PNG,0,0", "line 3 is not: .* blanks between them"),
         ("0002\t0\t0002.PNG\t0\t0\t\n", "", "0002.PNG is not listed in .*Labels.txt"),
     ],
 )
@@ -241,6 +242,11 @@ def test_dagm_label_image_that_is_not_listed(tmp_path):
         ("Images/Anomaly/003.JPG", "Images/Anomaly/009.JPG", "009.JPG, which does not exist"),
         ("Images/Anomaly/003.JPG", "Images/Anomaly/002.JPG", "002.JPG a second time"),
         ("Masks/Anomaly/003.png", "Masks/Anomaly/009.png", "009.png, which does not exist"),
+        (
+            "candle/Data/Masks/Anomaly/003",
+            r"candle\Data\Masks\Anomaly\003",
+            r"; write / in place of",
+        ),
         ("object,split", "object,part", "1cls.csv has no column split"),
         ("candle,test,normal,candle/Data/Images/Normal/0004.JPG,\n", "", "0004.JPG is not listed"),
     ],

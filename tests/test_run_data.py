@@ -220,3 +220,15 @@ def test_a_test_set_without_either_label_is_told(
     factory.write_noise(tmp_path / "parts" / "train" / "good" / "0.png", 2)
     config = build_config("custom", "parts", "autoencoder", data_root=tmp_path)
     assert what_is_read(config).notes == [told]
+
+
+@pytest.mark.parametrize(("part", "told"), [("train/good", 3), ("test/crack", 2), ("test/good", 2)])
+@pytest.mark.usefixtures("masks")
+def test_grey_images_beside_images_in_colour_are_told(part, told, tmp_path) -> None:
+    assert "grey" not in str(notes(tmp_path))
+    for path in (tmp_path / "mvtec" / "bottle" / part).iterdir():
+        factory.write_noise(path, 1 + int(path.stem), grey=True)
+    for path in (tmp_path / "mvtec" / "bottle" / "test" / "stain").iterdir():
+        factory.write_noise(path, 5 + int(path.stem), grey=part == "test/crack")
+    lines = [line for line in notes(tmp_path) if "grey images" in line]
+    assert len(lines) == 1 and f" {told if part != 'test/crack' else 4} of " in lines[0]

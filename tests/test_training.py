@@ -219,6 +219,13 @@ def test_a_training_killed_while_it_writes_goes_on_from_the_older_checkpoint(
     assert_same_weights(run().detector, resumed.detector)
 
 
+@pytest.mark.parametrize(("save_seconds", "pause"), [(0.1, 60), (10, 200), (90, 600)])
+def test_checkpoints_that_take_long_are_written_less_often(save_seconds, pause) -> None:
+    plan, fabric = PLAN.but(checkpoint_seconds=60), Fabric(accelerator="cpu", devices=1)
+    trainer = Trainer(plan=plan, fabric=fabric, detector=toy_detector(), batches=ToyBatches())
+    assert trainer._pause(save_seconds) == pause
+
+
 ONCE = PLAN.but(checkpoint_seconds=1000.0)  # one checkpoint, at the end
 
 

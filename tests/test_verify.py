@@ -190,3 +190,12 @@ def test_real_data():
     visa = verify("visa", data)  # only its csv is there
     assert not visa.ok
     assert "0 found, 12 absent" in visa.lines[-1]
+
+
+def test_grey_images_beside_images_in_colour_are_noted(tmp_path: Path) -> None:
+    base = factory.make_mvtec(tmp_path)
+    assert not any("grey images" in line for line in verify("mvtec", tmp_path).lines)
+    for path in (base / "train" / "good").iterdir():
+        factory.write_noise(path, int(path.stem), grey=True)
+    told = "  note: grey images: train good 3 of 3, test good 0 of 2, test defect 0 of 4; take all"
+    assert any(line.startswith(told) for line in verify("mvtec", tmp_path).lines)

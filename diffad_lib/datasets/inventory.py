@@ -9,15 +9,13 @@ from pathlib import Path, PurePosixPath
 
 from diffad_lib.datasets.dataset import CategoryInfo
 from diffad_lib.datasets.header import orientation
+from diffad_lib.datasets.names import GOOD, is_good_name, is_mask_folder
 from diffad_lib.datasets.samples import (
-    GOOD,
     IMAGE_SUFFIXES,
     Sample,
     Scan,
     Split,
     files_below,
-    is_good_name,
-    is_mask_folder,
     natural_key,
 )
 
@@ -189,6 +187,17 @@ def one_sided_line(samples: Iterable[Sample]) -> list[str]:
     if labels == {0}:
         return ["the test set has no defective image: all metrics are undefined"]
     return ["the test set has no normal image: image metrics are undefined"]
+
+
+def grey_line(images: Iterable[tuple[Sample, bool]]) -> list[str]:
+    """One line where some parts are mostly grey images and others are in colour; True: grey."""
+    is_grey: dict[str, list[bool]] = {}
+    for sample, grey in images:
+        is_grey.setdefault(PARTS[sample.split, sample.label], []).append(grey)
+    if len({2 * sum(found) > len(found) for found in is_grey.values()}) < 2:
+        return []
+    told = ", ".join(f"{part} {sum(found)} of {len(found)}" for part, found in is_grey.items())
+    return [f"grey images: {told}; take all pictures in the same colours"]
 
 
 def named_bad_line(samples: Iterable[Sample]) -> list[str]:

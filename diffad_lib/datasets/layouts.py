@@ -68,7 +68,9 @@ def category_folder(dataset: str, category: str, data_root: Path) -> Path:
 
 def _other_root(root: Path, category: str) -> str:
     """A hint where the category lies one folder higher or deeper than it was looked for."""
-    if root.name == category:
+    if root.name in ("train", "test"):
+        return f"; {root} is a part of a category: give the folder that holds the category"
+    if root.name == category or "train" in subfolders(root):
         return f"; {root} looks like the category itself: give the folder that holds it"
     deeper = [name for name in subfolders(root) if (root / name / category).is_dir()]
     return f"; {root / deeper[0]} has it: give that folder" if deeper else ""

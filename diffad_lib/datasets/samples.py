@@ -9,35 +9,18 @@ from pathlib import Path
 from typing import Literal, NoReturn
 
 from diffad_lib.datasets.decode import decode_mask
+from diffad_lib.datasets.names import (
+    GOOD,
+    MASK_WORDS,
+    is_good_name,
+    is_mask_folder,
+    sounds_good,
+)
 from diffad_lib.errors import DiffadError
 
 IMAGE_SUFFIXES = {
     ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm",
 }  # fmt: skip
-GOOD = "good"  # the name of the folder of normal images
-# Other names that such a folder has in practice, in small letters, its words joined by blanks.
-_GOOD_NAMES = {
-    GOOD, "goods", "ok", "okay", "normal", "normals", "pass", "passed", "healthy", "nondefective",
-    "non defective", "defect free", "no defect", "no defects", "no anomaly", "anomaly free", "gut",
-    "io", "i o", "양품", "정상", "정상품", "良品", "正常", "合格", "合格品",
-}  # fmt: skip
-# Names that only sound so are asked about: these beginnings, these words alone, and "no" or "free"
-# with a word for a fault.
-_GOOD_BEGINNINGS = (
-    "good", "normal", "healthy", "negative", "defectfree", "nodefect", "fehlerfrei", "flawless",
-    "faultless", "defectless", "undamaged", "gutteil", "양호", "양품", "정상", "合格",
-)  # fmt: skip
-_GOOD_WORDS = {
-    "clean", "intact", "reference", "nominal", "accept", "accepted", "passing", "perfect", "fine",
-    "bueno", "buenos", "buono", "buoni", "bon", "bons", "bonne", "conforme", "良",
-}  # fmt: skip
-_FAULTS = ("defect", "anomal", "fault", "flaw", "error", "damage", "crack", "scratch", "fehler")
-_WITHOUT = {"no", "non", "without", "zero", "free", "ohne"}
-_NEGATIONS = {"no", "not", "non", "un", "bad"}
-# Words in the name of a mask that lies beside its image, and folders that hold masks.
-_MASK_WORDS = {"mask", "masks", "gt", "label", "labels", "groundtruth", "annotation", "seg"}
-MASK_FOLDERS = {"mask", "masks", "gt", "groundtruth", "ground truth", "annotation", "annotations"}
-
 Split = Literal["train", "test"]
 
 
@@ -94,31 +77,6 @@ def files_below(folder: Path) -> Iterator[Path]:
         yield from (Path(base, name) for name in names)
 
 
-def _words(name: str) -> list[str]:
-    """The words of a name, in small letters: "0_OK-parts2" has "ok" and "parts"."""
-    return re.findall(r"[^\W\d_]+", unicodedata.normalize("NFC", name.lower()))
-
-
-def is_good_name(name: str) -> bool:
-    """True for the usual names of a folder of normal images, such as good, OK and defect-free."""
-    return " ".join(_words(name)) in _GOOD_NAMES
-
-
-def is_mask_folder(name: str) -> bool:
-    """True for names such as masks and Ground_Truth."""
-    return " ".join(_words(name)) in MASK_FOLDERS
-
-
-def _sounds_good(name: str) -> bool:
-    """True for names such as ok_parts, fault-free or 0, but not for not_ok and no_label."""
-    words = _words(name)
-    has_fault = any(word.startswith(_FAULTS) for word in words)
-    if name == "0" or (has_fault and _WITHOUT & {*words}) or " ".join(words) in _GOOD_WORDS:
-        return True
-    sounds = any(word in _GOOD_NAMES or word.startswith(_GOOD_BEGINNINGS) for word in words)
-    return sounds and not _NEGATIONS & {*words}
-
-
 def _visible(folder: Path) -> list[Path]:
     try:
         paths = [*folder.iterdir()] if folder.is_dir() else []
@@ -159,7 +117,7 @@ def add_tests(folder: Path, has_masks: bool, scan: Scan) -> None:
         place = folder / "test" / name
         if is_mask_folder(name):
             scan.problems.append(f"{place} would be read as defects; move masks into ground_truth")
-        elif _sounds_good(name) and not is_good_name(name):
+        elif sounds_good(name) and not is_good_name(name):
             scan.problems.append(
                 f"{place} would be read as defects; rename it to good, or to a name of the defect"
             )
@@ -221,9 +179,9 @@ def _masks_among(images: list[Path], place: str) -> Iterator[str]:
     Where all are called so, as pictures of a face mask may be, they are taken as images.
     """
     words = {image: re.findall(r"[0-9]+|[^\W\d_]+", image.stem.lower()) for image in images}
-    plain = {tuple(found) for found in words.values() if not _MASK_WORDS & {*found}}
+    plain = {tuple(found) for found in words.values() if not MASK_WORDS & {*found}}
     for image, found in words.items():
-        rest = tuple(word for word in found if word not in _MASK_WORDS)
+        rest = tuple(word for word in found if word not in MASK_WORDS)
         has_twin = any(rest[: len(other)] == other for other in plain if other)
         if len(rest) < len(found) and (has_twin or (plain and "mask" in found)):
             yield f"{image} would be read as an image; move masks into {place}"
@@ -265,11 +223,12 @@ def add_listed(sample: Sample, where: str, listed: set[Path], scan: Scan, folder
 
 def _fault(file: Path, folder: Path) -> str | None:
     """What is wrong with the path of a listed file: a list may come from anybody."""
+    hint = "; write / in place of \\" if "\\" in str(file) else ""
     try:
         if not file.is_relative_to(folder) or ".." in file.relative_to(folder).parts:
-            return f"leads outside {folder}"
+            return f"leads outside {folder}{hint}"
         if not file.is_file():
-            return "does not exist"
+            return f"does not exist{hint}"
     except (OSError, ValueError) as error:  # a name that is too long, or with a zero byte
         return f"is no name of a file ({error})"
     return None

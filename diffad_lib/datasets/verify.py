@@ -13,6 +13,7 @@ from diffad_lib.datasets.inventory import (
     PARTS,
     copies_line,
     count_parts,
+    grey_line,
     inventory_lines,
     named_bad_line,
     one_sided_line,
@@ -39,8 +40,8 @@ class Report:
     ok: bool
 
 
-Inspected = tuple[str | None, str | None]
-"""Size of an image as "width×height", and the problem of the image or its mask."""
+Inspected = tuple[str | None, str | None, bool]
+"""Size of an image as "width×height", the problem of the image or its mask, and if it is grey."""
 
 
 def verify(dataset: str, data_root: Path) -> Report:
@@ -69,7 +70,10 @@ def verify(dataset: str, data_root: Path) -> Report:
             *scan.problems,
             *_file_problems(scan.samples, found, one_size=info.one_size),
         ]
-        readable = [one for one, (size, _) in zip(scan.samples, found, strict=True) if size]
+        pairs = [
+            (one, grey) for one, (size, _, grey) in zip(scan.samples, found, strict=True) if size
+        ]
+        readable = [one for one, _ in pairs]
         wrong += len(problems)
         rest = "" if not official or category in official else " (not in the catalog)"
         parts = ", ".join(f"{counts[key]} {part}" for key, part in PARTS.items() if counts[key])
@@ -78,6 +82,7 @@ def verify(dataset: str, data_root: Path) -> Report:
         unread += sum(one.files for one in inventory if one.counts_as == NOT_READ)
         lines += inventory_lines(inventory)
         notes = [*scan.notes, *one_sided_line(scan.samples), *named_bad_line(scan.samples)]
+        notes += grey_line(pairs)
         lines += [f"  note: {note}" for note in [*notes, *_doubts(readable)]]
         lines += [f"  problem: {problem}" for problem in problems]
     for name in list_others(dataset, data_root):
@@ -103,13 +108,13 @@ def _doubts(samples: Sequence[Sample]) -> list[str]:
 def _file_problems(
     samples: Sequence[Sample], found: Sequence[Inspected], one_size: bool
 ) -> list[str]:
-    problems = [problem for _, problem in found if problem]
-    sizes = Counter(size for size, _ in found if size)
+    problems = [problem for _, problem, _ in found if problem]
+    sizes = Counter(size for size, _, _ in found if size)
     if one_size and sizes:
         usual = sizes.most_common(1)[0][0]
         problems += [
             f"{sample.image} is {size} pixels, the others are {usual}"
-            for sample, (size, _) in zip(samples, found, strict=True)
+            for sample, (size, _, _) in zip(samples, found, strict=True)
             if size not in (None, usual)
         ]
     return problems
@@ -119,8 +124,7 @@ def _inspect(sample: Sample) -> Inspected:
     try:
         image, mask = decode_pair(sample.image, sample.mask)
     except DiffadError as error:
-        return None, str(error)
-    if sample.mask is None:
-        return format_size(image), None
-    doubt = mask_doubt(mask)
-    return format_size(image), doubt and f"{sample.mask} {doubt}"
+        return None, str(error), False
+    doubt = mask_doubt(mask) if sample.mask else None
+    is_grey = bool((image == image[..., :1]).all())
+    return format_size(image), doubt and f"{sample.mask} {doubt}", is_grey

@@ -16,6 +16,7 @@ from diffad_lib.datasets.images import ImageStack, fingerprint, image_digests, l
 from diffad_lib.datasets.inventory import (
     copies_line,
     count_parts,
+    grey_line,
     named_bad_line,
     official_counts,
     one_sided_line,
@@ -84,6 +85,11 @@ def what_is_read(config: RunConfig, loaded: Sequence[ImageStack] = ()) -> Data:
     if counts := other_counts(count_parts(scan.samples), info):
         notes.append("; ".join(counts))
     notes += [*copies_line(*images), *twice_line(images[1]), *turned_line(scan.samples)]
+    notes += grey_line(
+        (sample, bool((pixels == pixels[:1]).all()))
+        for stack in loaded
+        for sample, pixels in zip(stack.samples, stack.images, strict=True)
+    )
     if doubts := _mask_doubts(loaded[1]) if loaded else []:
         notes.append(f"{doubts[0][1]} ({len(doubts)} doubtful masks)")
     return Data(

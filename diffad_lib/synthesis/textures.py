@@ -3,13 +3,8 @@
 from pathlib import Path
 
 from diffad_lib.datasets.images import ImageStack, load_split
-from diffad_lib.datasets.samples import (
-    GOOD,
-    IMAGE_SUFFIXES,
-    Sample,
-    files_below,
-    natural_key,
-)
+from diffad_lib.datasets.names import GOOD
+from diffad_lib.datasets.samples import IMAGE_SUFFIXES, Sample, files_below, natural_key
 from diffad_lib.errors import DiffadError
 
 

@@ -7,6 +7,7 @@ from diffad_lib.datasets.samples import (
     Scan,
     add_normal,
     add_tests,
+    files_below,
     image_files,
     training_folders,
 )
@@ -31,7 +32,11 @@ def scan_own_folder(folder: Path) -> Scan:
             places = [folder]
     for place in places:
         add_normal(place, "train", scan)
-    add_tests(folder, has_masks=(folder / "ground_truth").is_dir(), scan=scan)
+    truth = folder / "ground_truth"
+    has_masks = truth.is_dir() and any(files_below(truth))
+    if truth.is_dir() and not has_masks:
+        scan.problems.append(f"{truth} is empty; put the masks there, or remove it to go without")
+    add_tests(folder, has_masks, scan=scan)
     return scan
 
 

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from diffad_lib.datasets.dataset import Archive, CategoryInfo, Dataset
-from diffad_lib.datasets.samples import GOOD, Sample, Scan, Split, add_listed, add_unlisted
+from diffad_lib.datasets.names import GOOD
+from diffad_lib.datasets.samples import Sample, Scan, Split, add_listed, add_unlisted
 from diffad_lib.files import read_text
 
 
@@ -28,11 +29,13 @@ def _scan_split(folder: Path, split: Split, scan: Scan) -> None:
     listed: set[Path] = set()
     for number, line in enumerate(read_text(labels).splitlines(), start=1):
         fields = line.split()
-        if len(fields) < 2:  # the file starts with a line "1"
-            continue
+        if not fields or (number == 1 and len(fields) == 1 and fields[0].isdecimal()):
+            continue  # the file starts with a line "1"
         where = f"{labels} line {number}"
         if len(fields) != 5 or fields[1] not in ("0", "1"):
-            scan.problems.append(f"{where} is not: number, 0 or 1, image, 0, mask or 0")
+            scan.problems.append(
+                f"{where} is not: number, 0 or 1, image, 0, mask or 0, with blanks between them"
+            )
             continue
         _, label, image, _, mask = fields
         if (label == "1") == (mask == "0"):

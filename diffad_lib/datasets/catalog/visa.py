@@ -5,15 +5,8 @@ import io
 from pathlib import Path
 
 from diffad_lib.datasets.dataset import Archive, Dataset, categories_of, holds_train_or_test
-from diffad_lib.datasets.samples import (
-    GOOD,
-    Sample,
-    Scan,
-    Split,
-    add_listed,
-    add_unlisted,
-    scan_tree,
-)
+from diffad_lib.datasets.names import GOOD
+from diffad_lib.datasets.samples import Sample, Scan, Split, add_listed, add_unlisted, scan_tree
 from diffad_lib.errors import DiffadError
 from diffad_lib.files import read_text
 
