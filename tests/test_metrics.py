@@ -1,5 +1,6 @@
 import itertools
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -358,3 +359,15 @@ def test_input_that_does_not_fit_is_an_error():
 def test_limit_outside_zero_to_one_is_an_error(limit):
     with pytest.raises(DiffadError, match="fpr_limit"):
         aupro(*make_case(20), limit)
+
+
+def test_metrics_of_many_pixels_need_little_more_memory_than_the_maps() -> None:
+    rng = np.random.default_rng(0)
+    maps = rng.random((12, 512, 512), np.float32)
+    masks = np.zeros(maps.shape, np.uint8)
+    masks[::2, 100:200, 100:200] = 1
+    tracemalloc.start()
+    compute_metrics(maps[:, 0, 0], masks.any((1, 2)), maps, masks, bootstrap_samples=10)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2.2 * maps.nbytes

@@ -23,7 +23,8 @@ from diffad_lib.metrics.curves import (
     checked_maps,
     checked_scores,
     region_shares,
-    sweep_pixels,
+    split_scores,
+    sweep_split,
 )
 from diffad_lib.metrics.table import METRICS
 
@@ -95,12 +96,14 @@ def _measure(
         absent = "normal" if masks.any() else "defective"
         undefined = Metric(math.nan, note=f"undefined: the test set has no {absent} {unit}")
         return dict.fromkeys(kinds, undefined)
-    found = sweep_pixels(maps, masks)
+    normal, defective = split_scores(maps, masks > 0)
+    found = sweep_split(normal, defective, masks)
     values = {name: float(kind.value_of(found, fpr_limit)) for name, kind in kinds.items()}
     if samples == 0:
         return {name: Metric(value) for name, value in values.items()}
 
-    of_images = _sweep_each(maps, masks, _thresholds(maps, masks > 0))
+    of_images = _sweep_each(maps, masks, _thresholds(normal, np.sort(defective)))
+    del normal, defective
     coarse = _weighted(of_images, np.ones(len(maps)))
     resampled = _weighted(of_images, _draw(np.any(masks, axis=(1, 2)), samples, rng))
     metrics = {}
@@ -127,10 +130,10 @@ def _weighted(of_images: Sweep, weights: Floats) -> Sweep:
     return Sweep(*(weights @ sums for sums in of_images))
 
 
-def _thresholds(maps: NDArray, masks: NDArray[np.bool_]) -> NDArray:
-    """Falling thresholds, from infinity to the lowest score."""
+def _thresholds(*rising: NDArray) -> NDArray:
+    """Falling thresholds, from infinity to the lowest of the sorted scores."""
     chosen = []
-    for scores in (np.sort(maps[~masks]), np.sort(maps[masks])):
+    for scores in rising:
         count = min(scores.size, _QUANTILES)
         chosen.append(scores[np.linspace(0, scores.size - 1, count).round().astype(int)])
     falling = np.unique(np.concatenate(chosen))[::-1]
