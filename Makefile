@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --require-hashes --only-binary :all:
 
-.PHONY: course test quick lab checkpoints lint clean
+.PHONY: course test quick lab bench checkpoints lint clean
 
 course: $(READY)  ## run every notebook, and all three methods on the mini data
 	@$(BIN)/diffad course
@@ -17,6 +17,9 @@ quick: $(READY)  ## the tests that take a minute: no notebook, no kernel, no bro
 
 lab: $(READY)  ## JupyterLab on your own copy of the notebooks; OPTIONS="--no-browser" is passed on
 	@$(BIN)/diffad lab $(OPTIONS)
+
+bench: $(READY)  ## speed; OPTIONS="--full --draem DIR --diffusionad DIR" compares with the official code
+	@$(BIN)/python -m benchmarks $(OPTIONS)
 
 checkpoints: $(READY)  ## train the small detectors in notebooks/checkpoints again (up to two hours)
 	@$(BIN)/python tools/checkpoints.py

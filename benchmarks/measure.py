@@ -1,0 +1,54 @@
+"""Times of several ways to do the same work, taken in turn: a busy machine hits them all."""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Action = Callable[[], Any]
+OURS = "fp32"  # the way that all others are compared with
+
+
+@dataclass(frozen=True)
+class Work:
+    """One thing that both this project and the official code do."""
+
+    title: str
+    unit: str  # what one call handles, such as "image"
+    units: int  # how many of them
+    ways: Mapping[str, Callable[[], Action]]  # each makes, untimed, what is then timed
+    absent: tuple[str, ...] = ()  # ways that cannot be measured here, and why
+
+
+@dataclass(frozen=True)
+class Times:
+    """Seconds of each call, in the order in which they were measured."""
+
+    work: str
+    unit: str
+    units: int
+    seconds: Mapping[str, list[float]]
+    absent: tuple[str, ...] = field(default=())
+
+    def median(self, way: str) -> float:
+        """Seconds a unit."""
+        return statistics.median(self.seconds[way]) / self.units
+
+    def ratios(self, way: str, to: str) -> list[float]:
+        """How many times longer `way` took than `to`, pair by pair."""
+        return [a / b for a, b in zip(self.seconds[way], self.seconds[to], strict=True)]
+
+
+def in_turn(work: Work, pairs: int) -> Times:
+    """Calls every way once untimed, then `pairs` times each: A B A B …"""
+    actions = {name: make() for name, make in work.ways.items()}
+    for action in actions.values():
+        action()
+    seconds: dict[str, list[float]] = {name: [] for name in actions}
+    for _ in range(pairs):
+        for name, action in actions.items():
+            started = time.perf_counter()
+            action()
+            seconds[name].append(time.perf_counter() - started)
+    return Times(work.title, work.unit, work.units, seconds, work.absent)

@@ -1,0 +1,175 @@
+"""The official code of a checkout that the user gives, imported as it is.
+
+Nothing of it is part of this repository. What it imports and this project does not have (imgaug,
+torchvision, matplotlib figures) is replaced by an empty module: the parts that are timed here do
+not use it, and a part that does is left out.
+"""
+
+import ast
+import contextlib
+import importlib
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.measure import Action
+from diffad_lib.errors import DiffadError
+
+_STAND_INS = ("torchvision", "torchvision.transforms")  # DDPM.py imports it and does not use it
+
+
+@contextlib.contextmanager
+def _importable(checkout: Path) -> Iterator[None]:
+    """Modules of the checkout can be imported, and their names are forgotten after."""
+    before = set(sys.modules)
+    stand_ins = [name for name in _STAND_INS if name not in sys.modules]
+    sys.modules |= {name: types.ModuleType(name) for name in stand_ins}
+    sys.path.insert(0, str(checkout))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(checkout))
+        for name in set(sys.modules) - before:
+            place = getattr(sys.modules[name], "__file__", None)
+            if name in stand_ins or (place and Path(place).is_relative_to(checkout)):
+                del sys.modules[name]
+
+
+def load(checkout: Path, name: str) -> Any:
+    """A module of the checkout; DiffadError if it is not there."""
+    checkout = checkout.resolve()
+    if not (checkout / f"{name.replace('.', '/')}.py").is_file():
+        raise DiffadError(f"{checkout} has no {name.replace('.', '/')}.py; give a checkout of it")
+    with _importable(checkout):
+        return importlib.import_module(name)
+
+
+def load_class(checkout: Path, name: str, wanted: str, **names: Any) -> Any:
+    """One class of a module whose other parts cannot be imported; names: what the class uses."""
+    source = (checkout / f"{name}.py").read_text(encoding="utf-8")
+    found = [
+        node
+        for node in ast.parse(source).body
+        if isinstance(node, ast.ClassDef) and node.name == wanted
+    ]
+    if not found:
+        raise DiffadError(f"{checkout / name}.py has no class {wanted}; give another checkout")
+    exec(compile(ast.Module([*found], []), f"{name}.py", "exec"), names)
+    return names[wanted]
+
+
+def draem_networks(checkout: Path, width: int, head_width: int) -> tuple[nn.Module, nn.Module]:
+    """DRAEM's two networks at base widths."""
+    unet = load(checkout, "model_unet")
+    reconstruct = unet.ReconstructiveSubNetwork(3, 3, base_width=width)
+    return reconstruct, unet.DiscriminativeSubNetwork(6, 2, base_channels=head_width)
+
+
+def draem_step(checkout: Path, widths: tuple[int, int], batch: tuple[Tensor, ...]) -> Action:
+    """A training step, as train_DRAEM.py does it; batch: normal, anomalous images, masks."""
+    reconstruct, head = draem_networks(checkout, *widths)
+    loss = load(checkout, "loss")
+    with mock.patch.object(Tensor, "cuda", Tensor.cpu):  # asked for when the loss is made
+        squared, structure, focal = nn.MSELoss(), loss.SSIM(), loss.FocalLoss()
+    parameters = [*reconstruct.parameters(), *head.parameters()]
+    optimizer = torch.optim.Adam(parameters, lr=1e-4)
+    normal, anomalous, mask = batch
+
+    def step() -> None:
+        made = reconstruct(anomalous)
+        told = head(torch.cat((made, anomalous), dim=1)).softmax(dim=1)
+        total = squared(made, normal) + structure(made, normal) + focal(told, mask)
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+
+    return step
+
+
+def draem_test(checkout: Path, widths: tuple[int, int], images: Tensor) -> Action:
+    """The maps and scores of images, as test_DRAEM.py computes them."""
+    reconstruct, head = (one.eval() for one in draem_networks(checkout, *widths))
+
+    @torch.no_grad()
+    def test() -> Tensor:
+        made = reconstruct(images)
+        maps = head(torch.cat((made, images), dim=1)).softmax(dim=1)[:, 1:]
+        return nn.functional.avg_pool2d(maps, 21, 1, 10).flatten(1).amax(1)
+
+    return test
+
+
+def diffusionad_networks(
+    checkout: Path, size: int, width: int, head_width: int
+) -> tuple[nn.Module, nn.Module, Any]:
+    """DiffusionAD's two networks and its diffusion."""
+    ddpm = load(checkout, "models.DDPM")
+    unet = load(checkout, "models.Recon_subnetwork").UNetModel(
+        size, width, channel_mults="", dropout=0, n_heads=4, n_head_channels=-1, in_channels=3
+    )
+    head = load(checkout, "models.Seg_subnetwork").SegmentationSubNetwork(
+        in_channels=6, out_channels=1, base_channels=head_width
+    )
+    betas = ddpm.get_beta_schedule(1000, "linear")
+    diffusion = ddpm.GaussianDiffusionModel(
+        [size, size], betas, loss_weight="none", loss_type="l2", noise="gauss", img_channels=3
+    )
+    return unet, head, diffusion
+
+
+_TIMES = {"less_t_range": 300, "condition_w": 1}
+
+
+def diffusionad_step(
+    checkout: Path, size: int, widths: tuple[int, int], batch: tuple[Tensor, ...]
+) -> Action:
+    """A training step, as train.py does it; batch: anomalous images, masks."""
+    unet, head, diffusion = diffusionad_networks(checkout, size, *widths)
+    of_unet = torch.optim.Adam(unet.parameters(), lr=1e-4)
+    of_head = torch.optim.Adam(head.parameters(), lr=1e-5)
+    smooth = nn.SmoothL1Loss()
+    focal = load_class(checkout, "train", "BinaryFocalLoss", nn=nn, F=nn.functional, torch=torch)()
+    images, masks = batch
+    labels = masks.flatten(1).amax(1)
+
+    def step() -> None:
+        noise_loss, made, *_ = diffusion.norm_guided_one_step_denoising(
+            unet, images, labels, _TIMES
+        )
+        told = head(torch.cat((images, made), dim=1))
+        of_unet.zero_grad()
+        of_head.zero_grad()
+        (noise_loss + 5 * focal(told, masks) + smooth(told, masks)).backward()
+        of_unet.step()
+        of_head.step()
+
+    return step
+
+
+def diffusionad_test(checkout: Path, size: int, widths: tuple[int, int], images: Tensor) -> Action:
+    """The scores of images, as eval.py computes them at t = 200 and 400."""
+    unet, head, diffusion = diffusionad_networks(checkout, size, *widths)
+    unet.eval()
+    head.eval()
+    normal_t, noisier_t = (torch.full((len(images),), t) for t in (200, 400))
+
+    @torch.no_grad()
+    def test() -> Tensor:
+        made = diffusion.norm_guided_one_step_denoising_eval(
+            unet, images, normal_t, noisier_t, _TIMES
+        )[1]
+        return head(torch.cat((images, made), dim=1)).flatten(1).topk(50).values.mean(1)
+
+    return test
+
+
+def perlin(checkout: Path, size: int) -> Action:
+    """A Perlin field of 8 × 8 cells, as data_loader.py asks for it; it turns it after."""
+    make = load(checkout, "perlin").rand_perlin_2d_np
+    return lambda: make((size, size), (8, 8))

@@ -1,0 +1,85 @@
+"""The benchmarks: what is compared, in which order, and what they leave."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import official
+from benchmarks.measure import OURS, Times, Work, in_turn
+from benchmarks.page import table_lines
+from benchmarks.works import Checkouts, all_works
+from diffad_lib.errors import DiffadError
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_ways_are_called_in_turn_after_one_call_each_that_does_not_count() -> None:
+    called: list[str] = []
+    ways = {name: lambda name=name: lambda: called.append(name) for name in (OURS, "other")}
+    found = in_turn(Work("nothing", "image", 4, ways), pairs=3)
+    assert called == [OURS, "other"] * 4
+    assert [len(seconds) for seconds in found.seconds.values()] == [3, 3]
+
+
+def test_a_ratio_is_taken_pair_by_pair() -> None:
+    # In the third pair the machine was three times slower: the ratio does not see it.
+    found = Times("work", "image", 2, {OURS: [2.0, 2.0, 6.0], "official": [4.0, 5.0, 12.0]})
+    assert found.ratios("official", OURS) == [2, 2.5, 2]
+    assert found.median("official") == 2.5
+    row = table_lines([found])[-1]
+    assert "| 2.5 s/image | 2 to 6 | 0.50 (0.40 to 0.50) |" in row
+
+
+def test_without_checkouts_the_table_says_what_was_not_measured() -> None:
+    works = [*all_works(Checkouts(), full=True, precisions=[OURS])]
+    assert len({work.title for work in works}) == len(works)
+    assert all(set(work.ways) == {OURS} for work in works)
+    assert any("256 px, widths 128 and 64, batch 1" in work.title for work in works)
+    told = [line for work in works for line in work.absent]
+    assert "official: give its checkout with --diffusionad" in told
+
+
+def test_the_command_leaves_every_time_with_the_machine(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks", "--only", "perlin", "--pairs", "2"]
+    done = subprocess.run(
+        [*command, "--to", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    record = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
+    assert len(record["works"][0]["seconds"][OURS]) == 2
+    assert record["machine"]["processor"] and record["machine"]["threads"] >= 1
+    assert "Perlin noise" in done.stdout and "Perlin" in (tmp_path / "results.md").read_text()
+    assert (tmp_path / "results.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [(["--only", "nothing"], "no work has"), (["--pairs", "0"], "at least 1")],
+)
+def test_what_cannot_be_measured_is_one_line(arguments: list[str], told: str) -> None:
+    command = [sys.executable, "-m", "benchmarks", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and told in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_a_folder_that_is_no_checkout_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DiffadError, match=r"has no model_unet\.py"):
+        official.draem_networks(tmp_path, 4, 4)
+
+
+def test_a_checkouts_modules_are_imported_and_forgotten(tmp_path: Path) -> None:
+    (tmp_path / "perlin.py").write_text(
+        "import torchvision.transforms\ndef rand_perlin_2d_np(shape, cells): return shape, cells\n"
+    )
+    assert official.perlin(tmp_path, 64)() == ((64, 64), (8, 8))
+    assert "perlin" not in sys.modules and "torchvision" not in sys.modules
+    (tmp_path / "train.py").write_text(
+        "import absent\nclass Loss(nn.Module):\n    def forward(self, x): return x + 1\n"
+    )
+    loss = official.load_class(tmp_path, "train", "Loss", nn=torch.nn)()
+    assert loss(torch.ones(1)) == 2
+    with pytest.raises(DiffadError, match="has no class Other"):
+        official.load_class(tmp_path, "train", "Other")
