@@ -20,7 +20,7 @@ CONDA_NAMES = {"pytorch-cpu": "torch"}
 def declared() -> dict[str, Requirement]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    lines = [*project["dependencies"], *extras["course"], *extras["dev"]]
+    lines = [*project["dependencies"], *extras["course"], *extras["sweep"], *extras["dev"]]
     return {canonicalize_name(r.name): r for r in map(Requirement, lines)}
 
 
