@@ -72,8 +72,9 @@ def test_a_name_with_a_comma_is_one_category_and_its_unicode_form_does_not_matte
     assert places(data, "mvtec", ODD) == [f"mvtec/{ODD}"]
     apart = unicodedata.normalize("NFD", ODD.split(",")[0]) + "," + ODD.split(",", 1)[1]
     (data / "mvtec" / ODD).rename(data / "mvtec" / apart)
-    assert places(data, "mvtec", apart) == [f"mvtec/{apart}"]
-    assert places(data, "mvtec", "all") == ["mvtec/bottle", f"mvtec/{apart}"]
+    for given in (ODD, apart):
+        assert places(data, "mvtec", given) == [f"mvtec/{ODD}"]
+    assert places(data, "mvtec", "all") == ["mvtec/bottle", f"mvtec/{ODD}"]
 
 
 def test_every_combination_is_there_once_and_the_first_seed_comes_first(data: Path) -> None:

@@ -92,7 +92,7 @@ def _there(given: Sequence[str], root: Path) -> dict[str, list[str]]:
     for name in datasets:
         if name not in run_datasets():
             raise DiffadError(f'--dataset "{name}" is not known; {nearest(name, run_datasets())}')
-    return {name: list_categories(name, root) for name in datasets}
+    return {name: [*map(_composed, list_categories(name, root))] for name in datasets}
 
 
 def _places(
@@ -102,25 +102,19 @@ def _places(
     names = list(dict.fromkeys(itertools.chain.from_iterable(there.values())))
     if not names:
         raise DiffadError(f"{root} holds no category of {', '.join(there) or 'any dataset'}")
-    categories = _chosen("category", given, names)
-    same = {name: _composed(name) for name in names}
+    categories = _chosen("category", [*map(_composed, given)], names)
     for category in categories:
-        if _composed(category) not in same.values():
+        if category not in names:
             told = "; this is the mini data, give --data-root for yours" if is_mini(root) else ""
             raise DiffadError(
                 f'--category "{category}" is in no dataset here ({", ".join(there)}); '
                 f"{nearest(category, names)}{told}"
             )
-    return [
-        (dataset, category)
-        for dataset, own in there.items()
-        for category in categories
-        if _composed(category) in {same[name] for name in own}
-    ]
+    return [(name, one) for name, own in there.items() for one in categories if one in own]
 
 
 def _composed(name: str) -> str:
-    """A name in the Unicode form of a keyboard; one copied from a Mac may have another."""
+    """A name in the form that a keyboard gives; a folder copied from a Mac may have another."""
     return unicodedata.normalize("NFC", name)
 
 
