@@ -118,7 +118,9 @@ def every(process: psutil.Process) -> bool:
 
 
 def is_snakemake(process: psutil.Process) -> bool:
-    return "snakemake" in process.cmdline()
+    with contextlib.suppress(psutil.Error):  # it has ended since
+        return "snakemake" in process.cmdline()
+    return False
 
 
 def run_here(config: RunConfig) -> Record:

@@ -107,57 +107,6 @@ class Outcome:
     error: str = ""
 
 
-def sweep_folder(runs_dir: Path) -> Path:
-    """Where sweeps keep jobs, logs and markers: one folder for all of a runs folder."""
-    return runs_dir / "sweep"
-
-
-def sweep(
-    configs: Sequence[RunConfig], profile: str = LOCAL, at_a_time: int | None = None
-) -> list[Outcome]:
-    """Let Snakemake start what is not finished, and wait for the end of it.
-
-    profile: a folder of workflow/profiles/, or the path of another one. at_a_time: jobs (default:
-    the GPUs, or up to MOST_JOBS on a CPU; with another profile what it says). DiffadError if
-    Snakemake is not installed, another sweep of the runs folder goes on, or Snakemake itself fails.
-    """
-    if importlib.util.find_spec("snakemake") is None:
-        raise DiffadError(
-            "a sweep needs Snakemake: .venv/bin/python -m pip install -e '.[sweep]' "
-            "(--dry-run and `diffad run` do without)"
-        )
-    folder = sweep_folder(configs[0].runs_dir).absolute()
-    how = _how(configs[0], profile, at_a_time)
-    try:
-        for name in ("jobs", "done"):
-            (folder / name).mkdir(parents=True, exist_ok=True)
-        lock = take_lock(folder / _LOCK, _BUSY.format(shlex.quote(str(folder))))
-    except OSError as error:
-        raise unwritable(folder, error, "choose another --runs-dir") from error
-    try:
-        return _sweep(folder, {job_name(config): config for config in configs}, how, lock)
-    finally:
-        drop_lock(folder / _LOCK, lock)
-
-
-def _sweep(folder: Path, jobs: Mapping[str, RunConfig], how: "_How", lock: int) -> list[Outcome]:
-    before = {name: _size(log_of(folder, name)) for name in jobs}
-    for name, config in jobs.items():
-        write_job(folder, config)
-        error_of(folder, name).unlink(missing_ok=True)
-        if not is_complete(config.run_folder):  # it was removed or put aside since
-            marker(folder, name).unlink(missing_ok=True)
-    write_json(folder / "sweep.json", {"jobs": [*jobs], **how.rule})
-    code = _snakemake(folder, jobs, how, lock)
-    outcomes = [_outcome(folder, name, config, before[name]) for name, config in jobs.items()]
-    if code and all(one.error == _NOT_STARTED for one in outcomes if one.error):
-        log = _snakemake_log(folder)
-        lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
-        last = next((line for line in reversed(lines) if line.strip()), "no message")
-        raise DiffadError(f"Snakemake ended with code {code}: {one_line(last)}; see {log}")
-    return outcomes
-
-
 @dataclass(frozen=True)
 class _How:
     """How jobs share the machine: what the rule gets, options of Snakemake, their environment."""
@@ -192,6 +141,57 @@ def visible_gpus(config: RunConfig) -> list[str]:
     names = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     count = torch.cuda.device_count()
     return [name.strip() for name in names][:count] if any(names) else [*map(str, range(count))]
+
+
+def sweep_folder(runs_dir: Path) -> Path:
+    """Where sweeps keep jobs, logs and markers: one folder for all of a runs folder."""
+    return runs_dir / "sweep"
+
+
+def sweep(
+    configs: Sequence[RunConfig], profile: str = LOCAL, at_a_time: int | None = None
+) -> list[Outcome]:
+    """Let Snakemake start what is not finished, and wait for the end of it.
+
+    profile: a folder of workflow/profiles/, or the path of another one. at_a_time: jobs (default:
+    the GPUs, or up to MOST_JOBS on a CPU; with another profile what it says). DiffadError if
+    Snakemake is not installed, another sweep of the runs folder goes on, or Snakemake itself fails.
+    """
+    if importlib.util.find_spec("snakemake") is None:
+        raise DiffadError(
+            "a sweep needs Snakemake: .venv/bin/python -m pip install -e '.[sweep]' "
+            "(--dry-run and `diffad run` do without)"
+        )
+    folder = sweep_folder(configs[0].runs_dir).absolute()
+    how = _how(configs[0], profile, at_a_time)
+    try:
+        for name in ("jobs", "done"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        lock = take_lock(folder / _LOCK, _BUSY.format(shlex.quote(str(folder))))
+    except OSError as error:
+        raise unwritable(folder, error, "choose another --runs-dir") from error
+    try:
+        return _sweep(folder, {job_name(config): config for config in configs}, how, lock)
+    finally:
+        drop_lock(folder / _LOCK, lock)
+
+
+def _sweep(folder: Path, jobs: Mapping[str, RunConfig], how: _How, lock: int) -> list[Outcome]:
+    before = {name: _size(log_of(folder, name)) for name in jobs}
+    for name, config in jobs.items():
+        write_job(folder, config)
+        error_of(folder, name).unlink(missing_ok=True)
+        if not is_complete(config.run_folder):  # it was removed or put aside since
+            marker(folder, name).unlink(missing_ok=True)
+    write_json(folder / "sweep.json", {"jobs": [*jobs], **how.rule})
+    code = _snakemake(folder, jobs, how, lock)
+    outcomes = [_outcome(folder, name, config, before[name]) for name, config in jobs.items()]
+    if code and all(one.error == _NOT_STARTED for one in outcomes if one.error):
+        log = _snakemake_log(folder)
+        lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
+        last = next((line for line in reversed(lines) if line.strip()), "no message")
+        raise DiffadError(f"Snakemake ended with code {code}: {one_line(last)}; see {log}")
+    return outcomes
 
 
 def _snakemake_log(folder: Path) -> Path:
