@@ -1,5 +1,6 @@
 """The files from which an interrupted training goes on: written whole, read with care."""
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -66,4 +67,13 @@ def load_checkpoint(
             f"delete {' and '.join(path.name for path in checkpoints(folder))} to start the "
             "training again"
         ) from damaged[1]
+    return None
+
+
+def checkpoint_step(folder: Path) -> int | None:
+    """The step of the newest checkpoint, without reading its tensors; None if that fails."""
+    for path in checkpoints(folder):
+        with contextlib.suppress(Exception):  # torch raises many types for a damaged file
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            return int(content["state"]["step"])
     return None

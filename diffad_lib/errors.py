@@ -17,6 +17,10 @@ class DiffadError(Exception):
     """
 
 
+class InUse(DiffadError):
+    """Another process works in a folder; it can be tried again."""
+
+
 def one_line(error: object) -> str:
     """The text of an error or another thing in one line that is not long, whoever wrote it."""
     words = " ".join(str(error).split())

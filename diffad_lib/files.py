@@ -17,7 +17,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from diffad_lib.errors import DiffadError
+from diffad_lib.errors import DiffadError, InUse
 
 try:
     import fcntl
@@ -172,7 +172,7 @@ def exclusive(path: Path, meaning: str) -> Iterator[None]:
 def take_lock(path: Path, meaning: str) -> int:
     """Make a lock file and hold it, at the latest until the process ends; returns its handle.
 
-    DiffadError with `meaning` if another process holds it.
+    InUse, a DiffadError, with `meaning` if another process holds it.
     """
     while True:
         # NFS locks a file that is open for writing only; a link could lead to any file.
@@ -197,7 +197,7 @@ def _lock(handle: int, path: Path, meaning: str) -> None:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise DiffadError(f"{path.parent} is locked: {meaning}") from None
+        raise InUse(f"{path.parent} is locked: {meaning}") from None
     except OSError as error:  # NFS, FUSE and Lustre may have no locks
         if error.errno not in _NO_LOCKS:
             raise

@@ -18,10 +18,12 @@ LOCK, CUDA = ROOT / "requirements.lock", ROOT / "requirements-cuda.lock"
 ALSO = "pip\nsetuptools\n"  # what installs the others, and what builds the package itself
 _HEAD = "# Exact, tested versions with the hashes of their files; made by tools/lock.py.\n"
 _CUDA_HEAD = "# What the CUDA build of torch needs besides; made by tools/lock.py.\n"
+# Snakemake names it, but imports it nowhere; it has no wheel, and `make` installs wheels only.
+UNUSED = "connection-pool"
 _COMPILE = (
     sys.executable, "-m", "uv", "pip", "compile", "pyproject.toml", "-", "--extra=course",
-    "--extra=dev", "--universal", "--python-version=3.11", "--generate-hashes", "--no-header",
-    "--no-annotate", "--quiet",
+    "--extra=sweep", "--extra=dev", "--universal", "--python-version=3.11", "--generate-hashes",
+    "--no-header", "--no-annotate", "--quiet",
 )  # fmt: skip
 
 
@@ -48,7 +50,8 @@ def compiled(options: list[str]) -> list[str]:
         command = [*_COMPILE, *options, f"--output-file={output}"]
         subprocess.run(command, input=ALSO, text=True, check=True, cwd=ROOT)
         entries = re.findall(r"^\S.*\n(?: .*\n)*", output.read_text(), re.MULTILINE)
-    return [entry for entry in entries if not re.search("== 'nt'|== 'win32'", entry)]
+    left_out = rf"== 'nt'|== 'win32'|^{UNUSED}=="
+    return [entry for entry in entries if not re.search(left_out, entry)]
 
 
 def accept(entries: list[str], pinned: str, content: bytes) -> None:

@@ -1,29 +1,14 @@
 """The executed course as a web page."""
 
 import html
-import os
-import urllib.parse
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from diffad_lib.files import write_text
 from diffad_lib.metrics import tabled
+from diffad_lib.runs.html import html_table, link, write_page
 from diffad_lib.runs.record import Record
 from diffad_lib.runs.tables import CAPTION, cells, headings
-
-_STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
-table { border-collapse: collapse; margin: 1rem 0 }
-th, td { padding: .3rem .9rem; text-align: right; vertical-align: top }
-th, td { border-bottom: 1px solid #bbb }
-th:first-child, td:first-child { text-align: left }
-td { white-space: pre-line }
-.pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(17rem, 1fr)); gap: 1rem }
-figure { margin: 0; border: 1px solid #bbb; padding: .5rem }
-img { max-width: 100% }
-pre { overflow-x: auto; background: #f3f3f3; padding: 1rem }
-"""
 
 
 @dataclass(frozen=True)
@@ -46,7 +31,7 @@ def write_summary(page: Path, outcomes: Sequence[JobResult]) -> None:
     """Write the page of a course: what ran, what failed and why, metrics, a picture of each."""
     parts = [
         "<h1>The course, executed</h1>",
-        _html_table(
+        html_table(
             ("notebook", "result", "time"), [_result(outcome, page) for outcome in outcomes]
         ),
     ]
@@ -57,7 +42,7 @@ def write_summary(page: Path, outcomes: Sequence[JobResult]) -> None:
     records = [outcome.record for outcome in outcomes if outcome.record]
     if records:
         rows = [[html.escape(cell) for cell in cells(record)] for record in records]
-        parts.append(f"<h2>Metrics</h2><p>{CAPTION}.</p>{_html_table(headings(), rows)}")
+        parts.append(f"<h2>Metrics</h2><p>{CAPTION}.</p>{html_table(headings(), rows)}")
     figures = [
         f"<figure><figcaption>{_link(outcome, page)}</figcaption>"
         f"<img src='{html.escape(outcome.picture)}' alt=''></figure>"
@@ -65,11 +50,7 @@ def write_summary(page: Path, outcomes: Sequence[JobResult]) -> None:
         if outcome.picture and not outcome.error
     ]
     parts.append(f"<h2>Pictures</h2><div class='pictures'>{''.join(figures)}</div>")
-    write_text(
-        page,
-        "<!DOCTYPE html><html lang='en'><head><meta charset='utf-8'><title>The course</title>"
-        f"<style>{_STYLE}</style></head><body>{''.join(parts)}</body></html>\n",
-    )
+    write_page(page, "The course", parts)
 
 
 def _result(outcome: JobResult, page: Path) -> tuple[str, str, str]:
@@ -82,15 +63,4 @@ def _result(outcome: JobResult, page: Path) -> tuple[str, str, str]:
 
 
 def _link(outcome: JobResult, page: Path) -> str:
-    title = html.escape(outcome.title)
-    if not outcome.page.exists():
-        return title
-    address = urllib.parse.quote(os.path.relpath(outcome.page, page.parent))
-    return f"<a href='{html.escape(address)}'>{title}</a>"
-
-
-def _html_table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A table of cells that are HTML already."""
-    head = "".join(f"<th>{heading}</th>" for heading in headings)
-    body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
-    return f"<table><tr>{head}</tr>{body}</table>"
+    return link(outcome.title, outcome.page, page)

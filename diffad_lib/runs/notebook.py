@@ -6,17 +6,17 @@ import logging
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
 import papermill
 from papermill.exceptions import PapermillExecutionError
 
-from diffad_lib.errors import DiffadError, shown, shown_lines
+from diffad_lib.errors import DiffadError, InUse, shown, shown_lines
 from diffad_lib.files import unwritable
 from diffad_lib.plans import Budget
-from diffad_lib.runs.config import RunConfig
+from diffad_lib.runs.config import RunConfig, build_config, parse_overrides
 from diffad_lib.runs.data import check_inputs, what_is_read
 from diffad_lib.runs.facts import differences, git_state, package_versions, project_root
 from diffad_lib.runs.folder import check_same_settings, occupied, put_aside, settings_of
@@ -45,13 +45,13 @@ def run(
     if again:
         put_aside(config)
     check_same_settings(config)
-    if not _is_complete(folder):
+    if not is_complete(folder):
         check_inputs(config)
         notebook = project_root() / "notebooks" / RUN_NOTEBOOK
         if not notebook.exists():
             raise DiffadError(f"{notebook}: not found; run diffad from a checkout of the project")
         with occupied(folder):
-            if not _is_complete(folder):  # another process may have completed it since
+            if not is_complete(folder):  # another process may have completed it since
                 execute(notebook, _notebook(folder), parameters(config), stream, threads)
                 return read_record(folder / RECORD_NAME)
     return _finished(config, read_record(folder / RECORD_NAME), stream or sys.stdout)
@@ -61,7 +61,7 @@ def _notebook(folder: Path) -> Path:
     return folder / "notebook.ipynb"
 
 
-def _is_complete(folder: Path) -> bool:
+def is_complete(folder: Path) -> bool:
     """A process killed between the record and the end of the notebook leaves parts of both."""
     return (folder / RECORD_NAME).exists() and not _partial(_notebook(folder)).exists()
 
@@ -99,6 +99,11 @@ def parameters(config: RunConfig) -> dict[str, Any]:
     values, limit = settings_of(config), config.training.max_train_seconds
     who = {key: values[key] for key in RunConfig.model_fields if key not in Budget.model_fields}
     return who | {"max_train_seconds": limit}
+
+
+def configured(values: Mapping[str, Any]) -> RunConfig:
+    """The configuration whose `parameters` these are."""
+    return build_config(**{**values, "overrides": parse_overrides(values["overrides"])})
 
 
 def execute(
@@ -155,8 +160,9 @@ def _execute(
     except PapermillExecutionError as error:
         failed = failed_notebook(output)
         partial.replace(failed)
-        if error.ename == "DiffadError":
-            raise DiffadError(error.evalue) from error
+        for kind in (DiffadError, InUse):
+            if error.ename == kind.__name__:
+                raise kind(error.evalue) from error
         lines = (line.strip() for line in str(error.evalue).splitlines())
         first_line = next((line for line in lines if line), "no message")
         raise DiffadError(

@@ -1,27 +1,36 @@
-"""The command line: `diffad run`, `data`, `convert`, `cache`, `course`, `lab`, `page`. Thin."""
+"""The command line: `diffad run`, `sweep`, `data`, `convert`, `cache`, `course`, ... Thin."""
 
 import contextlib
 import io
 import signal
 import sys
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from diffad_lib.datasets.catalog import CATALOG, run_datasets
+from diffad_lib.cli.options import (
+    Again,
+    BudgetOption,
+    CategoryName,
+    DataRoot,
+    DatasetName,
+    Limit,
+    MethodName,
+    RunData,
+    RunsDir,
+    Seed,
+    SetOptions,
+    Textures,
+    Variants,
+    one_of,
+)
+from diffad_lib.cli.sweep import sweep
+from diffad_lib.datasets.catalog import CATALOG
 from diffad_lib.errors import DiffadError, shown, shown_lines
-from diffad_lib.methods import method_names
-from diffad_lib.settings import BudgetName
-
-
-def _or(names: Iterable[str]) -> str:
-    *most, last = names
-    return f"{', '.join(most)} or {last}." if most else f"{last}."
-
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -36,29 +45,7 @@ app.add_typer(convert_app, name="convert")
 cache_app = typer.Typer(help="The folder of resized images: show it, or clear it.")
 app.add_typer(cache_app, name="cache")
 
-_DATASETS = _or(key for key, dataset in CATALOG.items() if dataset.archives)
-DataRoot = Annotated[Path, typer.Option(help="Folder that holds one folder a dataset.")]
-DatasetName = Annotated[str, typer.Option("--dataset", help=_or(run_datasets()))]
-CategoryName = Annotated[str, typer.Option(help="A folder of the dataset.")]
-MethodName = Annotated[str, typer.Option("--method", help=_or(method_names()))]
-BudgetOption = Annotated[str, typer.Option("--budget", help=_or(get_args(BudgetName)))]
-Seed = Annotated[int, typer.Option(help="Seed of every random number.")]
-RunData = Annotated[
-    Path | None,
-    typer.Option(help="Folder that holds one folder a dataset (default: the mini data)"),
-]
-Textures = Annotated[
-    Path | None, typer.Option(help="Folder of texture images. (default: built-in textures)")
-]
-RunsDir = Annotated[Path, typer.Option(help="Where run folders go.")]
-Variants = Annotated[
-    list[str] | None, typer.Option("--variant", help="A named departure; repeatable.")
-]
-SetOptions = Annotated[
-    list[str] | None, typer.Option("--set", help="key=value of any setting; repeatable.")
-]
-Again = Annotated[bool, typer.Option("--again", help="Run anew; an old run is put aside.")]
-Limit = Annotated[float | None, typer.Option(help="Stop training after this many seconds.")]
+_DATASETS = one_of(key for key, dataset in CATALOG.items() if dataset.archives)
 
 
 @app.command()
@@ -89,6 +76,9 @@ def run(
     record = run_notebook(config, again=again)
     Console().print(metrics_table([record]))
     print(shown(f"run folder: {config.run_folder}"))
+
+
+app.command()(sweep)
 
 
 @app.command("held-out")
@@ -196,7 +186,8 @@ def download(
 
 @data_app.command()
 def verify(
-    dataset: Annotated[str, typer.Argument(help=_or(CATALOG))], data_root: DataRoot = Path("data")
+    dataset: Annotated[str, typer.Argument(help=one_of(CATALOG))],
+    data_root: DataRoot = Path("data"),
 ) -> None:
     """Count what is there against the catalog and name every file that is wrong."""
     from diffad_lib.datasets.verify import verify as verify_dataset
