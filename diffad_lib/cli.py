@@ -1,27 +1,37 @@
-"""The command line: `diffad run`, `data`, `convert`, `cache`, `course`, `lab`, `page`. Thin."""
+"""The command line: `diffad run`, `foregrounds`, `data`, `convert`, `course`, and more. Thin."""
 
 import contextlib
 import io
 import signal
 import sys
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from diffad_lib.datasets.catalog import CATALOG, run_datasets
+from diffad_lib.datasets.catalog import CATALOG
 from diffad_lib.errors import DiffadError, shown, shown_lines
-from diffad_lib.methods import method_names
-from diffad_lib.settings import BudgetName
-
-
-def _or(names: Iterable[str]) -> str:
-    *most, last = names
-    return f"{', '.join(most)} or {last}." if most else f"{last}."
-
+from diffad_lib.options import (
+    DATASETS,
+    Again,
+    BudgetOption,
+    CategoryName,
+    DataRoot,
+    DatasetName,
+    ForegroundMethod,
+    Limit,
+    MethodName,
+    RunData,
+    RunsDir,
+    Seed,
+    SetOptions,
+    Textures,
+    Variants,
+    choice,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -35,30 +45,6 @@ convert_app = typer.Typer(no_args_is_help=True, help="Checkpoints of the officia
 app.add_typer(convert_app, name="convert")
 cache_app = typer.Typer(help="The folder of resized images: show it, or clear it.")
 app.add_typer(cache_app, name="cache")
-
-_DATASETS = _or(key for key, dataset in CATALOG.items() if dataset.archives)
-DataRoot = Annotated[Path, typer.Option(help="Folder that holds one folder a dataset.")]
-DatasetName = Annotated[str, typer.Option("--dataset", help=_or(run_datasets()))]
-CategoryName = Annotated[str, typer.Option(help="A folder of the dataset.")]
-MethodName = Annotated[str, typer.Option("--method", help=_or(method_names()))]
-BudgetOption = Annotated[str, typer.Option("--budget", help=_or(get_args(BudgetName)))]
-Seed = Annotated[int, typer.Option(help="Seed of every random number.")]
-RunData = Annotated[
-    Path | None,
-    typer.Option(help="Folder that holds one folder a dataset (default: the mini data)"),
-]
-Textures = Annotated[
-    Path | None, typer.Option(help="Folder of texture images. (default: built-in textures)")
-]
-RunsDir = Annotated[Path, typer.Option(help="Where run folders go.")]
-Variants = Annotated[
-    list[str] | None, typer.Option("--variant", help="A named departure; repeatable.")
-]
-SetOptions = Annotated[
-    list[str] | None, typer.Option("--set", help="key=value of any setting; repeatable.")
-]
-Again = Annotated[bool, typer.Option("--again", help="Run anew; an old run is put aside.")]
-Limit = Annotated[float | None, typer.Option(help="Stop training after this many seconds.")]
 
 
 @app.command()
@@ -117,6 +103,26 @@ def held_out(
     )  # fmt: skip
     Console().print(held_out_table(hold_out(config).metrics))
     print(shown(f"record: {held_out_path(config)}"))
+
+
+@app.command()
+def foregrounds(
+    dataset: DatasetName,
+    category: CategoryName,
+    to: Annotated[Path, typer.Option(help="Folder for the masks, such as DISthresh.")],
+    method: ForegroundMethod = "auto",
+    data_root: RunData = None,
+    from_: Annotated[Path | None, typer.Option("--from", help="Folder of masks to import.")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Contact sheet of the masks.")] = None,
+    seed: Seed = 0,
+) -> None:
+    """Make, or import, foreground masks of the training images, which a run then reads."""
+    from diffad_lib.runs.foregrounds import Images, Source, write_foregrounds
+
+    images = Images(dataset, category, data_root)
+    found = write_foregrounds(images, Source(method, from_, seed), to, sheet)
+    print("\n".join(map(shown, found.lines())))
+    print(shown(f"masks: {to}; a run reads them with --set foreground_folder={to}"))
 
 
 @contextlib.contextmanager
@@ -185,7 +191,7 @@ def mini(
 
 @data_app.command()
 def download(
-    dataset: Annotated[str, typer.Argument(help=_DATASETS)], data_root: DataRoot = Path("data")
+    dataset: Annotated[str, typer.Argument(help=DATASETS)], data_root: DataRoot = Path("data")
 ) -> None:
     """Download and unpack a dataset, or use an archive that was put there by hand."""
     from diffad_lib.datasets.catalog import find_dataset
@@ -196,7 +202,8 @@ def download(
 
 @data_app.command()
 def verify(
-    dataset: Annotated[str, typer.Argument(help=_or(CATALOG))], data_root: DataRoot = Path("data")
+    dataset: Annotated[str, typer.Argument(help=choice(CATALOG))],
+    data_root: DataRoot = Path("data"),
 ) -> None:
     """Count what is there against the catalog and name every file that is wrong."""
     from diffad_lib.datasets.verify import verify as verify_dataset

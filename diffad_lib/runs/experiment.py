@@ -45,7 +45,8 @@ from diffad_lib.runs.record import (
 )
 from diffad_lib.selection import KeepBest
 from diffad_lib.swap import swap_test
-from diffad_lib.synthesis.foreground import automatic_masks, isnet_masks, load_mask_folder
+from diffad_lib.synthesis.foreground import automatic_masks, isnet_masks
+from diffad_lib.synthesis.mask_folder import load_mask_folder
 from diffad_lib.synthesis.synthesizer import SynthesisSettings, Synthesizer
 from diffad_lib.synthesis.textures import load_texture_folder
 from diffad_lib.training import Trainer, TrainingResult
