@@ -30,6 +30,7 @@ from diffad_lib.options import (
     SetOptions,
     Textures,
     Variants,
+    Weights,
     choice,
 )
 
@@ -60,6 +61,7 @@ def run(
     variant: Variants = None,
     set_: SetOptions = None,
     max_train_seconds: Limit = None,
+    weights: Weights = None,
     again: Again = False,
 ) -> None:
     """Train and evaluate one method on one category, through notebook 08."""
@@ -70,7 +72,7 @@ def run(
     config = build_config(
         dataset, category, method, budget, variant or (), parse_overrides(set_ or ()),
         seed=seed, data_root=data_root, textures=textures, runs_dir=runs_dir,
-        max_train_seconds=max_train_seconds,
+        max_train_seconds=max_train_seconds, weights=weights,
     )  # fmt: skip
     record = run_notebook(config, again=again)
     Console().print(metrics_table([record]))

@@ -40,5 +40,9 @@ SetOptions = Annotated[
     list[str] | None, typer.Option("--set", help="key=value of any setting; repeatable.")
 ]
 Again = Annotated[bool, typer.Option("--again", help="Run anew; an old run is put aside.")]
+Weights = Annotated[
+    Path | None,
+    typer.Option(help="Evaluate the detector in this folder as it is; train nothing."),
+]
 Limit = Annotated[float | None, typer.Option(help="Stop training after this many seconds.")]
 ForegroundMethod = Annotated[str, typer.Option("--method", help=choice(FOREGROUND_METHODS))]
