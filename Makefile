@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --require-hashes --only-binary :all:
 
-.PHONY: course test quick lab bench checkpoints lint clean
+.PHONY: course test quick lab bench gpu-check checkpoints lint clean
 
 course: $(READY)  ## run every notebook, and all three methods on the mini data
 	@$(BIN)/diffad course
@@ -23,6 +23,9 @@ bench: $(READY)  ## speed; OPTIONS="--full --draem DIR --diffusionad DIR" compar
 
 checkpoints: $(READY)  ## train the small detectors in notebooks/checkpoints again (up to two hours)
 	@$(BIN)/python tools/checkpoints.py
+
+gpu-check: $(READY)  ## what a GPU does with this project, in ten minutes; OPTIONS="--minutes 2" is passed on
+	@$(BIN)/python benchmarks/gpu_check.py $(OPTIONS)
 
 lint: $(READY)  ## ruff and the type checker
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

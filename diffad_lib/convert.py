@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from diffad_lib.errors import DiffadError
+from diffad_lib.files import sha256_of
 from diffad_lib.methods.method import OfficialFiles, find_method, method_of
 from diffad_lib.weights import load_detector, save_detector
 
@@ -17,7 +18,8 @@ def import_files(
     changes: settings that the files do not tell. DiffadError for files that the method has not.
     """
     official = _official(method, files)
-    save_detector(official.load(files, changes or {}), folder)
+    detector = official.load(files, changes or {})
+    save_detector(detector, folder, {file.name: sha256_of(file) for file in files})
 
 
 def export_files(folder: Path, files: Sequence[Path]) -> None:

@@ -83,10 +83,16 @@ def synthesis_sheet(batch: TrainingBatch, columns: int = 8) -> Figure:
 
 
 def loss_curves(history: pd.DataFrame) -> Figure:
-    """Loss terms and learning rates over the steps, from a `TrainingResult.history`."""
+    """Loss terms and learning rates over the steps, from a `TrainingResult.history`.
+
+    Without rows, as of a detector that was given, the figure says that nothing was trained.
+    """
     rates = [name for name in history if name.startswith("lr/")]
     terms = [name for name in history if name not in ("step", "seconds", "total", *rates)]
     figure = _figure(9, 3.2)
+    if not len(history):
+        figure.text(0.5, 0.5, "nothing was trained", ha="center", va="center")
+        return figure
     losses, learning_rates = figure.subplots(1, 2, width_ratios=(3, 2))
     if "total" in history:
         losses.plot(history["step"], history["total"], color=BLACK, linewidth=2, label="total")

@@ -30,14 +30,14 @@ class TrainingResult:
     steps: int
     seconds: float
     history: list[dict[str, float]]  # step, seconds, loss terms, lr/<group>; means over windows
-    stopped_by: str  # "steps" or "time"
+    stopped_by: str  # "steps", "time" or, of a detector that was given, "weights"
     resumed_from: int  # step of the checkpoint it went on from, 0 if none
     selected_step: int  # step whose weights are returned
 
     @property
     def last(self) -> dict[str, float]:
-        """The last row of the history."""
-        return self.history[-1]
+        """The last row of the history; {} of a detector that was given."""
+        return self.history[-1] if self.history else {}
 
 
 class Callback(Protocol):

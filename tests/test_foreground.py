@@ -16,9 +16,9 @@ from diffad_lib.errors import DiffadError
 from diffad_lib.synthesis.foreground import (
     automatic_masks,
     isnet_masks,
-    load_mask_folder,
     random_regions,
 )
+from diffad_lib.synthesis.mask_folder import load_mask_folder
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 needs_shared = pytest.mark.skipif(not SHARED.exists(), reason="the shared data is not here")

@@ -14,8 +14,9 @@ from diffad_lib.metrics import METRICS
 from diffad_lib.mini.drawn import KINDS, LARGE_KINDS, LARGE_RADII, draw_defects, uneven_light
 from diffad_lib.runs.config import RunConfig, build_config
 from diffad_lib.runs.data import load_data
-from diffad_lib.runs.experiment import make_batches, make_fabric
+from diffad_lib.runs.experiment import make_fabric
 from diffad_lib.runs.held_out import COPIES, held_out_path, hold_out, split
+from diffad_lib.runs.synthetic import make_batches
 
 SIZE = 64
 

@@ -1,4 +1,4 @@
-"""The command line: `diffad run`, `sweep`, `data`, `convert`, `cache`, `course`, ... Thin."""
+"""The command line: `diffad run`, `sweep`, `data`, `convert`, `course`, and more. Thin."""
 
 import contextlib
 import io
@@ -18,6 +18,7 @@ from diffad_lib.cli.options import (
     CategoryName,
     DataRoot,
     DatasetName,
+    ForegroundMethod,
     Limit,
     MethodName,
     RunData,
@@ -26,6 +27,7 @@ from diffad_lib.cli.options import (
     SetOptions,
     Textures,
     Variants,
+    Weights,
     one_of,
 )
 from diffad_lib.cli.sweep import sweep
@@ -61,6 +63,7 @@ def run(
     variant: Variants = None,
     set_: SetOptions = None,
     max_train_seconds: Limit = None,
+    weights: Weights = None,
     again: Again = False,
 ) -> None:
     """Train and evaluate one method on one category, through notebook 08."""
@@ -71,7 +74,7 @@ def run(
     config = build_config(
         dataset, category, method, budget, variant or (), parse_overrides(set_ or ()),
         seed=seed, data_root=data_root, textures=textures, runs_dir=runs_dir,
-        max_train_seconds=max_train_seconds,
+        max_train_seconds=max_train_seconds, weights=weights,
     )  # fmt: skip
     record = run_notebook(config, again=again)
     Console().print(metrics_table([record]))
@@ -107,6 +110,26 @@ def held_out(
     )  # fmt: skip
     Console().print(held_out_table(hold_out(config).metrics))
     print(shown(f"record: {held_out_path(config)}"))
+
+
+@app.command()
+def foregrounds(
+    dataset: DatasetName,
+    category: CategoryName,
+    to: Annotated[Path, typer.Option(help="Folder for the masks, such as DISthresh.")],
+    method: ForegroundMethod = "auto",
+    data_root: RunData = None,
+    from_: Annotated[Path | None, typer.Option("--from", help="Folder of masks to import.")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Contact sheet of the masks.")] = None,
+    seed: Seed = 0,
+) -> None:
+    """Make, or import, foreground masks of the training images, which a run then reads."""
+    from diffad_lib.runs.foregrounds import Images, Source, write_foregrounds
+
+    images = Images(dataset, category, data_root)
+    found = write_foregrounds(images, Source(method, from_, seed), to, sheet)
+    print("\n".join(map(shown, found.lines())))
+    print(shown(f"masks: {to}; a run reads them with --set foreground_folder={to}"))
 
 
 @contextlib.contextmanager

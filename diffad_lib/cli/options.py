@@ -9,6 +9,7 @@ import typer
 from diffad_lib.datasets.catalog import run_datasets
 from diffad_lib.methods import method_names
 from diffad_lib.settings import BudgetName
+from diffad_lib.synthesis import FOREGROUND_METHODS
 
 
 def one_of(names: Iterable[str]) -> str:
@@ -38,4 +39,9 @@ SetOptions = Annotated[
     list[str] | None, typer.Option("--set", help="key=value of any setting; repeatable.")
 ]
 Again = Annotated[bool, typer.Option("--again", help="Run anew; an old run is put aside.")]
+Weights = Annotated[
+    Path | None,
+    typer.Option(help="Evaluate the detector in this folder as it is; train nothing."),
+]
 Limit = Annotated[float | None, typer.Option(help="Stop training after this many seconds.")]
+ForegroundMethod = Annotated[str, typer.Option("--method", help=one_of(FOREGROUND_METHODS))]

@@ -15,6 +15,7 @@ from diffad_lib.mini.picture import Mask, take_picture
 
 TRAIN_GOOD, TEST_GOOD, TEST_DEFECT = 72, 24, 36  # images of each category
 DAGM_TRAIN_DEFECT = 12  # DAGM has defective training images; the one-class protocol skips them
+IMAGE_FOLDERS = ("Data", "Images")  # of a path, that are no part of the name of its shot
 
 File = tuple[str, bytes]
 

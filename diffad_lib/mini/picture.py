@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from diffad_lib.mini.camera import Camera, Picture, develop, draw_camera, photograph
 from diffad_lib.mini.categories import Category
 from diffad_lib.mini.fault import NO_FAULT, Fault
+from diffad_lib.mini.surface import SIZE
 
 _VISIBLE_CHANGE = 0.025  # of the brightness range, before noise: counts as changed
 _SMALLEST_SPECK = 6  # pixels; changes in smaller groups are taken back
@@ -35,6 +36,20 @@ def take_picture(
     if defect:
         picture, mask = _damaged(category, seed, name, defect, clean, camera)
     return develop(picture, camera, _generator(seed, name, "sensor")), mask
+
+
+def take_foreground(category: Category, seed: int, shot: str) -> Mask:
+    """Where the part is in the clean picture of a shot: uint8 [SIZE, SIZE] in {0, 1}.
+
+    Its silhouette, so that holes of the part belong to it; all ones of a texture.
+    """
+    name = f"{category.dataset}/{category.name}/{shot}"
+    surface = category.draw(_generator(seed, name, "scene"), NO_FAULT)
+    solid = (surface.body > 0.5).astype(np.uint8)
+    outlines, _ = cv2.findContours(solid, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(solid, outlines, -1, 1, cv2.FILLED)
+    share = cv2.resize(solid.astype(np.float32), (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+    return (share >= 0.5).astype(np.uint8)
 
 
 def changed(clean: Picture, damaged: Picture) -> Mask:

@@ -16,8 +16,9 @@ from diffad_lib.datasets.cache import cache_folder
 from diffad_lib.datasets.images import content_digest, file_digests
 from diffad_lib.errors import DiffadError
 from diffad_lib.files import read_bytes, unwritable, write_atomically, write_text
-from diffad_lib.mini.categories import CATEGORIES
-from diffad_lib.mini.official import File, dagm_files, mvtec_files, visa_files
+from diffad_lib.mini.categories import CATEGORIES, find_category
+from diffad_lib.mini.official import IMAGE_FOLDERS, File, dagm_files, mvtec_files, visa_files
+from diffad_lib.mini.picture import Mask, take_foreground
 
 VERSION = 1  # to be raised with every change of a picture or a file
 MARKER = "mini.json"  # in the root: version, seed, number of files and a digest of them all
@@ -59,6 +60,14 @@ def make_mini(root: Path, seed: int = 0) -> None:
 def is_mini(root: Path) -> bool:
     """Whether a folder of datasets holds the mini data, which have other counts."""
     return (root / MARKER).is_file()
+
+
+def exact_foreground(root: Path, dataset: str, image: Path) -> Mask:
+    """Where the part is in a normal image of the mini data in `root`, as `take_foreground`."""
+    seed = json.loads((root / MARKER).read_text(encoding="utf-8"))["seed"]
+    category, *parts = image.relative_to(root / dataset).with_suffix("").parts
+    shot = "/".join(part for part in parts if part not in IMAGE_FOLDERS)
+    return take_foreground(find_category(category), seed, shot)
 
 
 def _build(folder: Path, seed: int) -> None:

@@ -30,6 +30,9 @@ class RunConfig(Budget):
     seed: int = setting(0, "of weights, batches, synthesis and test noise", ge=0, lt=2**63)
     data_root: Path | None = setting(None, "folder that holds the datasets; none: the mini data")
     textures: Path | None = setting(None, "folder of texture images; none: the built-in bank")
+    weights: Path | None = setting(
+        None, "folder of a saved detector that is evaluated as it is; nothing is trained"
+    )
     runs_dir: Path = setting(Path("runs"), "where run folders go")
     variants: tuple[str, ...] = setting((), "named departures from the budget")
     overrides: tuple[str, ...] = setting((), "`key=value` departures from the budget")
@@ -58,8 +61,9 @@ class RunConfig(Budget):
 
     @property
     def run_folder(self) -> Path:
-        """runs_dir/dataset/category/method/budget[+variant][+key=value]/seed<k>."""
-        name = "+".join((self.budget, *self.variants, *self.overrides))
+        """runs_dir/dataset/category/method/budget[+variant][+key=value][+weights=NAME]/seed<k>."""
+        given = () if self.weights is None else (f"weights={self.weights.absolute().name}",)
+        name = "+".join((self.budget, *self.variants, *self.overrides, *given))
         name = re.sub(r"[^\w.=,+-]+", "_", name)
         if len(encoded := name.encode()) > _NAME_BYTES:
             digest = hashlib.blake2b(encoded, digest_size=8).hexdigest()

@@ -13,7 +13,6 @@ from lightning_fabric import Fabric
 
 from diffad_lib.batches import SyntheticBatches
 from diffad_lib.checkpoint import checkpoints
-from diffad_lib.datasets.dataset import Kind
 from diffad_lib.datasets.images import ImageStack
 from diffad_lib.detector import Detector
 from diffad_lib.errors import shown
@@ -21,11 +20,10 @@ from diffad_lib.evaluation import SetPrediction, measure_invariance, predict_all
 from diffad_lib.files import remove_leftovers
 from diffad_lib.methods.method import find_method
 from diffad_lib.metrics import Metric, compute_metrics, image_auroc, pixel_auroc
-from diffad_lib.mini.texture_bank import builtin_textures
 from diffad_lib.plans import TrainingSettings
 from diffad_lib.runs import facts
 from diffad_lib.runs.config import RunConfig
-from diffad_lib.runs.data import check_device, data_kind, load_data, what_is_read
+from diffad_lib.runs.data import check_device, load_data, what_is_read
 from diffad_lib.runs.folder import (
     CONFIG_NAME,
     claim_folder,
@@ -34,6 +32,7 @@ from diffad_lib.runs.folder import (
     resumed_under,
     settings_of,
 )
+from diffad_lib.runs.given import given_detector, given_weights
 from diffad_lib.runs.record import (
     RECORD_NAME,
     Data,
@@ -43,11 +42,9 @@ from diffad_lib.runs.record import (
     Training,
     write_record,
 )
+from diffad_lib.runs.synthetic import make_batches
 from diffad_lib.selection import KeepBest
 from diffad_lib.swap import swap_test
-from diffad_lib.synthesis.foreground import automatic_masks, isnet_masks, load_mask_folder
-from diffad_lib.synthesis.synthesizer import SynthesisSettings, Synthesizer
-from diffad_lib.synthesis.textures import load_texture_folder
 from diffad_lib.training import Trainer, TrainingResult
 from diffad_lib.weights import save_detector
 
@@ -91,22 +88,13 @@ def flushes_denormals() -> bool:
     return (torch.tensor(1e-39) * 2).item() == 0
 
 
-def make_batches(config: RunConfig, train: ImageStack, fabric: Fabric) -> SyntheticBatches:
-    """The training batches; DiffadError for textures or foreground masks that are damaged."""
-    kind = data_kind(config)
-    return SyntheticBatches(
-        train.images,
-        [sample.image.name for sample in train.samples],
-        Synthesizer(_textures(config), config.synthesis, kind),
-        config.training.batch_size,
-        config.seed,
-        fabric.device,
-        _foregrounds(config, kind, train),
-    )
-
-
 def new_detector(config: RunConfig) -> Detector:
-    """The detector with its initial weights, which the seed decides; on the CPU."""
+    """The detector with its initial weights, which the seed decides, or the given one; on the CPU.
+
+    DiffadError for weights that are not those of the configuration.
+    """
+    if config.weights is not None:
+        return given_detector(config, config.weights)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.seed)
         return find_method(config.method).detector(config.detector)
@@ -126,6 +114,8 @@ def make_fabric(config: RunConfig) -> Fabric:
 def train_experiment(experiment: Experiment) -> TrainingResult:
     """Train in the run folder, from its checkpoint if any; raises as `claim_folder` and `train`.
 
+    With weights in the configuration nothing is trained: 0 steps.
+
     No other process trains in the folder until `finish`, or until this one fails.
     """
     folder = experiment.config.run_folder
@@ -143,6 +133,12 @@ def _train(experiment: Experiment) -> TrainingResult:
     print("computes on {device}, threads: {threads}, precision {precision}".format(**under))
     if changed := claim_folder(config, experiment.data, under):
         print(f"began otherwise, so that last digits differ: {'; '.join(changed)}")
+    if config.weights is not None:
+        print(shown(f"nothing is trained: the weights are those in {config.weights}"))
+        experiment.fabric.to_device(experiment.detector)
+        return TrainingResult(
+            experiment.detector, 0, 0.0, [], "weights", resumed_from=0, selected_step=0
+        )
     callbacks = []
     if plan.select_on_test_epochs is not None:
         an_epoch = plan.steps_an_epoch(len(experiment.train.images))
@@ -189,7 +185,8 @@ def finish(
     `train_experiment` began.
     """
     folder = experiment.config.run_folder
-    save_detector(experiment.detector, folder)
+    given = given_weights(experiment.config)
+    save_detector(experiment.detector, folder, given.official if given else None)
     record = _record(experiment, training, predictions, metrics, swaps, total_seconds)
     write_record(folder / RECORD_NAME, record)
     for path in (*checkpoints(folder), folder / CONFIG_NAME):
@@ -245,6 +242,7 @@ def _record(
         },
         peak_memory=facts.peak_memory(device),
         training=Training.model_validate(training, from_attributes=True),
+        weights=given_weights(experiment.config),
         images_per_second=predictions.images_per_second,
         invariance=invariance,
         metrics={name: Measured.of(metric) for name, metric in metrics.items()},
@@ -267,22 +265,3 @@ def _test_auroc_sum(experiment: Experiment, detector: Detector) -> float:
     return image_auroc(predictions.image_scores, labels(test)) + pixel_auroc(
         predictions.anomaly_maps, test.masks[:, 0]
     )
-
-
-def _foregrounds(config: RunConfig, kind: Kind, train: ImageStack) -> np.ndarray | None:
-    """Masks for the training images of an object; a texture gets random regions at synthesis."""
-    how = config.synthesis
-    if not isinstance(how, SynthesisSettings):
-        return None
-    if how.foreground_folder is not None:
-        return load_mask_folder(how.foreground_folder, train.samples, config.detector.image_size)
-    if how.foreground == "none" or kind == "texture":
-        return None
-    make = {"auto": automatic_masks, "rembg": isnet_masks}[how.foreground]
-    return make(train.images)
-
-
-def _textures(config: RunConfig) -> np.ndarray:
-    if config.textures is None:
-        return builtin_textures(config.detector.image_size)
-    return load_texture_folder(config.textures, config.detector.image_size).images

@@ -1,11 +1,12 @@
 """What a run was computed with: code, packages, device, memory."""
 
+import contextlib
 import platform
 import resource
 import subprocess
 import sys
 from collections.abc import Mapping
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +40,12 @@ def _git(*arguments: str) -> str:
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of Python and of the packages that decide the numbers."""
-    versions = {name: version(name) for name in _PACKAGES.split()}
-    return {"python": platform.python_version()} | versions
+    """Versions of Python and of those packages that decide the numbers and are installed."""
+    versions = {"python": platform.python_version()}
+    for name in _PACKAGES.split():
+        with contextlib.suppress(PackageNotFoundError):  # a GPU machine may lack papermill
+            versions[name] = version(name)
+    return versions
 
 
 def device_facts(device: torch.device) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def settings_of(config: RunConfig) -> dict[str, Any]:
     another's wherever it is started."""
     folders = {
         name: str(path.absolute()) if (path := getattr(config, name)) is not None else None
-        for name in ("data_root", "textures", "runs_dir")
+        for name in ("data_root", "textures", "weights", "runs_dir")
     }
     settings = config.model_dump(mode="json") | folders
     if masks := settings["synthesis"].get("foreground_folder"):

@@ -25,10 +25,11 @@ from diffad_lib.metrics import compute_metrics, image_auroc
 from diffad_lib.mini.drawn import LARGE_KINDS, LARGE_RADII, draw_defects, uneven_light
 from diffad_lib.runs.config import RunConfig
 from diffad_lib.runs.data import data_kind, load_normal
-from diffad_lib.runs.experiment import make_batches, make_fabric, new_detector
+from diffad_lib.runs.experiment import make_fabric, new_detector
 from diffad_lib.runs.facts import device_facts, git_state, package_versions
 from diffad_lib.runs.folder import settings_of
 from diffad_lib.runs.record import Facts, Measured, Settled, SplitFacts
+from diffad_lib.runs.synthetic import make_batches
 from diffad_lib.synthesis.foreground import automatic_masks
 from diffad_lib.training import Trainer
 

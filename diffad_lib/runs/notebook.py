@@ -20,6 +20,7 @@ from diffad_lib.runs.config import RunConfig, build_config, parse_overrides
 from diffad_lib.runs.data import check_inputs, what_is_read
 from diffad_lib.runs.facts import differences, git_state, package_versions, project_root
 from diffad_lib.runs.folder import check_same_settings, occupied, put_aside, settings_of
+from diffad_lib.runs.given import check_given, check_same_weights
 from diffad_lib.runs.kernel import kernel_config, kernel_folder
 from diffad_lib.runs.record import RECORD_NAME, Record, read_record
 from diffad_lib.weights import DETECTOR_NAME, WEIGHTS_NAME, check_weights
@@ -46,6 +47,7 @@ def run(
         put_aside(config)
     check_same_settings(config)
     if not is_complete(folder):
+        check_given(config)
         check_inputs(config)
         notebook = project_root() / "notebooks" / RUN_NOTEBOOK
         if not notebook.exists():
@@ -77,6 +79,7 @@ def _finished(config: RunConfig, record: Record, stream: TextIO) -> Record:
         check_weights(config.run_folder)
     except DiffadError as error:
         raise DiffadError(f"{when}, but {error} (--again runs it anew)") from error
+    check_same_weights(config, record)
     try:
         changed = record.data and record.data.difference(what_is_read(config))
     except DiffadError as error:

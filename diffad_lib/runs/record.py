@@ -78,6 +78,13 @@ class Data(Facts):
         return None
 
 
+class GivenWeights(Facts):
+    """The weights of a run in which nothing was trained."""
+
+    sha256: str  # of detector.safetensors in the folder that was named
+    official: dict[str, str] = Field(default_factory=dict)  # sha256 of imported files, by name
+
+
 class Seconds(Facts):
     """Wall time of the parts of a run, and of all of it."""
 
@@ -173,6 +180,7 @@ class Record(Facts):
     seconds: Seconds
     peak_memory: dict[str, int | None] = Field(default_factory=dict)
     training: Training | None = None
+    weights: GivenWeights | None = None  # None: this run trained its own
     images_per_second: float | None = None
     invariance: Invariance | None = None
     metrics: Annotated[dict[str, Measured], BeforeValidator(_known_metrics)]

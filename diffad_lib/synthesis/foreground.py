@@ -1,12 +1,11 @@
 """Foreground masks: where on a normal image an anomaly may be pasted.
 
 DiffusionAD's masks were made with IS-Net (DIS) and never published in full. Here they are made
-from the images themselves, read from a folder in the official layout, or made with IS-Net.
+from the images themselves, or with IS-Net; `mask_folder.py` reads those that lie in a folder.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -14,38 +13,68 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from diffad_lib.datasets.decode import decode_image, resize_mask
-from diffad_lib.datasets.samples import Sample
 from diffad_lib.errors import DiffadError
 from diffad_lib.synthesis.perlin import uniform
 
 PLAUSIBLE_SHARE = (0.05, 0.95)  # outside it a mask is replaced by the whole image
 _WORKING_SIZE = 128  # GrabCut is slow, and a foreground needs no finer border
-_GRABCUT_ROUNDS = 2
+_GRABCUT_ROUNDS, _RECTANGLE_ROUNDS = 2, 5  # from a rectangle the way is longer
 _SMALLEST_PART = 0.01  # of the image; smaller components are dropped
+
+
+Pixels = NDArray[np.uint8]  # an image [H,W,3] RGB
+Mask = NDArray[np.uint8]  # [H,W] in {0,1}
 
 
 def automatic_masks(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """uint8 [N,1,H,W] in {0,1} for objects before a background; images uint8 [N,3,H,W] RGB.
 
-    The border tells the background's colour; Otsu's threshold on the distance to it gives a first
-    mask, GrabCut refines it, holes are filled. An implausible one becomes the whole image.
+    By `automatic_mask`; an implausible one becomes the whole image.
     """
     with ThreadPoolExecutor() as threads:  # OpenCV releases the interpreter lock
-        masks = threads.map(_automatic_mask, images)
+        pixels = (np.ascontiguousarray(image.transpose(1, 2, 0)) for image in images)
+        masks = threads.map(lambda one: whole_if_implausible(automatic_mask(one)), pixels)
         return np.stack(list(masks))[:, None]
 
 
-def _automatic_mask(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    height, width = image.shape[1:]
-    pixels = np.ascontiguousarray(image.transpose(1, 2, 0))  # [H,W,3]
+def automatic_mask(image: Pixels) -> Mask:
+    """`otsu_mask`, which GrabCut refines before holes are filled."""
+    return _found(image, lambda small: _refined(small, _far_from_border_colour(small)))
+
+
+def otsu_mask(image: Pixels) -> Mask:
+    """Otsu's threshold on the distance from the colours of the border; holes are filled."""
+    return _found(image, _far_from_border_colour)
+
+
+def grabcut_mask(image: Pixels) -> Mask:
+    """GrabCut from a rectangle: all but a margin of 1/16 of each side; holes are filled."""
+
+    def find(small: Pixels) -> Mask:
+        height, width = small.shape[:2]
+        first = np.zeros((height, width), np.uint8)
+        first[height // 16 : height - height // 16, width // 16 : width - width // 16] = 1
+        return _refined(small, first, _RECTANGLE_ROUNDS)
+
+    return _found(image, find)
+
+
+def whole_if_implausible(mask: Mask) -> Mask:
+    """The mask, or all ones where its share of the image is implausible: no object was found."""
+    is_plausible = PLAUSIBLE_SHARE[0] <= mask.mean() <= PLAUSIBLE_SHARE[1]
+    return mask if is_plausible else np.ones_like(mask)
+
+
+def _found(image: Pixels, find: Callable[[Pixels], Mask]) -> Mask:
+    """The mask of a smaller image, with gaps closed, holes filled and specks dropped, enlarged."""
+    height, width = image.shape[:2]
     scale = min(1.0, _WORKING_SIZE / max(height, width))
-    reduced = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    small = np.asarray(reduced, np.uint8)
-    mask = _filled(_refined(small, _far_from_border_colour(small)))
-    if not PLAUSIBLE_SHARE[0] <= mask.mean() <= PLAUSIBLE_SHARE[1]:
-        mask = np.ones_like(mask)
-    return np.asarray(cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8)
+    reduced = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    mask = _filled(find(np.asarray(reduced, np.uint8)))
+    if mask.shape == (height, width):
+        return mask
+    soft = cv2.resize(255 * mask, (width, height), interpolation=cv2.INTER_LINEAR)
+    return (soft > 127).astype(np.uint8)
 
 
 def _far_from_border_colour(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -61,7 +90,7 @@ def _far_from_border_colour(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(mask, np.uint8)
 
 
-def _refined(image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _refined(image: Pixels, mask: Mask, rounds: int = _GRABCUT_ROUNDS) -> Mask:
     """GrabCut from a first mask; the first mask itself where one side of it is empty."""
     if not PLAUSIBLE_SHARE[0] <= mask.mean() <= PLAUSIBLE_SHARE[1]:
         return mask
@@ -70,7 +99,7 @@ def _refined(image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.ui
     cv2.setRNGSeed(0)  # GrabCut's k-means
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     none = (0, 0, 0, 0)  # no rectangle, as there is a mask
-    cv2.grabCut(bgr, labels, none, models[0], models[1], _GRABCUT_ROUNDS, cv2.GC_INIT_WITH_MASK)
+    cv2.grabCut(bgr, labels, none, models[0], models[1], rounds, cv2.GC_INIT_WITH_MASK)
     return np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
 
 
@@ -97,37 +126,14 @@ def random_regions(count: int, height: int, width: int, generator: torch.Generat
     return inside[:, None].float()
 
 
-def load_mask_folder(folder: Path, samples: Sequence[Sample], size: int) -> NDArray[np.uint8]:
-    """Precomputed masks uint8 [N,1,S,S] in the official layout, for training images.
-
-    In an image's path "train" becomes "DISthresh", so that the mask of CATEGORY/train/good/000.png
-    is CATEGORY/DISthresh/good/000.png; `folder` is this DISthresh. Raises DiffadError that names a
-    mask which is missing, holds no foreground or cannot be decoded.
-    """
-    masks = []
-    for sample in samples:
-        candidates = [folder / sample.image.parent.name / sample.image.name]
-        candidates.append(candidates[0].with_suffix(".png"))
-        path = next((path for path in candidates if path.is_file()), None)
-        if path is None:
-            raise DiffadError(f"{candidates[0]}: no foreground mask for {sample.image}; add it")
-        masks.append(resize_mask(_decode_foreground(path), size))
-    return np.stack(masks)[:, None]
-
-
-def _decode_foreground(path: Path) -> NDArray[np.uint8]:
-    """[H,W] in {0,1}: 1 above half of the brightest pixel.
-
-    Not above 0, as in a mask of defects: VisA's foregrounds are JPEG files, with noise in the dark.
-    """
-    values = decode_image(path).max(axis=2)
-    if not values.any():
-        raise DiffadError(f"{path} holds no foreground, every pixel is 0; mark the object in it")
-    return (values > values.max() / 2).astype(np.uint8)
-
-
 def isnet_masks(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """uint8 [N,1,H,W] in {0,1} by IS-Net through rembg, an extra; images uint8 [N,3,H,W] RGB.
+    """uint8 [N,1,H,W] in {0,1} by `isnet_finder`; images uint8 [N,3,H,W] RGB."""
+    find = isnet_finder()
+    return np.stack([find(np.ascontiguousarray(one.transpose(1, 2, 0))) for one in images])[:, None]
+
+
+def isnet_finder() -> Callable[[Pixels], Mask]:
+    """What finds an object by IS-Net through rembg, an extra.
 
     rembg fetches the weights at its first use. DiffadError without rembg or the weights.
     """
@@ -135,7 +141,7 @@ def isnet_masks(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
         import rembg
     except ImportError:
         raise DiffadError(
-            'foreground "rembg" needs an extra package; in the checkout of the project: '
+            "IS-Net needs an extra package; in the checkout of the project: "
             '.venv/bin/python -m pip install -e ".[rembg]"'
         ) from None
     try:
@@ -145,8 +151,9 @@ def isnet_masks(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
             f"rembg cannot fetch the weights of IS-Net ({type(error).__name__}); "
             "put isnet-general-use.onnx into ~/.u2net by hand"
         ) from error
-    masks = [
-        rembg.remove(np.ascontiguousarray(image.transpose(1, 2, 0)), session, only_mask=True)
-        for image in images
-    ]
-    return (np.stack(masks)[:, None] > 127).astype(np.uint8)
+
+    def find(image: Pixels) -> Mask:
+        found = np.asarray(rembg.remove(image, session, only_mask=True))
+        return (found > 127).astype(np.uint8)
+
+    return find

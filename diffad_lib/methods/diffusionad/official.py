@@ -56,8 +56,8 @@ def load_diffusionad(
     denoising, segmentation = (checkpoint[f"{name}_model_state_dict"] for name in ("unet", "seg"))
     width = first_width(segmentation, "encoder_segment.block1.0.weight", path)
     with blamed_on(path, "its args describe no network known here"):
-        told = _settings_from_args(checkpoint["args"])
-        settings = DiffusionADSettings(**added(changes, {"segmentation_width": width, **told}))
+        told = {"segmentation_width": width, **_settings_from_args(checkpoint["args"])}
+        settings = _as_the_budget_says(DiffusionADSettings(**added(changes, told)))
     weights = {"denoising": (denoising, path), "segmentation": (segmentation, path)}
     return build_with(lambda: DiffusionAD(settings), weights)
 
@@ -79,6 +79,12 @@ def export_diffusionad(detector: DiffusionAD, paths: Sequence[Path]) -> None:
         "args": args,
     }
     write_torch(path, checkpoint)
+
+
+def _as_the_budget_says(settings: DiffusionADSettings) -> DiffusionADSettings:
+    """The same network, with norm_groups None where that means the same."""
+    plain = settings.but(norm_groups=None) if settings.base_width // 4 >= 32 else settings
+    return plain if plain.groups == settings.groups else settings
 
 
 def _settings_from_args(args: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,48 @@
+"""The training batches of a run: its textures, its foreground masks, its synthesizer."""
+
+import numpy as np
+from lightning_fabric import Fabric
+
+from diffad_lib.batches import SyntheticBatches
+from diffad_lib.datasets.dataset import Kind
+from diffad_lib.datasets.images import ImageStack
+from diffad_lib.mini.texture_bank import builtin_textures
+from diffad_lib.runs.config import RunConfig
+from diffad_lib.runs.data import data_kind
+from diffad_lib.synthesis.foreground import automatic_masks, isnet_masks
+from diffad_lib.synthesis.mask_folder import load_mask_folder
+from diffad_lib.synthesis.synthesizer import SynthesisSettings, Synthesizer
+from diffad_lib.synthesis.textures import load_texture_folder
+
+
+def make_batches(config: RunConfig, train: ImageStack, fabric: Fabric) -> SyntheticBatches:
+    """The training batches; DiffadError for textures or foreground masks that are damaged."""
+    kind = data_kind(config)
+    return SyntheticBatches(
+        train.images,
+        [sample.image.name for sample in train.samples],
+        Synthesizer(_textures(config), config.synthesis, kind),
+        config.training.batch_size,
+        config.seed,
+        fabric.device,
+        _foregrounds(config, kind, train),
+    )
+
+
+def _foregrounds(config: RunConfig, kind: Kind, train: ImageStack) -> np.ndarray | None:
+    """Masks for the training images of an object; a texture gets random regions at synthesis."""
+    how = config.synthesis
+    if not isinstance(how, SynthesisSettings):
+        return None
+    if how.foreground_folder is not None:
+        return load_mask_folder(how.foreground_folder, train.samples, config.detector.image_size)
+    if how.foreground == "none" or kind == "texture":
+        return None
+    make = {"auto": automatic_masks, "rembg": isnet_masks}[how.foreground]
+    return make(train.images)
+
+
+def _textures(config: RunConfig) -> np.ndarray:
+    if config.textures is None:
+        return builtin_textures(config.detector.image_size)
+    return load_texture_folder(config.textures, config.detector.image_size).images
