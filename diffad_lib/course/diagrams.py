@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from torch import Tensor, nn
 
 from diffad_lib.plots import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION
@@ -39,7 +40,8 @@ def parts_of(network: nn.Module, x_t: Tensor, t: Tensor) -> list[Part]:
 
             def note(_: nn.Module, given: Any, output: Tensor, name: str = name) -> None:
                 if output.ndim == 4:
-                    found.append(Part(name, *output.shape[1:3], takes_time=len(given) > 1))
+                    _, channels, side, _ = output.shape
+                    found.append(Part(name, channels, side, takes_time=len(given) > 1))
 
             hooks.append(block.register_forward_hook(note))
     try:
@@ -87,8 +89,8 @@ def _box(axis: Axes, part: Part, place: tuple[float, float], most: int) -> None:
     (x, y), half = place, _half(part, most)
     colour = _COLOURS.get(part.place, SKY)
     corner = (x - half, y - _BOX)
-    axis.add_patch(plt.Rectangle(corner, 2 * half, 2 * _BOX, facecolor=colour, alpha=0.3))
-    axis.add_patch(plt.Rectangle(corner, 2 * half, 2 * _BOX, fill=False, edgecolor=colour))
+    axis.add_patch(Rectangle(corner, 2 * half, 2 * _BOX, facecolor=colour, alpha=0.3))
+    axis.add_patch(Rectangle(corner, 2 * half, 2 * _BOX, fill=False, edgecolor=colour))
     axis.text(x, y, str(part.channels), ha="center", va="center", fontsize=9)
     if part.takes_time:
         axis.plot(x, y - _BOX, marker="o", color=ORANGE, markeredgecolor=BLACK, markersize=7)

@@ -1,5 +1,7 @@
 """Exercises of notebook 11, DiffusionAD from scratch."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -20,7 +22,7 @@ def _angles(t: Tensor, width: int) -> Tensor:
     return _powers(t, -torch.arange(half) / half)
 
 
-def _with(angles: Function) -> Function:
+def _with(angles: Callable[[Tensor, int], Tensor]) -> Function:
     """`waves` of other angles, a function of (t, width)."""
     return lambda t, width: torch.cat([angles(t, width).sin(), angles(t, width).cos()], dim=1)
 
