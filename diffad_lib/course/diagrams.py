@@ -40,7 +40,7 @@ def parts_of(network: nn.Module, x_t: Tensor, t: Tensor) -> list[Part]:
 
             def note(_: nn.Module, given: Any, output: Tensor, name: str = name) -> None:
                 if output.ndim == 4:
-                    _, channels, side, _ = output.shape
+                    channels, side = output.shape[1], output.shape[2]
                     found.append(Part(name, channels, side, takes_time=len(given) > 1))
 
             hooks.append(block.register_forward_hook(note))
