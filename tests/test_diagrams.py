@@ -85,3 +85,12 @@ def test_the_network_of_a_detector_is_drawn_too():
     assert len(down) == len(up) == 6
     channels, _, _, across, _ = drawn(UNet(settings))
     assert across == 6 and channels == [part.channels for part in parts]
+
+
+def test_the_last_block_down_is_the_first_to_be_taken_on_the_way_up():
+    settings = UNetSettings(image_size=16, base_width=8, channel_multipliers=(1, 2))
+    (axis,) = unet_diagram(UNet(settings), X_T, T).axes
+    arrows = [text for text in axis.texts if getattr(text, "arrow_patch", None)]
+    across = [arrow for arrow in arrows if arrow.arrow_patch.get_linestyle() == "--"]
+    starts = [arrow.xyann[0] for arrow in sorted(across, key=lambda arrow: arrow.xy[0])]
+    assert starts == sorted(starts, reverse=True) and len(set(starts)) == 6
