@@ -159,6 +159,60 @@ def above(threshold):
     return lambda maps: maps > threshold
 
 
+# 11: a denoiser without a network
+
+
+def noise_of(x_t, alpha_bar, x_0):
+    return (x_t - alpha_bar**0.5 * x_0) / (1 - alpha_bar) ** 0.5
+
+
+def likely(x_t, alpha_bar, known):
+    """Mean of what is known, each counted by how likely it leads to x_t; both are [·,D]."""
+    apart = torch.cdist(x_t, alpha_bar**0.5 * known).square()
+    return (-apart / (2 * (1 - alpha_bar))).softmax(dim=1) @ known
+
+
+def by_heart(x_t, alpha_bar, images):
+    """The chapter's: the optimum of the training images."""
+    x_0 = likely(x_t.flatten(1), alpha_bar, images.flatten(1))
+    return noise_of(x_t, alpha_bar, x_0.reshape(x_t.shape))
+
+
+def by_mean_picture(x_t, alpha_bar, images):
+    return noise_of(x_t, alpha_bar, images.mean(dim=0))
+
+
+def by_components(x_t, alpha_bar, images):
+    """The best linear denoiser of a Gaussian with the covariance of the images."""
+    mean, known = images.flatten(1).mean(dim=0), images.flatten(1)
+    _, singular, basis = torch.linalg.svd(known - mean, full_matrices=False)
+    spread = singular.square() / (len(images) - 1)
+    pull = alpha_bar**0.5 * spread / (alpha_bar * spread + 1 - alpha_bar)
+    code = (x_t.flatten(1) - alpha_bar**0.5 * mean) @ basis.T
+    return noise_of(x_t, alpha_bar, (mean + (pull * code) @ basis).reshape(x_t.shape))
+
+
+def by_patches(stride, size=8, way=1):
+    """The optimum of each patch by itself; where patches overlap, their mean."""
+
+    def predict(x_t, alpha_bar, images):
+        x_0, count, last = torch.zeros_like(x_t), torch.zeros_like(x_t), x_t.shape[-1] - size
+        for y in range(0, last + 1, stride):
+            for x in range(0, last + 1, stride):
+                known = [
+                    images[:, :, row : row + size, column : column + size].flatten(1)
+                    for row in range(max(y - way, 0), min(y + way, last) + 1)
+                    for column in range(max(x - way, 0), min(x + way, last) + 1)
+                ]
+                here = (..., slice(y, y + size), slice(x, x + size))
+                found = likely(x_t[here].flatten(1), alpha_bar, torch.cat(known))
+                x_0[here] += found.reshape(x_t[here].shape)
+                count[here] += 1
+        return noise_of(x_t, alpha_bar, x_0 / count)
+
+    return predict
+
+
 REACHED = [
     ("00", unusual_window),
     ("01", nearest_patches),
@@ -172,6 +226,7 @@ REACHED = [
     ("05", one_step(75, count=2)),
     ("06", disks),
     ("07", above(0.36)),
+    ("11", by_patches(stride=4)),
 ]
 NOT_REACHED = [
     ("00", highest_50),
@@ -197,4 +252,8 @@ NOT_REACHED = [
     ("07", above(0.5)),
     ("07", above(0.3)),
     ("07", above(0.4)),
+    ("11", by_heart),
+    ("11", by_mean_picture),
+    ("11", by_components),
+    ("11", by_patches(stride=8)),
 ]
