@@ -156,12 +156,13 @@ def test_the_errors_of_a_trajectory_are_split_by_the_mask():
 def test_guidance_shows_what_the_library_computes():
     image = torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(1))
     explorer = guidance_explorer(
-        image, Diffusion(TWENTY, Counted()), (3, 5), (8, 15), (0.0, 1.0), seed=7
+        image, Diffusion(TWENTY, Counted()), (3, 5), (8, 15), (0.0, 0.3), seed=7
     )
-    view = explorer.render(t_s=5, t_b=15, w=1.0)
+    view = explorer.render(t_s=5, t_b=15, share=0.3)
+    w = 0.3 / (1 - TWENTY.alphas_cumprod[5].item())  # chapter 05: λ = w (1 − ᾱ)
     guided = norm_guided_one_step(
         TWENTY, Counted(), image[None], NoiseLevel(torch.tensor([5]), seeded_noise(7)),
-        NoiseLevel(torch.tensor([15]), seeded_noise(8)), 1.0,
+        NoiseLevel(torch.tensor([15]), seeded_noise(8)), w,
     )  # fmt: skip
     assert np.array_equal(view.tiles["norm-guided x̂₀"], rgb(guided.pred_x0_norm_guided[0]))
     assert np.array_equal(view.tiles["one step from t_s"], rgb(guided.pred_x0_normal[0]))
@@ -170,15 +171,14 @@ def test_guidance_shows_what_the_library_computes():
     assert np.array_equal(
         view.tiles["|x₀ − x̂₀|, black 0, yellow ≥ 0.5"], coloured(residual, (0, 0.5))
     )
-    share = 1 - TWENTY.alphas_cumprod[5]  # of the guide, chapter 05
-    mixed = (1 - share) * guided.pred_x0_normal + share * guided.pred_x0_noisier
+    mixed = 0.7 * guided.pred_x0_normal + 0.3 * guided.pred_x0_noisier
     results = torch.stack([guided.pred_x0_normal, guided.pred_x0_norm_guided])
     inside = (results.abs() < 1).all(dim=0)  # what was not clamped
     torch.testing.assert_close(mixed.float()[inside], guided.pred_x0_norm_guided[inside])
     assert view.caption == (
-        f"t_s = 5, t_b = 15, w = 1, share λ = {share:.2f}: mean |x₀ − x̂₀| {residual.mean():.3f}"
+        f"t_s = 5, t_b = 15, λ = 0.3, so w = {w:.2f}: mean |x₀ − x̂₀| {residual.mean():.3f}"
     )
-    unguided = explorer.render(t_s=5, t_b=15, w=0.0).tiles
+    unguided = explorer.render(t_s=5, t_b=15, share=0.0).tiles
     assert np.array_equal(unguided["norm-guided x̂₀"], unguided["one step from t_s"])
     assert not np.array_equal(view.tiles["norm-guided x̂₀"], unguided["norm-guided x̂₀"])
 
@@ -194,13 +194,26 @@ def test_a_remembered_prediction_belongs_to_its_image_and_its_time():
 
 def test_guidance_asks_the_network_once_for_every_time():
     network = Counted()
-    guidance_explorer(GREY, Diffusion(TWENTY, network), (3, 5), (8, 15), (0.0, 1.0, 2.0)).html()
+    guidance_explorer(GREY, Diffusion(TWENTY, network), (3, 5), (8, 15), (0.0, 0.3, 1.0)).html()
     assert network.images == 4
 
 
 def test_guidance_starts_at_the_choice_of_the_paper():
-    explorer = guidance_explorer(GREY, Diffusion(Schedule.from_betas(linear_betas()), Counted()))
-    assert [p.values[p.start] for p in explorer.parameters] == [200, 400, 1.0]
+    schedule = Schedule.from_betas(linear_betas())
+    explorer = guidance_explorer(GREY, Diffusion(schedule, Counted()))
+    start = {p.name: p.values[p.start] for p in explorer.parameters}
+    assert start == {"t_s": 200, "t_b": 400, "share": 0.34}
+    assert start["share"] == pytest.approx(1 - schedule.alphas_cumprod[200].item(), abs=0.005)
+    assert ", λ = 0.34, so w = 0.99: " in explorer.render(**start).caption
+
+
+def test_guidance_offers_the_matched_noise_and_starts_at_the_nearest_values():
+    schedule = Schedule.from_betas(linear_betas())
+    diffusion = Diffusion(schedule, Counted())
+    t_s, t_b, _ = guidance_explorer(GREY, diffusion).parameters
+    assert 52 in t_s.values and 147 in t_b.values
+    far = guidance_explorer(GREY, diffusion, (20, 150, 290), (330, 600), (0.0, 0.5, 0.9))
+    assert [p.values[p.start] for p in far.parameters] == [150, 330, 0.5]
 
 
 @pytest.fixture
