@@ -106,20 +106,20 @@ def rows(category: str, seed: int) -> Iterator[dict]:
 
 
 def main() -> None:
-    started, found = time.monotonic(), []
-    for category in CATEGORIES:
-        for seed in SEEDS:
-            found += rows(category, seed)
-            print(f"{category}, seed {seed}: {time.monotonic() - started:.0f} s", flush=True)
+    started = time.monotonic()
     record = {
         "made_by": "python tools/head_alone.py",
         "steps": {c: load_shipped(f"draem_{c}").config.training.steps for c in CATEGORIES},
         "versions": package_versions(),
         "device": device_facts(torch.device("cpu")),
-        "seconds": round(time.monotonic() - started),
-        "rows": found,
+        "rows": [],
     }
-    write_json(RECORDS / "head_alone.json", record)
+    for category in CATEGORIES:
+        for seed in SEEDS:
+            record["rows"] += rows(category, seed)
+            record["seconds"] = round(time.monotonic() - started)
+            write_json(RECORDS / "head_alone.json", record)
+            print(f"{category}, seed {seed}: {record['seconds']} s", flush=True)
 
 
 if __name__ == "__main__":
