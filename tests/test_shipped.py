@@ -168,20 +168,17 @@ def test_a_shipped_run_loses_its_place(tmp_path):
     assert read_record(second / RECORD_NAME) == read_record(first / RECORD_NAME)
 
 
-def test_the_figures_of_three_seeds_are_complete_and_those_of_the_shipped_network():
-    rows = {
-        (row["category"], row["head"], row["set"], row["seed"]): row
+def test_the_figures_of_three_seeds_are_complete_and_near_those_of_the_shipped_network():
+    found = {
+        (row["head"], row["seed"]): row["pixel_ap"]
         for row in shipped_rows("head_alone")
+        if row["category"] == "bracket" and row["set"] == "defects"
     }
-    tool = runpy.run_path(str(ROOT / "tools" / "head_alone.py"))
-    combinations = [(category, seed) for category in tool["CATEGORIES"] for seed in tool["SEEDS"]]
-    assert len(rows) == len(combinations) * 3 * 2
-    for category, seed in combinations:
-        joint = rows[category, "joint", "defects", seed]
-        assert 0 <= joint["pixel_ap"] <= 1
-        if seed == load_shipped(f"draem_{category}").config.seed:  # another machine, another day
-            recorded = load_shipped(f"draem_{category}").record.metric("pixel_ap").value
-            assert joint["pixel_ap"] == pytest.approx(recorded, abs=0.1)
+    seeds = runpy.run_path(str(ROOT / "tools" / "head_alone.py"))["SEEDS"]
+    assert {(head, seed) for head in ("image alone", "joint") for seed in seeds} <= set(found)
+    recorded = load_shipped("draem_bracket").record
+    measured = found["joint", recorded.config.seed]  # another day, another machine
+    assert measured == pytest.approx(recorded.metric("pixel_ap").value, abs=0.1)
 
 
 def test_a_head_of_the_tool_learns_from_what_it_sees():
