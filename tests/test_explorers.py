@@ -96,6 +96,16 @@ def test_the_slider_stores_shared_pictures_once_and_finds_every_view():
     assert data["tiles"][1] == {"title": "moving", "height": 32, "width": 32}
 
 
+def test_what_has_one_value_has_no_control_in_the_slider_and_may_have_more_in_the_widget():
+    tint = Parameter("tint", "tint", ("blue",), choice=True)
+    explorer = Explorer("Toy", render, (tint, Parameter("step", "step", (0, 3))))
+    data = data_of(explorer.html())
+    assert [p["label"] for p in data["parameters"]] == ["step"]
+    assert data["captions"] == ["0 & blue", "3 & blue"]
+    box = explorer.live(tint=("none", "blue"))
+    assert box.children[0].options == ("none", "blue")
+
+
 def test_no_text_can_end_the_script_that_holds_the_data():
     view = View({"</script>": flat(0, 0, 0)}, "a </script><b>")
     page = slider_html("</script>", [Parameter("x", "x", (1,))], [view])

@@ -3,7 +3,7 @@
 A card is the entry "diffad" of a notebook's metadata. This writes
 
 - into every notebook with a card, between <!-- nav --> and <!-- /nav -->: links to the previous
-  and the next notebook with a card;
+  and the next notebook with a card; and every "claim 4" becomes a link to it in the source note;
 - into each README, between <!-- course --> and <!-- /course -->: the table of the notebooks.
 
 `python tools/cards.py` writes, `python tools/cards.py --check` only names what is not up to date.
@@ -24,6 +24,7 @@ HEADERS = {  # of the table, by README
     "README.md": ("notebook", "what you will learn", "time", "exercises"),
     "README.ko.md": ("노트북", "배우는 내용", "시간", "연습 문제"),
 }
+NOTE = "../docs/source_note.md"  # from a notebook
 OBJECTIVES = {"README.md": "objectives", "README.ko.md": "objectives_ko"}  # keys of a card
 MINUTES = {"README.md": "min", "README.ko.md": "분"}
 
@@ -63,6 +64,12 @@ def between_marks(text: str, mark: str, content: str, where: str) -> str:
     return text
 
 
+def with_claims_linked(text: str) -> str:
+    """The text with every "claim 1a" as a link; "claims 2 and 4" become two of them."""
+    text = re.sub(r"\bclaims (\d+[ab]?) and (\d+[ab]?)", r"claim \1 and claim \2", text)
+    return re.sub(r"(?<!\[)\b([Cc]laim (\d+)[ab]?)\b(?!\])", rf"[\1]({NOTE}#claim-\2)", text)
+
+
 def updated_notebook(path: Path, cards: dict[Path, Card]) -> str:
     """The notebook file with its links; everything else stays as it is."""
     text = path.read_text(encoding="utf-8")
@@ -74,10 +81,12 @@ def updated_notebook(path: Path, cards: dict[Path, Card]) -> str:
     ]
     if len(marked) != 2:
         raise ValueError(f"{path.name}: <!-- nav --> belongs into two cells, below title and Next")
-    for cell in marked:
-        source = "".join(cell["source"])
-        source = between_marks(source, "nav", navigation(path, cards), path.name)
-        cell["source"] = source.splitlines(keepends=True)
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "markdown":
+            source = with_claims_linked("".join(cell["source"]))
+            if cell in marked:
+                source = between_marks(source, "nav", navigation(path, cards), path.name)
+            cell["source"] = source.splitlines(keepends=True)
     if notebook == json.loads(text):
         return text
     return json.dumps(notebook, ensure_ascii=False, indent=1) + "\n"

@@ -34,6 +34,7 @@ SETTINGS = {
     },
     "diffusionad_repair": {"segmentation_width": 8},
     "draem": {"base_width": 12, "segmentation_width": 8, "anomaly_probability": 0.5},
+    "autoencoder": {"base_width": 12, "bottleneck": 32, "learning_rate": 2e-3},  # 512 numbers
 }
 STEPS = {
     "diffusionad_bracket": 2000,
@@ -42,6 +43,8 @@ STEPS = {
     "diffusionad_weave_repair": 3000,
     "draem_bracket": 500,
     "draem_weave": 500,
+    "autoencoder_bracket": 3000,
+    "autoencoder_weave": 3000,
 }
 
 

@@ -1,15 +1,18 @@
-"""The small trained detectors that come with the course (made by tools/checkpoints.py)."""
+"""What comes with the course: small detectors, and figures of trainings too long for a chapter."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from diffad_lib.detector import Detector
 from diffad_lib.errors import DiffadError, nearest, one_line
+from diffad_lib.files import json_object
 from diffad_lib.runs.config import RunConfig
 from diffad_lib.runs.facts import project_root
 from diffad_lib.runs.record import RECORD_NAME, Record, read_record
 from diffad_lib.weights import DETECTOR_NAME, WEIGHTS_NAME, load_detector
 
 CHECKPOINTS = project_root() / "notebooks" / "checkpoints"
+RECORDS = project_root() / "notebooks" / "records"  # one file for each tool that makes them
 SHIPPED = (
     "diffusionad_bracket",
     "diffusionad_weave",
@@ -17,6 +20,8 @@ SHIPPED = (
     "diffusionad_weave_repair",
     "draem_bracket",
     "draem_weave",
+    "autoencoder_bracket",
+    "autoencoder_weave",
 )
 FILES = (WEIGHTS_NAME, DETECTOR_NAME, RECORD_NAME)
 
@@ -49,3 +54,12 @@ def load_shipped(name: str) -> Shipped:
             f"{folder / RECORD_NAME}: {one_line(error)}; check it out again"
         ) from None
     return Shipped(load_detector(folder), config, record)
+
+
+def shipped_rows(name: str) -> list[dict[str, Any]]:
+    """The figures in notebooks/records/NAME.json, a dict a row: of trainings too long for a cell.
+
+    Raises DiffadError for a file that is missing or damaged.
+    """
+    rows: list[dict[str, Any]] = json_object(RECORDS / f"{name}.json", "check it out again")["rows"]
+    return rows

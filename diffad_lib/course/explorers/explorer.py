@@ -36,11 +36,15 @@ class Explorer:
         return contact_sheet([self.render(**settings) for settings in self.sheet_settings()])
 
     def html(self) -> str:
-        """A slider with every combination of values inline: no kernel, no network."""
+        """A slider with every combination of values inline: no kernel, no network.
+
+        What has one value only has no control here; `live` may offer more.
+        """
         names = [p.name for p in self.parameters]
         grid = itertools.product(*(p.values for p in self.parameters))
         views = [self.render(**dict(zip(names, values, strict=True))) for values in grid]
-        return slider_html(self.title, self.parameters, views)
+        varied = [p for p in self.parameters if len(p.values) > 1]
+        return slider_html(self.title, varied, views)
 
     def live(self, **values: Iterable[Any]) -> ipywidgets.VBox:
         """A widget that renders on demand, so it can offer more `values` of a parameter.

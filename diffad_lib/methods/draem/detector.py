@@ -51,7 +51,7 @@ class Draem(Detector):
         super().__init__(settings)
         self.reconstruction = ReconstructiveNetwork(settings.base_width)
         self.segmentation = SegmentationNetwork(6, 2, settings.segmentation_width)
-        self.apply(_initialise)
+        self.apply(initialise)
 
     def training_losses(self, batch: TrainingBatch) -> dict[str, Tensor]:
         """total = l2 + ssim + focal (paper eq. 1 to 3); "ssim" is 1 - SSIM."""
@@ -86,7 +86,7 @@ class Draem(Detector):
         return {name: list(network.parameters()) for name, network in self.named_children()}
 
 
-def _initialise(module: nn.Module) -> None:
+def initialise(module: nn.Module) -> None:
     """Convolutions N(0, 0.02), batch norms N(1, 0.02) with bias 0 (train_DRAEM.py)."""
     if isinstance(module, nn.Conv2d):
         nn.init.normal_(module.weight, 0.0, 0.02)
