@@ -123,12 +123,14 @@ class Trainer:
             self.state.step += 1
             self.state.seconds = time.monotonic() - started
             due = [one for one in self.callbacks if self.state.step % one.every == 0]
-            if len(self.window) >= _FLUSH_STEPS or self.spent >= 1 or due:
+            unsaved, between = self.state.seconds - saved_at, self.plan.checkpoint_seconds
+            is_late = 0 < 2 * between <= unsaved  # where ten steps take longer than two checkpoints
+            if len(self.window) >= _FLUSH_STEPS or self.spent >= 1 or due or is_late:
                 self._flush()
                 for callback in due:
                     callback(self.state.step, self._candidate().eval())
                     self.detector.train()
-                if self.state.seconds - saved_at >= self.plan.checkpoint_seconds:
+                if unsaved >= between:
                     saved_at = self.state.seconds
                     self._save()
         self._save()
