@@ -91,6 +91,54 @@ def run(
     print(shown(f"run folder: {config.run_folder}"))
 
 
+Listed = Annotated[list[str], typer.Option(help="A list with commas, or all; repeatable.")]
+
+
+@app.command()
+def plan(
+    dataset: Listed,
+    category: Listed,
+    method: Listed,
+    budget: Listed = ["paper"],  # noqa: B006  # typer copies it
+    seed: Annotated[list[str], typer.Option(help="Such as 0,1,2; repeatable.")] = ["0"],  # noqa: B006
+    data_root: Annotated[
+        Path | None, typer.Option(help="Counts images there. (default: the official numbers)")
+    ] = None,
+    variant: Variants = None,
+    set_: SetOptions = None,
+    device_tflops: Annotated[
+        float | None,
+        typer.Option(
+            help="What another machine sustains in training, instead of measuring here; the "
+            "author's A100 reached 44.",
+            min=0.001,
+        ),
+    ] = None,
+    device_gb: Annotated[
+        float | None, typer.Option(help="Its memory; default: all common sizes.", min=0.1)
+    ] = None,
+    to: Annotated[Path | None, typer.Option(help="Also write the figures as JSON.")] = None,
+) -> None:
+    """Tell what runs cost before they start: steps, FLOP, memory, hours, disk."""
+    from functools import partial
+
+    from diffad_lib.files import write_atomically
+    from diffad_lib.runs.config import parse_overrides
+    from diffad_lib.runs.forecast import forecast
+    from diffad_lib.runs.forecast_tables import as_json, shown_forecasts
+    from diffad_lib.runs.jobs import Lists, make_jobs
+    from diffad_lib.runs.speed import by_rate, probe
+
+    lists = Lists(dataset, category, method, budget, seed)
+    jobs = make_jobs(lists, variant or (), parse_overrides(set_ or ()), data_root=data_root)
+    measure = partial(by_rate, tflops=device_tflops) if device_tflops else probe
+    forecasts = forecast(jobs, measure)
+    for part in shown_forecasts(forecasts, device_gb):
+        Console().print(part, soft_wrap=isinstance(part, str), highlight=False, markup=False)
+    if to is not None:
+        write_atomically(to, lambda path: path.write_text(as_json(forecasts), encoding="utf-8"))
+
+
 @app.command("held-out")
 def held_out(
     dataset: DatasetName,

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -35,6 +37,18 @@ class Linear:
         return self.fixed + self.each * images
 
 
+@dataclass(frozen=True, eq=False)
+class Highest:
+    """The highest of many costs that grow with the images, one for each moment of a step."""
+
+    fixed: NDArray[np.float64]  # [moments]
+    each: NDArray[np.float64]
+
+    def of(self, images: int) -> float:
+        """The highest cost of so many images at a time."""
+        return float((self.fixed + self.each * images).max())
+
+
 @dataclass(frozen=True)
 class Memory:
     """What a training step holds at 32 bit or in bf16, in bytes by the size of a micro-batch.
@@ -46,7 +60,7 @@ class Memory:
 
     state: int
     saved: Linear
-    peak: Linear
+    peak: Highest
 
     def of(self, images: int) -> float:
         """All of it, with a micro-batch of so many images."""
@@ -108,12 +122,16 @@ def count_memory(kind: type[Detector], settings: DetectorSettings, bf16: bool = 
     return Memory(
         state=held + 2 * sum(weight.nbytes for weight in trained),
         saved=_line(few.saved, more.saved),
-        peak=_line(few.peak, more.peak),
+        peak=_highest(np.array(few.living, float), np.array(more.living, float)),
     )
 
 
 def _line(at_few: float, at_more: float) -> Linear:
     return Linear(2 * at_few - at_more, (at_more - at_few) / FEW)
+
+
+def _highest(at_few: NDArray[np.float64], at_more: NDArray[np.float64]) -> Highest:
+    return Highest(2 * at_few - at_more, (at_more - at_few) / FEW)
 
 
 @contextlib.contextmanager
@@ -147,7 +165,11 @@ class Step(NamedTuple):
     """Bytes of one training step, see `Memory`."""
 
     saved: int
-    peak: int
+    living: list[int]  # what lives, whenever a tensor is made
+
+    @property
+    def peak(self) -> int:
+        return max(self.living)
 
 
 def count_step(detector: Detector, batch: TrainingBatch, bf16: bool = False) -> Step:
@@ -170,7 +192,7 @@ def count_step(detector: Detector, batch: TrainingBatch, bf16: bool = False) -> 
         saved.clear()
         total.backward()  # type: ignore[no-untyped-call]  # of PyTorch
     detector.zero_grad()
-    return Step(saved_bytes, living.peak)
+    return Step(saved_bytes, living.history)
 
 
 def _storage(value: Tensor) -> int:
@@ -183,7 +205,7 @@ class _Living(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.now = self.peak = 0
+        self.now, self.history = 0, [0]
         self.known: weakref.WeakKeyDictionary[torch.UntypedStorage, int] = (
             weakref.WeakKeyDictionary()
         )
@@ -204,7 +226,7 @@ class _Living(TorchDispatchMode):
         self.known[storage] = size
         weakref.finalize(storage, partial(self._forget, size))
         self.now += size
-        self.peak = max(self.peak, self.now)
+        self.history.append(self.now)
 
     def _forget(self, size: int) -> None:
         self.now -= size

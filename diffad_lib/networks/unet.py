@@ -43,7 +43,7 @@ class UNetSettings(DetectorSettings):
     norm_groups: int | None = setting(None, "groups of each GroupNorm", ge=1)
     recompute_levels: int = setting(
         0, "levels of the U-Net, from the largest on, whose activations are computed again in the "
-        "backward pass: less memory, a third more time, the same gradients", ge=0, le=10,
+        "backward pass: less memory, a quarter more FLOP, the same gradients", ge=0, le=10,
     )  # fmt: skip
 
     @model_validator(mode="after")
