@@ -141,10 +141,11 @@ def hollow(kind: type[Detector], settings: DetectorSettings) -> Iterator[Detecto
         detector = kind(settings).train()
     with FakeTensorMode(allow_non_fake_inputs=True):
         for module in detector.modules():
-            for held, make in ((module._parameters, nn.Parameter), (module._buffers, _as_it_is)):
-                for name, value in held.items():
-                    if value is not None:
-                        held[name] = make(torch.empty(value.shape, dtype=value.dtype))
+            for name, weight in module.named_parameters(recurse=False):
+                empty = torch.empty(weight.shape, dtype=weight.dtype)
+                setattr(module, name, nn.Parameter(empty, weight.requires_grad))
+            for name, buffer in module.named_buffers(recurse=False):
+                setattr(module, name, torch.empty(buffer.shape, dtype=buffer.dtype))
         # What it checks are values.
         detector.check_images = lambda images: None  # type: ignore[method-assign]
         yield detector
@@ -190,7 +191,7 @@ def count_step(detector: Detector, batch: TrainingBatch, bf16: bool = False) -> 
             total = detector.training_losses(batch)["total"]
         saved_bytes = sum(storage.nbytes() for storage in saved.values())
         saved.clear()
-        total.backward()  # type: ignore[no-untyped-call]  # of PyTorch
+        total.backward()
     detector.zero_grad()
     return Step(saved_bytes, living.history)
 

@@ -1,6 +1,7 @@
 """DiffusionAD's U-Net (guided-diffusion style; Recon_subnetwork.py); names as in its state dict."""
 
 import math
+from functools import partial
 from typing import Annotated, Self, cast
 
 import torch
@@ -183,13 +184,13 @@ class Stage(nn.Sequential):
         super().__init__(*layers)
         self.level, self.recomputes = level, recomputes
 
-    def forward(self, time: Tensor, *inputs: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, time: Tensor, *inputs: Tensor) -> Tensor:
         """time [B,time_width]; inputs [B,C_i,H,W], joined along the channels -> [B,C,H',W']."""
         if not (self.recomputes and self.training and torch.is_grad_enabled()):
             return self._computed(time, *inputs)
         # Nothing here draws random numbers, so their state need not be kept.
-        how = {"use_reentrant": False, "preserve_rng_state": False}
-        return cast(Tensor, checkpoint(self._computed, time, *inputs, **how))
+        again = partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
+        return cast(Tensor, again(self._computed, time, *inputs))
 
     def _computed(self, time: Tensor, *inputs: Tensor) -> Tensor:
         x = torch.cat(inputs, dim=1) if len(inputs) > 1 else inputs[0]

@@ -1,27 +1,37 @@
-"""The command line: `diffad run`, `data`, `convert`, `cache`, `course`, `lab`, `page`. Thin."""
+"""The command line: `diffad run`, `plan`, `data`, `convert`, `cache`, `course`, … Thin."""
 
 import contextlib
 import io
 import signal
 import sys
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from diffad_lib.datasets.catalog import CATALOG, run_datasets
+from diffad_lib.cli.options import (
+    DATASETS,
+    Again,
+    BudgetOption,
+    CategoryName,
+    DataRoot,
+    DatasetName,
+    Limit,
+    MethodName,
+    RunData,
+    RunsDir,
+    Seed,
+    SetOptions,
+    Textures,
+    Variants,
+    one_of,
+)
+from diffad_lib.cli.plan import plan
+from diffad_lib.datasets.catalog import CATALOG
 from diffad_lib.errors import DiffadError, shown, shown_lines
-from diffad_lib.methods import method_names
-from diffad_lib.settings import BudgetName
-
-
-def _or(names: Iterable[str]) -> str:
-    *most, last = names
-    return f"{', '.join(most)} or {last}." if most else f"{last}."
-
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -35,30 +45,6 @@ convert_app = typer.Typer(no_args_is_help=True, help="Checkpoints of the officia
 app.add_typer(convert_app, name="convert")
 cache_app = typer.Typer(help="The folder of resized images: show it, or clear it.")
 app.add_typer(cache_app, name="cache")
-
-_DATASETS = _or(key for key, dataset in CATALOG.items() if dataset.archives)
-DataRoot = Annotated[Path, typer.Option(help="Folder that holds one folder a dataset.")]
-DatasetName = Annotated[str, typer.Option("--dataset", help=_or(run_datasets()))]
-CategoryName = Annotated[str, typer.Option(help="A folder of the dataset.")]
-MethodName = Annotated[str, typer.Option("--method", help=_or(method_names()))]
-BudgetOption = Annotated[str, typer.Option("--budget", help=_or(get_args(BudgetName)))]
-Seed = Annotated[int, typer.Option(help="Seed of every random number.")]
-RunData = Annotated[
-    Path | None,
-    typer.Option(help="Folder that holds one folder a dataset (default: the mini data)"),
-]
-Textures = Annotated[
-    Path | None, typer.Option(help="Folder of texture images. (default: built-in textures)")
-]
-RunsDir = Annotated[Path, typer.Option(help="Where run folders go.")]
-Variants = Annotated[
-    list[str] | None, typer.Option("--variant", help="A named departure; repeatable.")
-]
-SetOptions = Annotated[
-    list[str] | None, typer.Option("--set", help="key=value of any setting; repeatable.")
-]
-Again = Annotated[bool, typer.Option("--again", help="Run anew; an old run is put aside.")]
-Limit = Annotated[float | None, typer.Option(help="Stop training after this many seconds.")]
 
 
 @app.command()
@@ -91,52 +77,7 @@ def run(
     print(shown(f"run folder: {config.run_folder}"))
 
 
-Listed = Annotated[list[str], typer.Option(help="A list with commas, or all; repeatable.")]
-
-
-@app.command()
-def plan(
-    dataset: Listed,
-    category: Listed,
-    method: Listed,
-    budget: Listed = ["paper"],  # noqa: B006  # typer copies it
-    seed: Annotated[list[str], typer.Option(help="Such as 0,1,2; repeatable.")] = ["0"],  # noqa: B006
-    data_root: Annotated[
-        Path | None, typer.Option(help="Counts images there. (default: the official numbers)")
-    ] = None,
-    variant: Variants = None,
-    set_: SetOptions = None,
-    device_tflops: Annotated[
-        float | None,
-        typer.Option(
-            help="What another machine sustains in training, instead of measuring here; the "
-            "author's A100 reached 44.",
-            min=0.001,
-        ),
-    ] = None,
-    device_gb: Annotated[
-        float | None, typer.Option(help="Its memory; default: all common sizes.", min=0.1)
-    ] = None,
-    to: Annotated[Path | None, typer.Option(help="Also write the figures as JSON.")] = None,
-) -> None:
-    """Tell what runs cost before they start: steps, FLOP, memory, hours, disk."""
-    from functools import partial
-
-    from diffad_lib.files import write_atomically
-    from diffad_lib.runs.config import parse_overrides
-    from diffad_lib.runs.forecast import forecast
-    from diffad_lib.runs.forecast_tables import as_json, shown_forecasts
-    from diffad_lib.runs.jobs import Lists, make_jobs
-    from diffad_lib.runs.speed import by_rate, probe
-
-    lists = Lists(dataset, category, method, budget, seed)
-    jobs = make_jobs(lists, variant or (), parse_overrides(set_ or ()), data_root=data_root)
-    measure = partial(by_rate, tflops=device_tflops) if device_tflops else probe
-    forecasts = forecast(jobs, measure)
-    for part in shown_forecasts(forecasts, device_gb):
-        Console().print(part, soft_wrap=isinstance(part, str), highlight=False, markup=False)
-    if to is not None:
-        write_atomically(to, lambda path: path.write_text(as_json(forecasts), encoding="utf-8"))
+app.command()(plan)
 
 
 @app.command("held-out")
@@ -233,7 +174,7 @@ def mini(
 
 @data_app.command()
 def download(
-    dataset: Annotated[str, typer.Argument(help=_DATASETS)], data_root: DataRoot = Path("data")
+    dataset: Annotated[str, typer.Argument(help=DATASETS)], data_root: DataRoot = Path("data")
 ) -> None:
     """Download and unpack a dataset, or use an archive that was put there by hand."""
     from diffad_lib.datasets.catalog import find_dataset
@@ -244,7 +185,8 @@ def download(
 
 @data_app.command()
 def verify(
-    dataset: Annotated[str, typer.Argument(help=_or(CATALOG))], data_root: DataRoot = Path("data")
+    dataset: Annotated[str, typer.Argument(help=one_of(CATALOG))],
+    data_root: DataRoot = Path("data"),
 ) -> None:
     """Count what is there against the catalog and name every file that is wrong."""
     from diffad_lib.datasets.verify import verify as verify_dataset

@@ -1,0 +1,42 @@
+"""Options that several commands have."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, get_args
+
+import typer
+
+from diffad_lib.datasets.catalog import CATALOG, run_datasets
+from diffad_lib.methods import method_names
+from diffad_lib.settings import BudgetName
+
+
+def one_of(names: Iterable[str]) -> str:
+    """A sentence for a help text: `a, b or c.`"""
+    *most, last = names
+    return f"{', '.join(most)} or {last}." if most else f"{last}."
+
+
+DATASETS = one_of(key for key, dataset in CATALOG.items() if dataset.archives)
+DataRoot = Annotated[Path, typer.Option(help="Folder that holds one folder a dataset.")]
+DatasetName = Annotated[str, typer.Option("--dataset", help=one_of(run_datasets()))]
+CategoryName = Annotated[str, typer.Option(help="A folder of the dataset.")]
+MethodName = Annotated[str, typer.Option("--method", help=one_of(method_names()))]
+BudgetOption = Annotated[str, typer.Option("--budget", help=one_of(get_args(BudgetName)))]
+Seed = Annotated[int, typer.Option(help="Seed of every random number.")]
+RunData = Annotated[
+    Path | None,
+    typer.Option(help="Folder that holds one folder a dataset (default: the mini data)"),
+]
+Textures = Annotated[
+    Path | None, typer.Option(help="Folder of texture images. (default: built-in textures)")
+]
+RunsDir = Annotated[Path, typer.Option(help="Where run folders go.")]
+Variants = Annotated[
+    list[str] | None, typer.Option("--variant", help="A named departure; repeatable.")
+]
+SetOptions = Annotated[
+    list[str] | None, typer.Option("--set", help="key=value of any setting; repeatable.")
+]
+Again = Annotated[bool, typer.Option("--again", help="Run anew; an old run is put aside.")]
+Limit = Annotated[float | None, typer.Option(help="Stop training after this many seconds.")]
