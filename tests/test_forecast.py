@@ -2,12 +2,16 @@
 
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
 import layout_factory as factory
+from course_files import ROOT
+from diffad_lib.cli import app
 from diffad_lib.cost import count_flop, count_memory
 from diffad_lib.datasets.catalog import CATALOG
 from diffad_lib.errors import DiffadError
@@ -96,6 +100,31 @@ def test_the_papers_budget_on_mvtec_has_the_known_steps_and_hours() -> None:
     found = forecast(jobs, lambda config: Speed(1.3, 0.0, ""))
     assert sum(one.steps for one in found) == 663_000
     assert sum(one.train_seconds for one in found) / 3600 == pytest.approx(239, abs=1)
+
+
+def test_the_page_tells_the_steps_of_every_dataset() -> None:
+    page = (ROOT / "docs" / "costs.md").read_text(encoding="utf-8")
+    for dataset in ("mvtec", "visa", "dagm", "mpdd"):
+        jobs = make_jobs(lists(datasets=[dataset], methods=["diffusionad,draem"]))
+        found = forecast(jobs, lambda config: Speed(1.0, 0.0, ""))
+        steps = [
+            sum(one.steps for one in found if one.config.method == method)
+            for method in ("diffusionad", "draem")
+        ]
+        (row,) = re.findall(rf"^\| {CATALOG[dataset].title} \|.*$", page, re.MULTILINE)
+        assert [f"{count:,}" for count in steps] == [row.split(" | ")[1], row.split(" | ")[3]]
+
+
+def test_the_command_prints_every_run_and_writes_the_figures(tmp_path: Path) -> None:
+    small = ["--set", "image_size=32", "--set", "base_width=4", "--device-tflops", "1"]
+    who = ["--dataset", "mvtec,mpdd", "--category", "bottle", "--category", "tubes"]
+    to = tmp_path / "plan.json"
+    command = ["plan", *who, "--method", "autoencoder", *small, "--seed", "0,1", "--to", str(to)]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    assert "mvtec/bottle/autoencoder/paper" in done.output
+    assert "mpdd/tubes/autoencoder/paper" in done.output and "in sum" in done.output
+    assert len(json.loads(to.read_text(encoding="utf-8"))) == 4
 
 
 def test_a_rate_gives_the_time_of_the_counted_flop() -> None:

@@ -50,7 +50,7 @@ def test_a_single_inverted_mask_is_named_and_good_ones_are_not(masks, tmp_path) 
 def test_official_masks_are_smaller(tmp_path) -> None:
     def test_masks(*variants: str) -> int:
         config = build_config("mvtec", "bottle", "draem", "paper", variants, data_root=tmp_path)
-        _, test = load_data(config.but(detector=config.detector.but(image_size=32, score_window=3)))
+        _, test = load_data(config.but(detector=config.detector.but(image_size=96, score_window=3)))
         return int(test.masks.sum())
 
     assert test_masks("official-masks") == test_masks("official-code") < test_masks()

@@ -83,7 +83,7 @@ def memory_table(config: RunConfig) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     table.add_column("micro-batch × accumulate")
     for precision, recomputes in columns:
-        heading = f"precision {precision}" + (", computed again" if recomputes else "")
+        heading = precision + (", recomputed" if recomputes else "")
         table.add_column(heading, justify="right")
     for size in sorted({way.batch_size for way in ways}):
         of_size = {(one.precision, one.recomputes): one for one in ways if one.batch_size == size}
