@@ -14,11 +14,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch._subclasses import FakeTensorMode
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from diffad_lib.detector import Detector
+from diffad_lib.errors import DiffadError
 from diffad_lib.settings import DetectorSettings
 from diffad_lib.types import TrainingBatch
 
@@ -148,7 +149,13 @@ def hollow(kind: type[Detector], settings: DetectorSettings) -> Iterator[Detecto
                 setattr(module, name, torch.empty(buffer.shape, dtype=buffer.dtype))
         # What it checks are values.
         detector.check_images = lambda images: None  # type: ignore[method-assign]
-        yield detector
+        try:
+            yield detector
+        except DataDependentOutputException as error:
+            raise DiffadError(
+                f"{kind.__name__}: its cost cannot be counted, as its losses or its prediction "
+                f"depend on a value ({error}); compute without reading values in Python"
+            ) from error
 
 
 def _as_it_is(value: Tensor) -> Tensor:

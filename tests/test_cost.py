@@ -7,6 +7,7 @@ import torch
 
 from course_files import ROOT
 from diffad_lib.cost import count_flop, count_memory, count_step, hollow
+from diffad_lib.errors import DiffadError
 from diffad_lib.methods import method_names
 from diffad_lib.methods.method import find_method
 from diffad_lib.types import TrainingBatch
@@ -28,6 +29,8 @@ def test_predicted_bytes_are_those_of_a_real_step(name: str, bf16: bool) -> None
     predicted = count_memory(type(detector), detector.settings, bf16)
     counted = count_step(detector, real_batch(32, 5), bf16)
     assert predicted.saved.of(5) == pytest.approx(counted.saved, rel=0.05)
+    weights = sum(weight.nbytes for weight in detector.parameters())
+    assert abs(predicted.saved.fixed) < (0.7 if bf16 else 0.1) * weights  # they are not saved
     # Some kernels take memory of their own while they run.
     assert predicted.peak.of(5) == pytest.approx(counted.peak, rel=0.1)
 
@@ -42,6 +45,17 @@ def test_counting_leaves_no_gradient_and_reads_no_value(name: str) -> None:
         assert sum(p.numel() for p in empty.parameters()) == sum(
             p.numel() for p in detector.parameters()
         )
+
+
+def test_a_detector_that_reads_values_cannot_be_counted() -> None:
+    class Reading(type(small_detector("autoencoder"))):
+        def training_losses(self, batch):
+            losses = super().training_losses(batch)
+            return {**losses, "total": losses["l2"] * losses["l2"].item()}
+
+    settings = small_detector("autoencoder").settings
+    with pytest.raises(DiffadError, match=r"^Reading: its cost cannot be counted.*_local_scalar"):
+        count_flop(Reading, settings)
 
 
 def test_recomputing_saves_less_and_costs_flop() -> None:

@@ -127,6 +127,21 @@ def test_levels_are_computed_again_in_training_only():
     assert (seen.count(0), seen.count(1)) == (9, 5)
 
 
+def test_group_norm_leaves_autocast_which_would_take_float32_on_a_gpu(monkeypatch):
+    seen, plain = [], torch.nn.functional.group_norm
+
+    def watched(x, *rest):
+        seen.append((x.dtype, torch.is_autocast_enabled("cpu")))
+        return plain(x, *rest)
+
+    monkeypatch.setattr(torch.nn.functional, "group_norm", watched)
+    unet = small_unet(recompute_levels=2)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = unet(torch.randn(1, 3, 16, 16), torch.tensor([5])).sum()
+    loss.backward()
+    assert set(seen) == {(torch.bfloat16, False)}
+
+
 def test_group_norm_keeps_the_dtype_under_autocast_and_changes_nothing_without():
     torch.manual_seed(0)
     ours, theirs = GroupNorm(4, 16), nn.GroupNorm(4, 16)
