@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import SerializeAsAny, model_validator
 
+from diffad_lib.datasets.images import MaskRule
 from diffad_lib.errors import DiffadError, nearest, one_line
 from diffad_lib.settings import DetectorSettings, Settings, setting
 from diffad_lib.synthesis.synthesizer import NormalSettings
@@ -26,7 +27,10 @@ class TrainingSettings(Settings):
     """
 
     batch_size: int = setting(8, "images of a micro-batch", ge=1)
-    accumulate: int = setting(1, "micro-batches of an optimiser step", ge=1)
+    accumulate: int = setting(
+        1, "micro-batches of an optimiser step; batch norm, and each loss as a mean, see one of "
+        "them at a time", ge=1,
+    )  # fmt: skip
     steps: int | None = setting(None, "length in optimiser steps", ge=1)
     epochs: int | None = setting(None, "length in passes through the images", ge=1)
     max_train_seconds: float | None = setting(None, "time limit of the training, s", gt=0)
@@ -90,6 +94,10 @@ class EvaluationSettings(Settings):
     fpr_limit: float = setting(0.3, "false-positive rate up to which AUPRO is taken", gt=0, le=1)
     bootstrap_samples: int = setting(1000, "resamples for the intervals, 0: none", ge=0)
     accept_masks: bool = setting(False, "go on where most masks look inverted")
+    mask_rule: MaskRule = setting(
+        "half", "a pixel of a resized mask is defective where at least half of it is, or only "
+        "where it is as a whole, as in the official codes; small defects vanish then",
+    )  # fmt: skip
 
 
 class Budget(Settings):

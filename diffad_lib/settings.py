@@ -73,6 +73,10 @@ class DetectorSettings(Settings):
 
     image_size: int = setting(256, "side of the images, pixels", ge=16, le=4096, multiple_of=8)
 
+    def with_least_memory(self) -> Self:
+        """The settings that train the same detector in the least memory; most have one way."""
+        return self
+
 
 def _is_text(annotation: Any) -> bool:
     kinds = set(get_args(annotation)) or {annotation}

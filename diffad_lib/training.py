@@ -123,12 +123,14 @@ class Trainer:
             self.state.step += 1
             self.state.seconds = time.monotonic() - started
             due = [one for one in self.callbacks if self.state.step % one.every == 0]
-            if len(self.window) >= _FLUSH_STEPS or self.spent >= 1 or due:
+            unsaved = self.state.seconds - saved_at
+            is_late = 0 < 2 * pause <= unsaved  # ten steps may take longer than two pauses
+            if len(self.window) >= _FLUSH_STEPS or self.spent >= 1 or due or is_late:
                 self._flush()
                 for callback in due:
                     callback(self.state.step, self._candidate().eval())
                     self.detector.train()
-                if self.state.seconds - saved_at >= pause:
+                if unsaved >= pause:
                     begun = time.monotonic()
                     self._save()
                     saved_at = time.monotonic() - started

@@ -27,7 +27,7 @@ def test_paper_budget_has_the_published_numbers() -> None:
     plan, sizes, synthesis = draem.training, draem.detector, draem.synthesis
     assert (plan.epochs, plan.batch_size, plan.learning_rate) == (700, 8, 1e-4)
     assert (sizes.base_width, sizes.segmentation_width, sizes.score_window) == (128, 64, 21)
-    assert (synthesis.beta_min, synthesis.beta_max, synthesis.rotation_degrees) == (0.0, 0.8, 45)
+    assert (synthesis.beta_min, synthesis.beta_max, synthesis.rotation_degrees) == (0.0, 0.9, 45)
     diffusionad = build_config("mvtec", "bottle", "diffusionad", "paper")
     plan, times = diffusionad.training, diffusionad.detector
     assert (plan.epochs, plan.batch_size) == (3000, 16)
@@ -65,9 +65,13 @@ def test_official_code_turns_all_of_a_methods_official_departures_on() -> None:
     config = build_config("mvtec", "bottle", "draem", "paper", variants=["official-code"])
     synthesis = config.synthesis
     assert (synthesis.rotation_degrees, synthesis.rotation_probability) == (90, 0.3)
+    assert (synthesis.beta_min, synthesis.beta_max) == (0.0, 0.8)
     assert config.training.lr_schedule == "code-steps"
+    assert config.evaluation.mask_rule == "whole"
     selecting = build_config("mvtec", "bottle", "diffusionad", variants=["official-code"])
     assert selecting.training.select_on_test_epochs == 50
+    assert selecting.evaluation.mask_rule == "whole"
+    assert selecting.detector.noisier_t_range is None  # its code does not read its own 600
     with pytest.raises(DiffadError, match="no official code of Autoencoder"):
         build_config("mvtec", "bottle", "autoencoder", variants=["official-code"])
 

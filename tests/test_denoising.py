@@ -213,6 +213,13 @@ def test_training_times_cover_their_two_ranges():
     assert noisier_t.float().mean().item() == pytest.approx(649.5, rel=0.02)
 
 
+def test_the_noisier_times_end_where_they_are_told():
+    x_0 = torch.zeros(5_000, 1, 1, 1)
+    normal, noisier = random_levels(SCHEDULE, x_0, 300, generator(), noisier_t_range=600)
+    assert (normal.t.min(), normal.t.max()) == (0, 299)
+    assert (noisier.t.min(), noisier.t.max()) == (300, 599)
+
+
 def test_training_loss_is_the_noise_error_of_the_normal_images():
     x_0, is_anomalous = torch.zeros(4, 1, 8, 8), torch.tensor([True, False, False, True])
     model = CountingModel(lambda x, t: torch.zeros_like(x))

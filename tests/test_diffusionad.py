@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -228,6 +230,16 @@ def test_a_network_that_puts_out_the_image_is_trained_on_the_error_of_the_image(
     torch.testing.assert_close(noise_loss, (weight * error).float().sum() / 2)
 
 
+def test_training_times_end_at_the_noisier_t_range():
+    detector, seen = small_diffusionad(noisier_t_range=302), []
+    detector.denoising.register_forward_hook(lambda _, given, out: seen.append(given[1]))
+    for seed in range(5):
+        batch = replace(training_batch(), generator=torch.Generator().manual_seed(seed))
+        detector.training_losses(batch)
+    noisier_t = torch.cat([t.chunk(2)[1] for t in seen])
+    assert set(noisier_t.tolist()) == {300, 301}
+
+
 def test_score_is_the_mean_of_the_fifty_highest_pixels():
     anomaly_map = torch.zeros(1, 1, 32, 32)
     anomaly_map[0, 0, :10, :10] = torch.arange(100).reshape(10, 10) / 100
@@ -265,6 +277,8 @@ def test_channels_last_and_bfloat16_give_nearly_the_same_losses():
         ({"image_size": 48}, r"image_size: .*multiple of 32"),
         ({"less_t_range": 1000}, "less_t_range 1000"),
         ({"less_t_range": 0}, "less_t_range: "),
+        ({"noisier_t_range": 300}, "noisier_t_range 300 must be above less_t_range 300"),
+        ({"noisier_t_range": 1001}, "noisier_t_range 1001"),
         ({"test_noisier_t": -1}, "test_noisier_t: "),
         ({"test_normal_t": 50, "timesteps": 50, "less_t_range": 10}, "test_normal_t 50"),
         ({"beta_schedule": "square"}, "beta_schedule"),

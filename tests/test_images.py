@@ -6,13 +6,14 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 import layout_factory as factory
 from diffad_lib.datasets import images as images_module
 from diffad_lib.datasets.decode import decode_pair
-from diffad_lib.datasets.images import fingerprint, load_split
+from diffad_lib.datasets.images import fingerprint, load_split, whole_regions
 from diffad_lib.datasets.layouts import list_samples
 from diffad_lib.errors import DiffadError
 
@@ -131,6 +132,28 @@ def test_sizes_and_rules_have_caches_of_their_own(samples, cache, monkeypatch):
     monkeypatch.setattr(images_module, "RULES", images_module.RULES + 1)
     load_split(samples, 16, cache)
     assert len(entries(cache)) == 3
+
+
+def test_by_the_official_rule_a_pixel_counts_only_as_a_whole():
+    mask = np.zeros((64, 64), np.uint8)
+    mask[9:25, 9:25], mask[40, 40] = 1, 1  # a square with edges between pixels at 24 px; a speck
+    official = (cv2.resize(255 * mask, (24, 24)) / 255.0).astype(np.float32).astype(int)
+    regions = whole_regions(mask, 24)
+    np.testing.assert_array_equal(regions > 0, official == 1)
+    assert regions.max() == 1  # the speck is gone
+    assert 0 < official.sum() < (16 * 24 / 64) ** 2
+    assert whole_regions(np.ones((50, 70), np.uint8), 32).all()
+    two = np.zeros((64, 64), np.uint8)
+    two[4:20, 4:20], two[40:60, 40:60] = 1, 1
+    assert whole_regions(two, 32).max() == 2
+
+
+def test_mask_rules_have_caches_of_their_own(samples, cache):
+    half, whole = (load_split(samples, 24, cache, rule) for rule in ("half", "whole"))
+    assert len(entries(cache)) == 2
+    assert 0 < whole.masks.sum() < half.masks.sum()
+    np.testing.assert_array_equal(whole.images, half.images)
+    np.testing.assert_array_equal(load_split(samples, 24, cache).regions, half.regions)
 
 
 def test_bad_file_stops_the_build_and_leaves_no_cache(samples, cache):

@@ -47,6 +47,16 @@ def test_a_single_inverted_mask_is_named_and_good_ones_are_not(masks, tmp_path) 
 
 
 @pytest.mark.usefixtures("masks")
+def test_official_masks_are_smaller(tmp_path) -> None:
+    def test_masks(*variants: str) -> int:
+        config = build_config("mvtec", "bottle", "draem", "paper", variants, data_root=tmp_path)
+        _, test = load_data(config.but(detector=config.detector.but(image_size=96, score_window=3)))
+        return int(test.masks.sum())
+
+    assert test_masks("official-masks") == test_masks("official-code") < test_masks()
+
+
+@pytest.mark.usefixtures("masks")
 def test_a_category_that_is_only_partly_there_is_told_with_the_official_counts(tmp_path) -> None:
     assert notes(tmp_path) == [
         "train good: 3 images, the catalog says 209; test good: 2 images, the catalog says 20; "

@@ -71,7 +71,7 @@ def test_input_is_not_written_to() -> None:
     assert torch.equal(images, before)
 
 
-@pytest.mark.parametrize(("recipe", "low", "high"), [(DRAEM, 0.0, 0.8), (DIFFUSIONAD, 0.2, 0.8)])
+@pytest.mark.parametrize(("recipe", "low", "high"), [(DRAEM, 0.0, 0.9), (DIFFUSIONAD, 0.2, 0.8)])
 def test_blend_keeps_a_share_beta_of_the_image(no_augmentation, recipe, low, high) -> None:
     # Rotated corners are black, and so no source of β.
     recipe = SynthesisSettings(beta_min=recipe.beta_min, beta_max=recipe.beta_max)
@@ -90,11 +90,12 @@ def test_blend_keeps_a_share_beta_of_the_image(no_augmentation, recipe, low, hig
 
 
 def test_recipes_have_the_published_values() -> None:
-    shares = {"beta_max": 0.8, "anomaly_probability": 0.5}
-    turned = {"rotation_degrees": 45, "rotation_probability": 1.0}
-    assert SynthesisSettings(beta_min=0.0, **shares, **turned) == DRAEM
+    # DRAEM's paper: the anomaly's own opacity is in [0.1, 1.0].
+    betas, turned = {"beta_max": 1 - 0.1}, {"rotation_degrees": 45, "rotation_probability": 1.0}
+    assert SynthesisSettings(beta_min=0.0, anomaly_probability=0.5, **betas, **turned) == DRAEM
+    betas = {"beta_min": 0.2, "beta_max": 0.8}
     own = {"foreground": "auto", "self_augmentation_probability": 0.5}
-    assert SynthesisSettings(beta_min=0.2, **shares, **own) == DIFFUSIONAD
+    assert SynthesisSettings(anomaly_probability=0.5, **betas, **own) == DIFFUSIONAD
 
 
 def test_share_of_normal_images_matches_the_official_code() -> None:

@@ -67,6 +67,23 @@ def test_training_lowers_the_loss_and_reports_every_term() -> None:
     assert not result.detector.training
 
 
+def test_slow_steps_are_saved_before_the_tenth(tmp_path: Path, monkeypatch) -> None:
+    """A minute a step, a checkpoint a minute: the first is there when the third step begins."""
+    now, seen = iter(range(0, 10**6, 60)), []
+    monkeypatch.setattr("diffad_lib.training.time.monotonic", lambda: next(now))
+    source = ToyBatches()
+
+    class Batches:
+        describe = source.describe
+
+        def __call__(self, index: int):
+            seen.append((tmp_path / CHECKPOINT_NAME).exists())
+            return source(index)
+
+    run(PLAN.but(steps=5, checkpoint_seconds=60), tmp_path, batches=Batches())
+    assert seen == [False, False, True, True, True]
+
+
 def test_every_parameter_group_has_its_own_rate_and_schedule() -> None:
     history = run().history
     assert history[-1]["lr/head"] == 1e-3

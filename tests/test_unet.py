@@ -4,7 +4,7 @@ from torch import nn
 
 from diffad_lib.errors import DiffadError
 from diffad_lib.methods.diffusionad.official import load_diffusionad
-from diffad_lib.networks.unet import AttentionBlock, UNet, UNetSettings
+from diffad_lib.networks.unet import AttentionBlock, GroupNorm, UNet, UNetSettings
 from reference import (
     DIFFUSIONAD_CHECKPOINT,
     assert_matches,
@@ -97,6 +97,62 @@ def test_attention_equals_its_definition():
 def test_more_residual_blocks_make_a_deeper_network():
     assert len(small_unet(residual_blocks=1).down) == 4
     assert len(small_unet(residual_blocks=3).down) == 8
+
+
+@pytest.mark.parametrize("levels", [1, 2])
+@pytest.mark.parametrize("bf16", [False, True])
+def test_recomputed_levels_change_no_gradient(levels, bf16):
+    x, t = torch.randn(2, 3, 16, 16), torch.tensor([5, 900])
+    found = []
+    for recompute_levels in (0, levels):
+        unet = without_zero_initialisation(small_unet(recompute_levels=recompute_levels))
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            loss = unet(x, t).float().square().mean()
+        loss.backward()
+        found.append([loss, *(weight.grad for weight in unet.parameters())])
+    for plain, again in zip(*found, strict=True):
+        torch.testing.assert_close(again, plain, rtol=1e-6, atol=1e-6)
+
+
+def test_levels_are_computed_again_in_training_only():
+    unet, seen = small_unet(recompute_levels=1), []
+    for stage in [*unet.down, unet.middle, *unet.up, unet.out]:
+        level = stage.level
+        stage[0].register_forward_pre_hook(lambda *_, level=level: seen.append(level))
+    x, t = torch.randn(1, 3, 16, 16), torch.tensor([5])
+    unet(x, t).sum().backward()
+    assert (seen.count(0), seen.count(1)) == (2 * 9, 5)
+    seen.clear()
+    unet.eval()(x, t).sum().backward()
+    assert (seen.count(0), seen.count(1)) == (9, 5)
+
+
+def test_group_norm_leaves_autocast_which_would_take_float32_on_a_gpu(monkeypatch):
+    seen, plain = [], torch.nn.functional.group_norm
+
+    def watched(x, *rest):
+        seen.append((x.dtype, torch.is_autocast_enabled("cpu")))
+        return plain(x, *rest)
+
+    monkeypatch.setattr(torch.nn.functional, "group_norm", watched)
+    unet = small_unet(recompute_levels=2)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = unet(torch.randn(1, 3, 16, 16), torch.tensor([5])).sum()
+    loss.backward()
+    assert set(seen) == {(torch.bfloat16, False)}
+
+
+def test_group_norm_keeps_the_dtype_under_autocast_and_changes_nothing_without():
+    torch.manual_seed(0)
+    ours, theirs = GroupNorm(4, 16), nn.GroupNorm(4, 16)
+    for norm in (ours, theirs):
+        norm.weight.data = torch.linspace(0.5, 2, 16)
+    x = 3 * torch.randn(2, 16, 8, 8) + 1
+    assert torch.equal(ours(x), theirs(x))
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = ours(x.bfloat16())
+        assert rounded.dtype == torch.bfloat16 and ours(x).dtype == torch.float32
+    torch.testing.assert_close(rounded.float(), theirs(x), rtol=2e-2, atol=2e-2)
 
 
 @pytest.mark.parametrize(

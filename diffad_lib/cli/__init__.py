@@ -1,4 +1,4 @@
-"""The command line: `diffad run`, `sweep`, `data`, `convert`, `course`, and more. Thin."""
+"""The command line: `diffad run`, `plan`, `sweep`, `data`, `course`, and more. Thin."""
 
 import contextlib
 import io
@@ -30,6 +30,7 @@ from diffad_lib.cli.options import (
     Weights,
     one_of,
 )
+from diffad_lib.cli.plan import plan
 from diffad_lib.cli.sweep import sweep
 from diffad_lib.datasets.catalog import CATALOG
 from diffad_lib.errors import DiffadError, shown, shown_lines
@@ -82,6 +83,7 @@ def run(
 
 
 app.command()(sweep)
+app.command()(plan)
 
 
 @app.command("held-out")

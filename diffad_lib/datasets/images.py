@@ -5,13 +5,14 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,6 +32,10 @@ RULES = 4  # raise it when decode.py computes other pixels, so that no old cache
 _SAFE_NANOSECONDS = 2 * 10**9  # after which another change gives a file another time
 
 Digests = dict[Path, str]  # hexadecimal BLAKE2b of files
+MaskRule = Literal["half", "whole"]  # how much of a resized pixel has to be marked
+_Regions = NDArray[np.uint16]
+_ResizeRegions = Callable[[NDArray[np.uint8], int], _Regions]
+_Load = Callable[[Sample], tuple[NDArray[np.uint8], _Regions]]
 
 
 @dataclass(frozen=True)
@@ -49,11 +54,17 @@ class ImageStack:
         return (self.regions > 0).astype(np.uint8)
 
 
-def load_split(samples: Sequence[Sample], size: int, cache_dir: Path | None = None) -> ImageStack:
+def load_split(
+    samples: Sequence[Sample],
+    size: int,
+    cache_dir: Path | None = None,
+    mask_rule: MaskRule = "half",
+) -> ImageStack:
     """The samples at size × size pixels, from the cache or decoded into it.
 
-    The cache is keyed by the contents of the files and by `size`: it can be shared by processes and
-    deleted at any time. cache_dir None: environment variable DIFFAD_CACHE, else ~/.cache/diffad.
+    The cache is keyed by the contents of the files, `size` and `mask_rule`: it can be shared by
+    processes and deleted at any time. mask_rule: `resize_regions` or `whole_regions`. cache_dir
+    None: environment variable DIFFAD_CACHE, else ~/.cache/diffad.
     DiffadError for a file that cannot be used or that changes meanwhile, an empty list, a cache
     that cannot be written.
     """
@@ -62,10 +73,12 @@ def load_split(samples: Sequence[Sample], size: int, cache_dir: Path | None = No
     folder = cache_folder(cache_dir)
     digests = file_digests(_files(samples), folder)
     total, files = _identity(samples, digests)
-    path = entry_path(folder, ".u8", RULES, size, total)
+    rules = [RULES] if mask_rule == "half" else [RULES, mask_rule]
+    path = entry_path(folder, ".u8", *rules, size, total)
     content = load_entry(path)
     if content is None:
-        _build(path, samples, size, digests)
+        resize = resize_regions if mask_rule == "half" else whole_regions
+        _build(path, samples, lambda one: _load(one, size, resize, digests), size)
         content = load_entry(path)
     if content is None:
         raise DiffadError(f"{path} cannot be used as soon as it is written; set DIFFAD_CACHE")
@@ -77,6 +90,18 @@ def load_split(samples: Sequence[Sample], size: int, cache_dir: Path | None = No
         fingerprint=total,
         files=files,
     )
+
+
+def whole_regions(mask: NDArray[np.uint8], size: int) -> NDArray[np.uint16]:
+    """The regions of a mask [H,W] in {0,1} at size × size, by the rule of both official codes.
+
+    They resize linearly and cut off the fraction (`astype(int)`): a pixel is defective only where
+    all that it is made of is. So defects shrink, and small ones vanish. Regions are counted after
+    that (HuiZhang0812/DiffusionAD eval.py), 8-connected, from 1.
+    """
+    resized = cv2.resize(255 * mask, (size, size), interpolation=cv2.INTER_LINEAR)
+    _, regions = cv2.connectedComponents((resized == 255).astype(np.uint8), connectivity=8)
+    return regions.astype(np.uint16)
 
 
 def fingerprint(
@@ -172,22 +197,22 @@ def reading_threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1))
 
 
-def _build(path: Path, samples: Sequence[Sample], size: int, digests: Digests) -> None:
+def _build(path: Path, samples: Sequence[Sample], load: _Load, size: int) -> None:
     """Decodes the samples into the file; a killed build leaves nothing that is used."""
     remove_unused(path.parent)
     try:
-        write_entry(path, lambda file: _write(file, samples, size, digests))
+        write_entry(path, lambda file: _write(file, samples, load, size))
     except DiffadError as error:
         if isinstance(error.__cause__, OSError):  # the cache, not an image
             raise DiffadError(f"{error}: set DIFFAD_CACHE") from error.__cause__
         raise
 
 
-def _write(file: BinaryIO, samples: Sequence[Sample], size: int, digests: Digests) -> None:
+def _write(file: BinaryIO, samples: Sequence[Sample], load: _Load, size: int) -> None:
     """All regions, then all images. Plain writes, because a memory map on a full disk crashes."""
     pixels = size * size
     with reading_threads() as threads:
-        pairs = threads.map(lambda sample: _load(sample, size, digests), samples)
+        pairs = threads.map(load, samples)
         for index, (image, regions) in enumerate(pairs):
             file.seek(index * 2 * pixels)
             file.write(regions.tobytes())
@@ -196,7 +221,7 @@ def _write(file: BinaryIO, samples: Sequence[Sample], size: int, digests: Digest
 
 
 def _load(
-    sample: Sample, size: int, digests: Digests
+    sample: Sample, size: int, resize: _ResizeRegions, digests: Digests
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
     def read(path: Path) -> bytes:
         data = read_bytes(path)
@@ -208,7 +233,7 @@ def _load(
     image, mask = decode_pair(sample.image, sample.mask, read)
     resized = resize_image(image, size)  # [H,W,3]
     try:
-        regions = resize_regions(mask, size)
+        regions = resize(mask, size)
     except DiffadError as error:
         raise DiffadError(f"{sample.mask}: {error}") from None
     return np.ascontiguousarray(resized.transpose(2, 0, 1)), regions

@@ -145,12 +145,19 @@ def norm_guided_one_step(
 
 
 def random_levels(
-    schedule: Schedule, x_0: Tensor, less_t_range: int, generator: torch.Generator
+    schedule: Schedule,
+    x_0: Tensor,
+    less_t_range: int,
+    generator: torch.Generator,
+    noisier_t_range: int | None = None,
 ) -> tuple[NoiseLevel, NoiseLevel]:
-    """Levels of a training step: normal_t in 0 … less_t_range - 1, noisier_t up to T - 1."""
+    """Levels of a training step: normal_t from 0, noisier_t from less_t_range, each below its end.
+
+    normal_t ends at less_t_range, noisier_t at noisier_t_range; None: T.
+    """
     batch, device = len(x_0), x_0.device
     normal_t = torch.randint(less_t_range, (batch,), generator=generator, device=device)
-    most, draw = schedule.timesteps, gaussian_noise(generator)
+    most, draw = noisier_t_range or schedule.timesteps, gaussian_noise(generator)
     noisier_t = torch.randint(less_t_range, most, (batch,), generator=generator, device=device)
     return NoiseLevel(normal_t, draw(x_0, normal_t)), NoiseLevel(noisier_t, draw(x_0, noisier_t))
 

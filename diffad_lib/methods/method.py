@@ -28,6 +28,19 @@ class OfficialFiles:
     export: Callable[[Any, Sequence[Path]], None]
 
 
+UNKNOWN = "–"  # in a published recipe: not told, or told where we could not look
+
+
+@dataclass(frozen=True)
+class Published:
+    """What the paper and its official code have for a setting, or for what cannot be set here."""
+
+    paper: Any
+    code: Any
+    where: str  # both say so
+    ours: str = ""  # only of what is no setting
+
+
 @dataclass(frozen=True)
 class Method:
     """A method: its detector, that one's settings, and their values at every budget."""
@@ -38,6 +51,7 @@ class Method:
     budgets: Mapping[BudgetName, Budget]
     variants: Mapping[str, Variant] = field(default_factory=dict)
     official: OfficialFiles | None = None
+    published: Mapping[str, Published] = field(default_factory=dict)  # by setting, or by what it is
 
     def __post_init__(self) -> None:
         """Sections have one type at every budget, so that a record can be read by its method."""

@@ -1,12 +1,14 @@
 """DiffusionAD's U-Net (guided-diffusion style; Recon_subnetwork.py); names as in its state dict."""
 
 import math
-from typing import Annotated, Self
+from functools import partial
+from typing import Annotated, Self, cast
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from diffad_lib.errors import DiffadError, short_repr
 from diffad_lib.settings import DetectorSettings, setting
@@ -40,6 +42,10 @@ class UNetSettings(DetectorSettings):
     )
     heads: int = setting(4, "attention heads", ge=1)
     norm_groups: int | None = setting(None, "groups of each GroupNorm", ge=1)
+    recompute_levels: int = setting(
+        0, "levels of the U-Net, from the largest on, whose activations are computed again in the "
+        "backward pass: less memory, a quarter more FLOP, the same gradients", ge=0, le=10,
+    )  # fmt: skip
 
     @model_validator(mode="after")
     def _check_unet(self) -> Self:
@@ -77,6 +83,22 @@ class UNetSettings(DetectorSettings):
         """Groups of each GroupNorm."""
         return min(32, self.base_width // 4) if self.norm_groups is None else self.norm_groups
 
+    def with_least_memory(self) -> Self:
+        return self.but(recompute_levels=len(self.multipliers))
+
+
+class GroupNorm(nn.GroupNorm):
+    """Group norm in the dtype of its input, with float32 statistics, also under autocast.
+
+    Autocast on a GPU would compute it in float32, and keep a float32 copy of every input for the
+    backward pass: more memory than all convolutions. Without autocast nothing changes.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
+        with torch.autocast(x.device.type, enabled=False):
+            return F.group_norm(x, self.num_groups, weight, bias, self.eps)
+
 
 class TimestepEmbedding(nn.Module):
     """t int64 [B] -> [B, width]: sines, then cosines, of geometrically spaced frequencies."""
@@ -106,13 +128,13 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.resample = resample or nn.Identity()
         self.in_layers = nn.Sequential(
-            nn.GroupNorm(groups, in_channels),
+            GroupNorm(groups, in_channels),
             nn.SiLU(),
             nn.Conv2d(in_channels, out_channels, 3, padding=1),
         )
         self.embed_layers = nn.Sequential(nn.SiLU(), nn.Linear(time_width, out_channels))
         self.out_layers = nn.Sequential(
-            nn.GroupNorm(groups, out_channels),
+            GroupNorm(groups, out_channels),
             nn.SiLU(),
             nn.Identity(),  # holds the place of the official dropout, which is 0
             _zeroed(nn.Conv2d(out_channels, out_channels, 3, padding=1)),
@@ -134,7 +156,7 @@ class AttentionBlock(nn.Module):
     def __init__(self, channels: int, heads: int, groups: int) -> None:
         super().__init__()
         self.heads = heads
-        self.norm = nn.GroupNorm(groups, channels)
+        self.norm = GroupNorm(groups, channels)
         self.to_qkv = nn.Conv1d(channels, 3 * channels, 1)
         self.proj_out = _zeroed(nn.Conv1d(channels, channels, 1))
 
@@ -152,9 +174,26 @@ class AttentionBlock(nn.Module):
 
 
 class Stage(nn.Sequential):
-    """Layers in sequence; the residual blocks among them also get the time embedding."""
+    """Layers in sequence; the residual blocks among them also get the time embedding.
 
-    def forward(self, x: Tensor, time: Tensor) -> Tensor:  # type: ignore[override]  # 2 inputs
+    level: the level of its largest feature map, 0 at full size. recomputes: keep the inputs alone
+    for the backward pass (Chen et al. 2016, arXiv 1604.06174).
+    """
+
+    def __init__(self, level: int, *layers: nn.Module, recomputes: bool = False) -> None:
+        super().__init__(*layers)
+        self.level, self.recomputes = level, recomputes
+
+    def forward(self, time: Tensor, *inputs: Tensor) -> Tensor:
+        """time [B,time_width]; inputs [B,C_i,H,W], joined along the channels -> [B,C,H',W']."""
+        if not (self.recomputes and self.training and torch.is_grad_enabled()):
+            return self._computed(time, *inputs)
+        # Nothing here draws random numbers, so their state need not be kept.
+        again = partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
+        return cast(Tensor, again(self._computed, time, *inputs))
+
+    def _computed(self, time: Tensor, *inputs: Tensor) -> Tensor:
+        x = torch.cat(inputs, dim=1) if len(inputs) > 1 else inputs[0]
         for layer in self:
             x = layer(x, time) if isinstance(layer, ResidualBlock) else layer(x)
         return x
@@ -178,39 +217,44 @@ class UNet(nn.Module):
         def block(inputs: int, outputs: int, resample: nn.Module | None = None) -> ResidualBlock:
             return ResidualBlock(inputs, outputs, time_width, groups, resample)
 
+        def stage(level: int, *layers: nn.Module) -> Stage:
+            return Stage(level, *layers, recomputes=level < settings.recompute_levels)
+
         def attention_at(size: int, width: int) -> list[nn.Module]:
             wanted = size in settings.attention_resolutions
             return [AttentionBlock(width, heads, groups)] if wanted else []
 
         width, size = base_width, settings.image_size
-        self.down = nn.ModuleList([Stage(nn.Conv2d(channels, width, 3, padding=1))])
+        self.down = nn.ModuleList([stage(0, nn.Conv2d(channels, width, 3, padding=1))])
         skips = [width]
         for level, multiplier in enumerate(multipliers):
             if level > 0:
-                self.down.append(Stage(block(width, width, nn.AvgPool2d(2))))
+                self.down.append(stage(level - 1, block(width, width, nn.AvgPool2d(2))))
                 skips.append(width)
                 size //= 2
             for _ in range(settings.residual_blocks):
                 outputs = base_width * multiplier
-                self.down.append(Stage(block(width, outputs), *attention_at(size, outputs)))
+                self.down.append(stage(level, block(width, outputs), *attention_at(size, outputs)))
                 skips.append(width := outputs)
 
         middle_attention = AttentionBlock(width, heads, groups)
-        self.middle = Stage(block(width, width), middle_attention, block(width, width))
+        self.middle = stage(level, block(width, width), middle_attention, block(width, width))
 
         self.up = nn.ModuleList()
         for level, multiplier in reversed(list(enumerate(multipliers))):
             for index in range(settings.residual_blocks + 1):
                 outputs = base_width * multiplier
                 layers = [block(width + skips.pop(), outputs), *attention_at(size, outputs)]
-                if level > 0 and index == settings.residual_blocks:
+                grows = level > 0 and index == settings.residual_blocks
+                if grows:
                     layers.append(block(outputs, outputs, nn.Upsample(scale_factor=2)))
                     size *= 2
-                self.up.append(Stage(*layers))
+                self.up.append(stage(level - grows, *layers))
                 width = outputs
 
-        self.out = nn.Sequential(
-            nn.GroupNorm(groups, width),
+        self.out = stage(
+            0,
+            GroupNorm(groups, width),
             nn.SiLU(),
             _zeroed(nn.Conv2d(width, channels, 3, padding=1)),
         )
@@ -219,11 +263,11 @@ class UNet(nn.Module):
         time = self.time_embedding(t)  # [B, 4 base_width]
         skips, h = [], x_t
         for stage in self.down:
-            skips.append(h := stage(h, time))
-        h = self.middle(h, time)
+            skips.append(h := stage(time, h))
+        h = self.middle(time, h)
         for stage in self.up:
-            h = stage(torch.cat([h, skips.pop()], dim=1), time)
-        return self.out(h)
+            h = stage(time, h, skips.pop())
+        return self.out(time, h)
 
 
 def _zeroed(layer: nn.Conv1d | nn.Conv2d) -> nn.Conv1d | nn.Conv2d:

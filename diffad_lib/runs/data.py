@@ -149,7 +149,8 @@ def load_data(config: RunConfig) -> tuple[ImageStack, ImageStack]:
     DiffadError if most masks of a defect look wrong and the settings do not tell to go on.
     """
     splits = _splits(config, *_found(config))
-    train, test = (load_split(split, config.detector.image_size) for split in splits)
+    size, rule = config.detector.image_size, config.evaluation.mask_rule
+    train, test = (load_split(split, size, mask_rule=rule) for split in splits)
     doubts = _mask_doubts(test)
     masks = Counter(sample.defect for sample in test.samples if sample.mask)
     for defect, count in masks.items():  # if most of all are wrong, then most of one defect are

@@ -66,6 +66,18 @@ VARIANTS = {
         {"select_on_test_epochs": 50},
         official=True,
     ),
+    "official-masks": Variant(
+        "A pixel of a resized mask is defective only where it is as a whole: the code cuts off the "
+        "fraction after a linear resize. Pixel metrics are then over smaller defects.",
+        "HuiZhang0812/DiffusionAD train.py and eval.py, astype(int)",
+        {"mask_rule": "whole"},
+        official=True,
+    ),
+    "t-max-600": Variant(
+        "Draw noisier_t below 600 in training, not up to 999.",
+        "HuiZhang0812/DiffusionAD args1.json, noisier_t_range; its code never reads the value",
+        {"noisier_t_range": 600},
+    ),
     "signed-range": Variant(
         "Feed images in [-1, 1], the range to which x̂_0 is clamped.",
         "Ho et al. 2020; the official DiffusionAD code feeds [0, 1]",

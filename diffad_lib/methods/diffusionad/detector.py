@@ -50,7 +50,8 @@ class DiffusionAD(Detector):
         if batch.generator is None:
             raise ValueError("DiffusionAD draws times and noises: set TrainingBatch.generator")
         x_0, settings = self._to_diffusion(batch.image), self.settings
-        levels = random_levels(self.schedule, x_0, settings.less_t_range, batch.generator)
+        ranges = settings.less_t_range, batch.generator, settings.noisier_t_range
+        levels = random_levels(self.schedule, x_0, *ranges)
         given = x_0, batch.is_anomalous, levels, settings.guidance_weight, self.loss_weights
         noise_loss, guided = norm_guided_training(self.schedule, self.predict_noise, *given)
         logits = self.segment(batch.image, self._from_diffusion(guided.pred_x0_norm_guided))

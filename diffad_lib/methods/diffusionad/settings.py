@@ -16,6 +16,9 @@ class DiffusionADSettings(UNetSettings):
     timesteps: int = setting(1000, "T, the number of noising steps", ge=21, le=10_000)
     beta_schedule: Literal["linear", "cosine"] = setting("linear", "noise schedule")
     less_t_range: int = setting(300, "training draws normal_t below it, noisier_t from it on", ge=1)
+    noisier_t_range: int | None = setting(
+        None, "training draws noisier_t below it; none: below timesteps", ge=2
+    )
     test_normal_t: int = setting(200, "normal_t of the test, 0-based", ge=0)
     test_noisier_t: int = setting(400, "noisier_t of the test, 0-based", ge=0)
     guidance_weight: float = setting(1.0, "strength of the norm guidance")
@@ -40,6 +43,12 @@ class DiffusionADSettings(UNetSettings):
         for name in ("less_t_range", "test_normal_t", "test_noisier_t"):
             if getattr(self, name) >= self.timesteps:
                 raise ValueError(f"{name} {getattr(self, name)} must be below {self.timesteps}")
+        most = self.noisier_t_range
+        if most is not None and not self.less_t_range < most <= self.timesteps:
+            raise ValueError(
+                f"noisier_t_range {most} must be above less_t_range {self.less_t_range} and at "
+                f"most {self.timesteps}"
+            )
         if self.score_pixels > self.image_size**2:
             most = self.image_size**2
             raise ValueError(f"score_pixels {self.score_pixels} must be at most {most}")

@@ -11,7 +11,8 @@ from diffad_lib.synthesis.synthesizer import SynthesisSettings
 
 _PAPER = Budget(
     detector=DraemSettings(),
-    synthesis=SynthesisSettings(rotation_degrees=45, rotation_probability=1.0),
+    # The paper's β, in [0.1, 1.0], is the opacity of the anomaly; ours is the share of the image.
+    synthesis=SynthesisSettings(beta_max=0.9, rotation_degrees=45, rotation_probability=1.0),
     training=HeadTraining(
         epochs=700, learning_rate=1e-4, lr_schedule="paper-steps", channels_last=True
     ),
@@ -48,6 +49,20 @@ VARIANTS = {
         "Multiply the learning rate by 0.2 after 80 % and 90 % of the epochs.",
         "VitjanZ/DRAEM train_DRAEM.py; paper section 4: ×0.1 after epochs 400 and 600",
         {"lr_schedule": "code-steps"},
+        official=True,
+    ),
+    "code-beta": Variant(
+        "Draw the share of the image that shows through an anomaly from U(0, 0.8).",
+        "VitjanZ/DRAEM data_loader.py; paper section 3.3: the opacity of the anomaly is in "
+        "[0.1, 1.0], so the share is U(0, 0.9)",
+        {"beta_min": 0.0, "beta_max": 0.8},
+        official=True,
+    ),
+    "official-masks": Variant(
+        "A pixel of a resized mask is defective only where it is as a whole: the code cuts off the "
+        "fraction after a linear resize. Pixel metrics are then over smaller defects.",
+        "VitjanZ/DRAEM test_DRAEM.py, astype(np.uint8)",
+        {"mask_rule": "whole"},
         official=True,
     ),
     "with-foreground": Variant(
