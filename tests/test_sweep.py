@@ -225,10 +225,12 @@ def test_a_dry_run_starts_nothing_and_needs_no_snakemake(
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     finish(config_of(tmp_path))
     before = sorted(tmp_path.rglob("*"))
-    assert called(monkeypatch, command(tmp_path, "--dry-run")) == 0
+    assert called(monkeypatch, command(tmp_path, "--dry-run", "--device-tflops", "1")) == 0
     told = capsys.readouterr().out
     assert "4 runs: 1 finished, 3 new" in told and "13 of 15 official" not in told
     lines = [line for line in told.splitlines() if line.startswith("mvtec/")]
+    lines, costs = lines[:4], lines[4:]  # of the three that are missing
+    assert sorted(line.split()[-6] for line in costs) == ["1", "2"] and "in sum" in told
     states = [line.split()[-1] for line in lines]
     assert states == ["finished", "new", "new", "new"] and ODD in lines[1]
     assert sorted(tmp_path.rglob("*")) == before

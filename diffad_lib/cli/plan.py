@@ -7,7 +7,7 @@ from typing import Annotated, get_args
 import typer
 from rich.console import Console
 
-from diffad_lib.cli.options import SetOptions, Variants, one_of
+from diffad_lib.cli.options import SetOptions, Tflops, Variants, one_of
 from diffad_lib.datasets.catalog import run_datasets
 from diffad_lib.methods import method_names
 from diffad_lib.settings import BudgetName
@@ -27,14 +27,6 @@ Seeds = Annotated[
 ]
 Counted = Annotated[
     Path | None, typer.Option(help="Count images there. (default: the official numbers)")
-]
-Tflops = Annotated[
-    float | None,
-    typer.Option(
-        min=0.001,
-        help="TFLOP/s that another machine sustains in training, instead of a measurement here; "
-        "44 on an A100 by the 16 hours a class that were reported.",
-    ),
 ]
 Gigabytes = Annotated[
     float | None, typer.Option(min=0.1, help="Memory of the device. (default: all common sizes)")

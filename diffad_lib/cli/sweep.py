@@ -1,7 +1,9 @@
 """`diffad sweep`: many runs, and which of them are missing."""
 
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 from rich.console import Console
@@ -12,6 +14,7 @@ from diffad_lib.cli.options import (
     RunsDir,
     SetOptions,
     Textures,
+    Tflops,
     Variants,
     one_of,
 )
@@ -19,6 +22,9 @@ from diffad_lib.datasets.catalog import run_datasets
 from diffad_lib.errors import DiffadError, shown
 from diffad_lib.methods import method_names
 from diffad_lib.settings import BudgetName
+
+if TYPE_CHECKING:
+    from diffad_lib.runs.config import RunConfig
 
 SweptDatasets = Annotated[
     list[str],
@@ -42,7 +48,7 @@ JobCount = Annotated[
     typer.Option("--jobs", min=1, help="Runs at a time. (default: the GPUs, or up to 4 on a CPU)"),
 ]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Only say which runs are finished, and which are not.")
+    bool, typer.Option("--dry-run", help="Only say which runs are missing, and what they cost.")
 ]
 
 
@@ -61,6 +67,7 @@ def sweep(
     profile: Profile = "local",
     jobs: JobCount = None,
     dry_run: DryRun = False,
+    device_tflops: Tflops = None,
 ) -> None:
     """Every combination of datasets, categories, methods, budgets and seeds, through Snakemake."""
     from diffad_lib.runs import sweep as sweeps
@@ -78,8 +85,11 @@ def sweep(
         print(shown(f"note: {line}"))
     standings = [sweeps.standing(config) for config in configs]
     if dry_run:
-        # Costs come here: what a function configs -> rows gives are more columns of this table.
         Console().print(sweeps.plan_table(standings))
+        _print_costs(
+            [one.config for one in standings if one.state in (sweeps.NEW, sweeps.GOES_ON)],
+            device_tflops,
+        )
     print(sweeps.in_sum(standings))
     if dry_run:
         return
@@ -91,3 +101,14 @@ def sweep(
     print(shown(f"the page with everything: {page}"))
     if failed:
         raise DiffadError(f"{len(failed)} of {len(outcomes)} runs failed; see the lines above")
+
+
+def _print_costs(configs: "Sequence[RunConfig]", device_tflops: float | None) -> None:
+    """What the runs cost from their beginning, as `diffad plan` tells it."""
+    from diffad_lib.runs.forecast import forecast
+    from diffad_lib.runs.forecast_tables import shown_forecasts
+    from diffad_lib.runs.speed import by_rate, probe
+
+    measure = partial(by_rate, tflops=device_tflops) if device_tflops else probe
+    for part in shown_forecasts(forecast(configs, measure)) if configs else ():
+        Console().print(part, soft_wrap=isinstance(part, str), highlight=False, markup=False)

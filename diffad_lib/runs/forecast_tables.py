@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import groupby
 from typing import Any
 
 from rich import box
@@ -52,8 +51,10 @@ def jobs_table(forecasts: Sequence[Forecast]) -> Table:
     sums = ["in sum", str(len(forecasts)), "", *_sums(forecasts)]
     for heading, total in zip(HEADINGS, sums, strict=True):
         table.add_column(heading, total, justify="left" if heading == "run" else "right")
-    for who, group in groupby(forecasts, _without_seed):
-        seeds = list(group)
+    runs: dict[tuple[str, ...], list[Forecast]] = {}
+    for one in forecasts:
+        runs.setdefault(_without_seed(one), []).append(one)
+    for who, seeds in runs.items():
         images, mark = seeds[0].images, "*" if seeds[0].images.source == "catalog" else ""
         cells = [shown("/".join(who)), str(len(seeds)), f"{images.train:,}{mark}", *_sums(seeds)]
         table.add_row(*map(Text, cells))
