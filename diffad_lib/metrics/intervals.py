@@ -102,7 +102,7 @@ def _measure(
 
     of_images = _sweep_each(maps, masks, _thresholds(maps, masks > 0))
     coarse = _weighted(of_images, np.ones(len(maps)))
-    resampled = _weighted(of_images, _draw(np.any(masks, axis=(1, 2)), samples, rng))
+    resampled = _weighted(of_images, draw_images(np.any(masks, axis=(1, 2)), samples, rng))
     metrics = {}
     for name, kind in kinds.items():
         shift = values[name] - kind.value_of(coarse, fpr_limit)
@@ -112,7 +112,7 @@ def _measure(
     return metrics
 
 
-def _draw(strata: NDArray[np.bool_], samples: int, rng: np.random.Generator) -> Floats:
+def draw_images(strata: NDArray[np.bool_], samples: int, rng: np.random.Generator) -> Floats:
     """How often each image is in each resample [samples,N]; each stratum keeps its size."""
     weights = np.zeros((samples, len(strata)))
     for stratum in (strata, ~strata):
