@@ -87,11 +87,11 @@ def compare(a: Sequence[Run], b: Sequence[Run]) -> Comparison:
     for name in tabled():
         kind = METRICS[name]
         keys = [_MEASURED_AT.get(kind.unit), "fpr_limit" if kind.takes_fpr_limit else None]
-        other = [key for key in keys if key and _setting(first, key) != _setting(second, key)]
+        unlike = [key for key in keys if key and _setting(first, key) != _setting(second, key)]
         values = [[_value(run, name) for run in side] for side in (a, b)]
-        if other:
-            told = f"{other[0]} {_setting(first, other[0])} and {_setting(second, other[0])}"
-            notes.append(f"{kind.title}: not compared, measured at {told}")
+        if unlike:
+            at = f"{unlike[0]} {_setting(first, unlike[0])} and {_setting(second, unlike[0])}"
+            notes.append(f"{kind.title}: not compared, measured at {at}")
         elif any(value is None for side in values for value in side):
             notes.append(f"{kind.title}: not compared, a record lacks it or it is undefined")
         else:

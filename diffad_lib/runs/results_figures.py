@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullLocator
 
 from diffad_lib import plots
 from diffad_lib.errors import DiffadError
@@ -123,6 +124,9 @@ def cost_and_result(frame: pd.DataFrame, metric: str) -> Figure:
             label = f"{method} {setting}"
             axis.plot(cost[chosen], rows["value"][chosen], marker, color=colour, label=label)
         axis.set(xscale="log", xlabel=f"{name} (log scale)")
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.xaxis.set_minor_locator(NullLocator())
+        axis.xaxis.set_major_formatter("{x:g}")
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylabel(f"{METRICS[metric].title}, mean over seeds")
     axes[1].legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
