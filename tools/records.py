@@ -22,7 +22,7 @@ from diffad_lib.runs.record import RECORD_NAME, SplitFacts, read_record, write_r
 RECORDS = project_root() / "notebooks" / "records"
 SEEDS = (0, 1, 2)
 REPEATED = ("weave", "draem", 0)  # category, method, seed of the run that other machines repeat
-# What another processor would do, by the switches of PyTorch and oneDNN: fewer instructions, another
+# What another processor would do, by switches of PyTorch and oneDNN: fewer instructions, another
 # number of threads. "again" is the same machine once more.
 MACHINES = {
     "again": {},
