@@ -20,9 +20,8 @@ from diffad_lib.runs.results import Told, empty_cells
 
 EMPTY = "–"
 HOW = (
-    "Ours: mean over seeds. Below it in brackets how many seeds and their lowest and highest "
-    "figure; t: 95 % interval of that mean over other seeds; i: 95 % bootstrap interval over "
-    "test images."
+    "Ours: mean over seeds; the lowest and the highest seed (how many); t: 95 % interval of the "
+    "mean over other seeds, by Student's t; i: 95 % bootstrap interval over other test images."
 )
 
 
@@ -79,10 +78,10 @@ def _ours(row: dict[str, float]) -> str:
     if len(by_seed) == 1:
         lines.append("(1 seed)")
     elif by_seed:
-        lines.append(f"({len(by_seed)}: {min(by_seed):.3f} to {max(by_seed):.3f})")
+        lines.append(f"{min(by_seed):.3f}–{max(by_seed):.3f} ({len(by_seed)})")
     for mark, low, high in (("t", "seeds_low", "seeds_high"), ("i", "images_low", "images_high")):
         if not math.isnan(row[low]):
-            lines.append(f"{mark} {max(row[low], 0):.3f} to {min(row[high], 1):.3f}")
+            lines.append(f"{mark} {max(row[low], 0):.3f}–{min(row[high], 1):.3f}")
     return "\n".join(lines)
 
 
