@@ -216,7 +216,7 @@ def test_a_chapter_starts_with_setup_and_repeats_none_of_it(path):
 
 def test_imagined_runs_are_equal_or_not_as_it_was_asked():
     generator = torch.Generator().manual_seed(0)
-    for advantage, least, most in ((0.0, -0.02, 0.02), (1.0, 0.1, 0.2)):
+    for advantage, least, most in ((0.0, -0.02, 0.02), (1.0, 0.1, 0.3)):
         a, b, labels = lessons.imagined_runs(advantage, 300, generator)
         assert a.shape == b.shape == (300, 60) and int(labels.sum()) == 36
         means = [np.mean([image_auroc(row, labels) for row in side]) for side in (a, b)]
