@@ -6,6 +6,7 @@ from torch.nn.functional import avg_pool2d
 
 from diffad_lib.diffusion.denoising import ddim_denoise, one_step_denoise
 from diffad_lib.diffusion.process import q_sample
+from diffad_lib.metrics.differences import auroc_difference, seed_difference
 from diffad_lib.synthesis.perlin import perlin_masks, random_scales
 
 # 00: a score by what the network changed
@@ -159,6 +160,31 @@ def above(threshold):
     return lambda maps: maps > threshold
 
 
+# 09: is the difference real?
+
+
+def aurocs(scores, labels):
+    """Of every seed, [S]."""
+    gap = scores[:, labels == 1][:, :, None] - scores[:, labels == 0][:, None]
+    return ((gap > 0).double() + (gap == 0).double() / 2).mean(dim=(1, 2))
+
+
+def beyond_the_seeds(a, b, labels):
+    """Reaches it: Welch's interval over seeds leaves 0 out."""
+    low, high = seed_difference(aurocs(a, labels), aurocs(b, labels))[1]
+    return not low <= 0 <= high
+
+
+def beyond_the_images(a, b, labels):
+    """The interval over test images alone."""
+    low, high = auroc_difference(a, b, labels, samples=300).images
+    return not low <= 0 <= high
+
+
+def by_a_hundredth(a, b, labels):
+    return bool((aurocs(a, labels).mean() - aurocs(b, labels).mean()).abs() > 0.01)
+
+
 # 11: a denoiser without a network
 
 
@@ -226,6 +252,7 @@ REACHED = [
     ("05", one_step(75, count=2)),
     ("06", disks),
     ("07", above(0.36)),
+    ("09", beyond_the_seeds),
     ("11", by_patches(stride=4)),
 ]
 NOT_REACHED = [
@@ -252,6 +279,10 @@ NOT_REACHED = [
     ("07", above(0.5)),
     ("07", above(0.3)),
     ("07", above(0.4)),
+    ("09", beyond_the_images),
+    ("09", by_a_hundredth),
+    ("09", lambda a, b, labels: True),
+    ("09", lambda a, b, labels: False),
     ("11", by_heart),
     ("11", by_mean_picture),
     ("11", by_components),

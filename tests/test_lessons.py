@@ -10,6 +10,7 @@ from diffad_lib.course import lessons
 from diffad_lib.datasets.decode import decode_image, decode_mask, resize_image
 from diffad_lib.datasets.layouts import list_samples
 from diffad_lib.errors import DiffadError
+from diffad_lib.metrics import image_auroc
 from diffad_lib.mini import make_mini
 from diffad_lib.mini.categories import CATEGORIES
 from diffad_lib.mini.picture import take_picture
@@ -211,3 +212,18 @@ def test_a_chapter_starts_with_setup_and_repeats_none_of_it(path):
     assert sources[0].splitlines()[-1].startswith("setup(")
     text = "\n".join(sources)
     assert not [name for name in ("rcParams", "package_versions", "take_picture") if name in text]
+
+
+def test_imagined_runs_are_equal_or_not_as_it_was_asked():
+    generator = torch.Generator().manual_seed(0)
+    for advantage, least, most in ((0.0, -0.02, 0.02), (1.0, 0.1, 0.3)):
+        a, b, labels = lessons.imagined_runs(advantage, 300, generator)
+        assert a.shape == b.shape == (300, 60) and int(labels.sum()) == 36
+        means = [np.mean([image_auroc(row, labels) for row in side]) for side in (a, b)]
+        assert least < means[0] - means[1] < most
+
+
+def test_imagined_runs_share_their_hard_images_and_differ_by_seed():
+    a, b, _ = lessons.imagined_runs(0.0, 300, torch.Generator().manual_seed(0))
+    shared = np.corrcoef(a.mean(0)[:36], b.mean(0)[:36])[0, 1]
+    assert shared > 0.9 and not torch.equal(a[0], a[1])

@@ -1,4 +1,4 @@
-"""The command line: `diffad run`, `plan`, `sweep`, `data`, `course`, and more. Thin."""
+"""The command line: `diffad run`, `plan`, `sweep`, `results`, `data`, and more. Thin."""
 
 import contextlib
 import io
@@ -31,6 +31,7 @@ from diffad_lib.cli.options import (
     one_of,
 )
 from diffad_lib.cli.plan import plan
+from diffad_lib.cli.results import compare, results
 from diffad_lib.cli.sweep import sweep
 from diffad_lib.datasets.catalog import CATALOG
 from diffad_lib.errors import DiffadError, shown, shown_lines
@@ -132,6 +133,10 @@ def foregrounds(
     found = write_foregrounds(images, Source(method, from_, seed), to, sheet)
     print("\n".join(map(shown, found.lines())))
     print(shown(f"masks: {to}; a run reads them with --set foreground_folder={to}"))
+
+
+app.command()(results)
+app.command()(compare)
 
 
 @contextlib.contextmanager

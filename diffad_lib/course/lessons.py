@@ -114,3 +114,25 @@ def rms(error: Tensor, where: Tensor) -> Tensor:
     """Root mean square of [B,C,H,W] over the pixels `where` [B,1,H,W] in {0,1}, [B]."""
     values = error.shape[1] * where.sum(dim=(1, 2, 3))
     return ((error.square() * where).sum(dim=(1, 2, 3)) / values).sqrt()
+
+
+def imagined_runs(
+    advantage: float, seeds: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Scores of two imagined detectors, float64 [seeds,60] each, and the labels of 60 images.
+
+    What real ones have too: some images are hard for both, every seed trains a better or a worse
+    network, and every network errs in its own way. advantage: how much further A parts defects
+    from normal images than B does; with 0 both are equally good.
+    """
+    labels = (torch.arange(60) < 36).long()
+
+    def drawn(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    hard = drawn(60)  # the same images for both
+    sides = []
+    for part in (1.2 + advantage, 1.2):
+        apart = part + 0.3 * drawn(seeds, 1)  # how good the network of a seed is
+        sides.append(hard + apart * labels + 0.7 * drawn(seeds, 60))
+    return sides[0], sides[1], labels
