@@ -75,6 +75,7 @@ def test_a_category_counts_for_the_datasets_that_have_it() -> None:
         ({"methods": ["dream"]}, '--method "dream" is not known; did you mean "draem"'),
         ({"budgets": ["papr"]}, '--budget "papr" is not known; did you mean "paper"'),
         ({"seeds": ["all"]}, '--seed "all" is not a whole number'),
+        ({"datasets": ["custom"]}, '--dataset "custom" has no official categories; give --data-r'),
     ],
 )
 def test_an_unknown_name_is_told_with_the_nearest(given, message: str) -> None:
