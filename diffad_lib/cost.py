@@ -5,7 +5,7 @@ Nothing is computed and no memory is taken, so a network for a large card is cou
 
 import contextlib
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any, NamedTuple
@@ -182,7 +182,8 @@ class Step(NamedTuple):
 
 def count_step(detector: Detector, batch: TrainingBatch, bf16: bool = False) -> Step:
     """Bytes of the forward and backward pass of a batch, hollow or real; gradients go again."""
-    own = {_storage(value) for value in (*detector.parameters(), *detector.buffers())}
+    held = [*detector.parameters(), *detector.buffers()]
+    own = {_storage(value) for value in held}
     saved: dict[int, torch.UntypedStorage] = {}
 
     def keep(value: Tensor) -> Tensor:
@@ -190,7 +191,7 @@ def count_step(detector: Detector, batch: TrainingBatch, bf16: bool = False) -> 
             saved[key] = value.untyped_storage()  # held, so that its number is not given again
         return value
 
-    with _Living() as living:
+    with _Living(held) as living:
         with (
             torch.autograd.graph.saved_tensors_hooks(keep, _as_it_is),
             torch.autocast("cpu", torch.bfloat16, enabled=bf16),
@@ -209,14 +210,15 @@ def _storage(value: Tensor) -> int:
 
 
 class _Living(TorchDispatchMode):
-    """Adds up the memory of all tensors that are made in the block, while they live."""
+    """Adds up the memory of all tensors that are made in the block, while they live.
 
-    def __init__(self) -> None:
+    held: tensors that are there before, and are not counted; nor are views of them.
+    """
+
+    def __init__(self, held: Iterable[Tensor]) -> None:
         super().__init__()
         self.now, self.history = 0, [0]
-        self.known: weakref.WeakKeyDictionary[torch.UntypedStorage, int] = (
-            weakref.WeakKeyDictionary()
-        )
+        self.known = weakref.WeakSet(value.untyped_storage() for value in held)
 
     def __torch_dispatch__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
@@ -231,7 +233,7 @@ class _Living(TorchDispatchMode):
         if storage in self.known:
             return
         size = storage.nbytes()
-        self.known[storage] = size
+        self.known.add(storage)
         weakref.finalize(storage, partial(self._forget, size))
         self.now += size
         self.history.append(self.now)

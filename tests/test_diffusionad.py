@@ -230,6 +230,19 @@ def test_a_network_that_puts_out_the_image_is_trained_on_the_error_of_the_image(
     torch.testing.assert_close(noise_loss, (weight * error).float().sum() / 2)
 
 
+def test_levels_computed_again_give_the_detector_the_same_gradients():
+    found = []
+    for levels in (0, 1, 2):
+        detector = small_diffusionad(recompute_levels=levels)
+        detector.to(memory_format=torch.channels_last)
+        losses = detector.training_losses(training_batch())
+        losses["total"].backward()
+        found.append([*losses.values(), *(weight.grad for weight in detector.parameters())])
+    for plain, one, two in zip(*found, strict=True):
+        torch.testing.assert_close(one, plain, rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(two, plain, rtol=1e-6, atol=1e-6)
+
+
 def test_training_times_end_at_the_noisier_t_range():
     detector, seen = small_diffusionad(noisier_t_range=302), []
     detector.denoising.register_forward_hook(lambda _, given, out: seen.append(given[1]))

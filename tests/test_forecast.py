@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from lightning_fabric import Fabric
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -18,6 +19,7 @@ from diffad_lib.errors import DiffadError
 from diffad_lib.methods import method_names
 from diffad_lib.methods.method import find_method
 from diffad_lib.runs import experiment as ex
+from diffad_lib.runs import speed
 from diffad_lib.runs.config import RunConfig, build_config
 from diffad_lib.runs.forecast import Forecast, choices, first_fit, forecast
 from diffad_lib.runs.forecast_tables import as_json, shown_forecasts
@@ -75,6 +77,7 @@ def test_a_category_counts_for_the_datasets_that_have_it() -> None:
         ({"methods": ["dream"]}, '--method "dream" is not known; did you mean "draem"'),
         ({"budgets": ["papr"]}, '--budget "papr" is not known; did you mean "paper"'),
         ({"seeds": ["all"]}, '--seed "all" is not a whole number'),
+        ({"datasets": ["custom"]}, '--dataset "custom" has no official categories; give --data-r'),
     ],
 )
 def test_an_unknown_name_is_told_with_the_nearest(given, message: str) -> None:
@@ -187,13 +190,24 @@ def test_the_predicted_time_of_a_small_run_is_near_the_real_one(tmp_path: Path, 
 
 
 def test_a_large_step_is_tried_on_less_and_scaled(monkeypatch) -> None:
-    monkeypatch.setattr("diffad_lib.runs.speed.PROBE_SECONDS", 0.05)
+    tried = []
+
+    def timed(config: RunConfig, fabric: Fabric) -> tuple[float, int]:
+        tried.append(config)
+        return 0.5, 7
+
+    monkeypatch.setattr(speed, "_time_steps", timed)
+    monkeypatch.setattr(speed, "_time_prediction", lambda config, fabric: 0.25)
     config = tiny("draem", image_size=128, accumulate=2)
     whole = probe(config)
-    monkeypatch.setattr("diffad_lib.runs.speed.MOST_FLOP", {"cpu": step_flop(config) / 20})
+    assert (whole.step, whole.test_image) == (1.0, 0.25)  # two micro-batches a step
+    monkeypatch.setattr(speed, "MOST_FLOP", {"cpu": step_flop(config) / 20})
     scaled = probe(config)
-    assert scaled.told.startswith("scaled by FLOP: ") and "1 images at 64 px" in scaled.told
-    assert 0.2 < scaled.step / whole.step < 5
+    plan, size = tried[1].training, tried[1].detector.image_size
+    assert (plan.batch_size, plan.accumulate, size) == (1, 1, 64)
+    assert scaled.told == "scaled by FLOP: 7 steps of 1 images at 64 px, 0.5 s each"
+    assert scaled.step == pytest.approx(0.5 * 2 * 4 * 4, rel=0.02)
+    assert scaled.test_image == pytest.approx(0.25 * 4, rel=0.02)
 
 
 def test_disk_is_what_a_run_leaves(tmp_path: Path, monkeypatch) -> None:

@@ -107,8 +107,11 @@ def memory_lines(config: RunConfig, gigabytes: float | None = None) -> Iterator[
         "(driver, workspaces, gaps):"
     )
     ways = choices(config)
+    advice: dict[str, list[str]] = {}
     for size in CARDS if gigabytes is None else (gigabytes,):
-        yield f"  {size:g} GB: {_advice(first_fit(ways, size))}"
+        advice.setdefault(_advice(first_fit(ways, size)), []).append(f"{size:g}")
+    for told, sizes in advice.items():
+        yield f"  {', '.join(sizes)} GB: {told}"
 
 
 def _gib(line: Linear) -> str:

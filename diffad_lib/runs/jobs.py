@@ -79,6 +79,9 @@ def _places(lists: Lists, root: Path | None) -> list[tuple[str, str]]:
     """Dataset and category of every pair that is wanted and known."""
     datasets = _chosen("dataset", lists.datasets, run_datasets())
     known = {dataset: _categories(dataset, root) for dataset in datasets}
+    for dataset in _split(lists.datasets):
+        if dataset != ALL and not known[dataset][0]:
+            raise DiffadError(f'--dataset "{dataset}" has no official categories; give --data-root')
     wanted = _split(lists.categories)
     for name in wanted:
         if name != ALL and not any(name in here for here, _ in known.values()):
@@ -103,10 +106,7 @@ def _categories(dataset: str, root: Path | None) -> tuple[list[str], list[str]]:
     official = list(find_dataset(dataset).categories)
     there = _there(dataset, root) if root else []
     mini = [] if root else [name for place, name in MINI_CATEGORIES if place == dataset]
-    named = dict.fromkeys([*there, *official, *mini])
-    if not named and root:
-        list_categories(dataset, root)  # says what is wrong with the folder
-    return list(named), there or official
+    return list(dict.fromkeys([*there, *official, *mini])), there or official
 
 
 def _there(dataset: str, root: Path) -> list[str]:

@@ -43,7 +43,7 @@ PUBLISHED = {
         UNKNOWN, "N(0, 0.02), norms N(1, 0.02)", "train_DRAEM.py weights_init", "as the code"
     ),
     "loss": Published(
-        "L2 + SSIM + focal", "L2 + (1 - SSIM 11x11) + focal", "eq. 1 to 3; train_DRAEM.py",
+        "L2 + (1 - SSIM) + focal", "L2 + (1 - SSIM) + focal", "eq. 1 to 3; train_DRAEM.py",
         "as the code",
     ),
     "focal loss": Published(
