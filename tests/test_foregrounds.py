@@ -11,7 +11,7 @@ import layout_factory as factory
 from diffad_lib import cli
 from diffad_lib.errors import DiffadError
 from diffad_lib.mini import exact_foreground, find_category, write
-from diffad_lib.mini.official import dagm_files, mvtec_files, visa_files
+from diffad_lib.mini.official import TRAIN_GOOD, dagm_files, mvtec_files, visa_files
 from diffad_lib.mini.picture import take_foreground, take_picture
 from diffad_lib.runs.config import build_config
 from diffad_lib.runs.experiment import prepare
@@ -258,6 +258,19 @@ def test_methods_find_a_part_of_the_mini_data(name, find):
     image, _ = take_picture(find_category(name), 0, "a", None)
     exact, mask = take_foreground(find_category(name), 0, "a"), find(image)
     assert (mask & exact).sum() / (mask | exact).sum() > 0.95
+
+
+def test_the_page_tells_what_is_measured():
+    """One cell of its table: plate by Otsu, on the training images of the mini data."""
+    plate, overlaps = find_category("plate"), []
+    for number in range(TRAIN_GOOD):
+        shot = f"train/good/{number:03}"
+        exact = take_foreground(plate, 0, shot)
+        mask = otsu_mask(take_picture(plate, 0, shot, None)[0])
+        overlaps.append((mask & exact).sum() / (mask | exact).sum())
+    page = (Path(__file__).parents[1] / "docs" / "foregrounds.md").read_text(encoding="utf-8")
+    (line,) = (line for line in page.splitlines() if line.startswith("| mvtec plate |"))
+    assert line.split(" | ")[2] == f"{np.mean(overlaps):.3f} ({min(overlaps):.3f})"
 
 
 def test_a_texture_is_foreground_everywhere():
