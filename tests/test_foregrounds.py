@@ -121,10 +121,19 @@ def test_masks_of_others_that_are_not_all_there_are_named(tmp_path):
     with pytest.raises(DiffadError, match=r"good lacks the masks of 1 of 3 .*good/002\.png"):
         find_masks(folder, "bottle", samples)
     write_masks(folder / "good", ["001.JPG", "3.png", "4.png"])
-    with pytest.raises(DiffadError, match="holds two masks named 001; keep one"):
+    with pytest.raises(DiffadError, match=r"masks in .*good: two are named 001;"):
         find_masks(folder, "bottle", samples)
     with pytest.raises(DiffadError, match=r"holds no mask named like .* 000\.png"):
         find_masks(tmp_path / "mvtec" / "bottle" / "ground_truth", "bottle", samples)
+
+
+def test_two_training_images_of_one_name_are_told(tmp_path):
+    base = factory.make_mvtec(tmp_path)
+    factory.write_noise(base / "train" / "good" / "001.bmp", 7)
+    with pytest.raises(DiffadError, match=r"001\.\w+: another training image has its name"):
+        write_foregrounds(training(tmp_path), Source("otsu"), tmp_path / "to")
+    with pytest.raises(DiffadError, match="training images: two are named 001;"):
+        find_masks(tmp_path, "bottle", training(tmp_path).samples())
 
 
 def test_photographs_are_not_taken_for_masks(tmp_path):
