@@ -110,6 +110,7 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 
 def _times(config: RunConfig, way: Way) -> dict[str, Any]:
+    _forget()  # the measurement before
     fabric = ex.make_fabric(config)
     device, clock = fabric.device, Clock()
     detector = ex.new_detector(config)
@@ -126,7 +127,6 @@ def _times(config: RunConfig, way: Way) -> dict[str, Any]:
     steps = np.diff(clock.ends[WARM_UP - 1 :])
     peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
     rate = None if way.compiled else _images_a_second(detector, config, fabric)
-    _forget()
     median = statistics.median(steps)
     paper = config.training.in_steps(IMAGES).steps or 0
     return {
