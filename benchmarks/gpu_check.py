@@ -37,10 +37,13 @@ from diffad_lib.methods.method import find_method  # noqa: E402
 from diffad_lib.runs import experiment as ex  # noqa: E402
 from diffad_lib.runs import facts  # noqa: E402
 from diffad_lib.runs.config import RunConfig, build_config  # noqa: E402
+from diffad_lib.runs.data import check_inputs  # noqa: E402
 from diffad_lib.runs.folder import put_aside  # noqa: E402
 from diffad_lib.runs.record import read_record  # noqa: E402
 
+TOTAL_SECONDS = 600.0
 MEASURING_SECONDS = 240.0  # for agreement and steps; training comes after
+EVALUATING_SECONDS = 40.0  # kept for each method after its training
 COMPILING_SECONDS = 90.0  # that have to be left to begin a compiled measurement
 TINY = {
     "image_size": 32, "base_width": 8, "segmentation_width": 4, "batch_size": 4,
@@ -220,6 +223,7 @@ def check(chosen: argparse.Namespace, report: Report) -> None:
             max_train_seconds=seconds,
         )  # fmt: skip
 
+    check_inputs(configured(methods()[0]))  # also makes the mini data
     for method in methods():
         for row in check_agreement(configured(method), device):
             report.keep("agreement", row)
@@ -236,8 +240,9 @@ def check(chosen: argparse.Namespace, report: Report) -> None:
             report.keep("steps", row)
             if row.get("micro_batch") and way == WAYS[0]:
                 fitting[method] = {key: row[key] for key in ("micro_batch", "accumulate")}
-    for method in methods():
-        seconds = 60 * chosen.minutes / len(methods())
+    for left, method in zip(range(len(methods()), 0, -1), methods(), strict=True):
+        share = (TOTAL_SECONDS - report.spent) / left - EVALUATING_SECONDS
+        seconds = min(60 * chosen.minutes / len(methods()), max(10.0, share))
         more: dict[str, Any] = {"precision": "auto"}
         if found := fitting.get(method):
             more |= {"batch_size": found["micro_batch"], "accumulate": found["accumulate"]}

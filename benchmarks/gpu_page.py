@@ -19,9 +19,9 @@ PARTS = {
     "training": "A short real training at 256 px, cut off by time: no figures of the papers.",
 }
 STYLE = (
-    "body{font:15px/1.5 system-ui,sans-serif;max-width:72em;margin:2em auto;padding:0 1em}"
+    "body{font:15px/1.5 system-ui,sans-serif;max-width:88em;margin:2em auto;padding:0 1em}"
     "table{border-collapse:collapse;margin:1em 0;display:block;overflow-x:auto}"
-    "td,th{border:1px solid #ccc;padding:.2em .6em;text-align:right}"
+    "td,th{border:1px solid #ccc;padding:.2em .5em;text-align:right;white-space:nowrap}"
     ".wrong{color:#b00020;font-weight:bold}img{max-width:100%}"
 )
 
@@ -60,7 +60,8 @@ def _table(rows: list[dict[str, Any]]) -> str:
             f"<tr><th>{_text(key)}</th><td>{_text(one)}</td></tr>" for key, one in rows[0].items()
         ]
         return f"<table>{''.join(lines)}</table>"
-    keys = list(dict.fromkeys(key for row in rows for key in row))
+    told = dict.fromkeys(key for row in rows for key, value in row.items() if value is not None)
+    keys = list(told)  # without columns that are empty
     head = "".join(f"<th>{_text(key)}</th>" for key in keys)
     lines = ["".join(f"<td>{_text(row.get(key))}</td>" for key in keys) for row in rows]
     return f"<table><tr>{head}</tr>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 
 from diffad_lib.batches import SyntheticBatches
 from diffad_lib.detector import Detector
@@ -109,6 +110,7 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 
 def _times(config: RunConfig, way: Way) -> dict[str, Any]:
+    _forget()  # the measurement before
     fabric = ex.make_fabric(config)
     device, clock = fabric.device, Clock()
     detector = ex.new_detector(config)
@@ -124,10 +126,7 @@ def _times(config: RunConfig, way: Way) -> dict[str, Any]:
         Trainer(*parts, callbacks=[clock], report=_silent).train()
     steps = np.diff(clock.ends[WARM_UP - 1 :])
     peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
-    images = _images(config, config.evaluation.eval_batch_size)
-    predict_all(detector, images, fabric, len(images))  # warms up
-    predicted = predict_all(detector, images, fabric, len(images))
-    _forget()
+    rate = None if way.compiled else _images_a_second(detector, config, fabric)
     median = statistics.median(steps)
     paper = config.training.in_steps(IMAGES).steps or 0
     return {
@@ -135,10 +134,17 @@ def _times(config: RunConfig, way: Way) -> dict[str, Any]:
         "steps_per_s": round(1 / median, 3),
         "warm_up_s": round(clock.ends[WARM_UP - 1] - begun, 1),
         "hours": round(paper * median / 3600, 2),
-        "predicted_images_per_s": round(predicted.images_per_second, 1),
+        "predicted_images_per_s": rate,
         "peak_gib": None if peak is None else round(peak / 2**30, 2),
         "planned_gib": None if PREDICTED is None else round(PREDICTED(config) / 2**30, 2),
     }
+
+
+def _images_a_second(detector: Detector, config: RunConfig, fabric: Fabric) -> float:
+    """Of a prediction; not of a compiled detector, which would be compiled once more for it."""
+    images = _images(config, config.evaluation.eval_batch_size)
+    predict_all(detector, images, fabric, len(images))  # warms up
+    return round(predict_all(detector, images, fabric, len(images)).images_per_second, 1)
 
 
 def _batches(config: RunConfig, device: torch.device) -> SyntheticBatches:

@@ -11,7 +11,7 @@ import layout_factory as factory
 from diffad_lib import cli
 from diffad_lib.errors import DiffadError
 from diffad_lib.mini import exact_foreground, find_category, write
-from diffad_lib.mini.official import dagm_files, mvtec_files, visa_files
+from diffad_lib.mini.official import TRAIN_GOOD, dagm_files, mvtec_files, visa_files
 from diffad_lib.mini.picture import take_foreground, take_picture
 from diffad_lib.runs.config import build_config
 from diffad_lib.runs.experiment import prepare
@@ -121,10 +121,19 @@ def test_masks_of_others_that_are_not_all_there_are_named(tmp_path):
     with pytest.raises(DiffadError, match=r"good lacks the masks of 1 of 3 .*good/002\.png"):
         find_masks(folder, "bottle", samples)
     write_masks(folder / "good", ["001.JPG", "3.png", "4.png"])
-    with pytest.raises(DiffadError, match="holds two masks named 001; keep one"):
+    with pytest.raises(DiffadError, match=r"masks in .*good: two are named 001;"):
         find_masks(folder, "bottle", samples)
     with pytest.raises(DiffadError, match=r"holds no mask named like .* 000\.png"):
         find_masks(tmp_path / "mvtec" / "bottle" / "ground_truth", "bottle", samples)
+
+
+def test_two_training_images_of_one_name_are_told(tmp_path):
+    base = factory.make_mvtec(tmp_path)
+    factory.write_noise(base / "train" / "good" / "001.bmp", 7)
+    with pytest.raises(DiffadError, match=r"001\.\w+: another training image has its name"):
+        write_foregrounds(training(tmp_path), Source("otsu"), tmp_path / "to")
+    with pytest.raises(DiffadError, match="training images: two are named 001;"):
+        find_masks(tmp_path, "bottle", training(tmp_path).samples())
 
 
 def test_photographs_are_not_taken_for_masks(tmp_path):
@@ -258,6 +267,19 @@ def test_methods_find_a_part_of_the_mini_data(name, find):
     image, _ = take_picture(find_category(name), 0, "a", None)
     exact, mask = take_foreground(find_category(name), 0, "a"), find(image)
     assert (mask & exact).sum() / (mask | exact).sum() > 0.95
+
+
+def test_the_page_tells_what_is_measured():
+    """One cell of its table: plate by Otsu, on the training images of the mini data."""
+    plate, overlaps = find_category("plate"), []
+    for number in range(TRAIN_GOOD):
+        shot = f"train/good/{number:03}"
+        exact = take_foreground(plate, 0, shot)
+        mask = otsu_mask(take_picture(plate, 0, shot, None)[0])
+        overlaps.append((mask & exact).sum() / (mask | exact).sum())
+    page = (Path(__file__).parents[1] / "docs" / "foregrounds.md").read_text(encoding="utf-8")
+    (line,) = (line for line in page.splitlines() if line.startswith("| mvtec plate |"))
+    assert line.split(" | ")[2] == f"{np.mean(overlaps):.3f} ({min(overlaps):.3f})"
 
 
 def test_a_texture_is_foreground_everywhere():

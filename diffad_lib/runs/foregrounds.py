@@ -261,6 +261,8 @@ def _write(folder: Path, sample: Sample, mask: Mask) -> None:
     name = sample.image.name if is_lossy else f"{sample.image.stem}.png"
     path = folder / sample.image.parent.name / name
     path.parent.mkdir(exist_ok=True)
+    if path.exists():
+        raise DiffadError(f"{sample.image}: another training image has its name; rename one")
     options = [cv2.IMWRITE_JPEG_QUALITY, 100] if is_lossy else []
     path.write_bytes(cv2.imencode(path.suffix, 255 * mask, options)[1].tobytes())
 

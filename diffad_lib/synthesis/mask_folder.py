@@ -71,12 +71,13 @@ def find_masks(folder: Path, category: str, samples: Sequence[Sample]) -> list[P
     """
     if not folder.is_dir():
         raise DiffadError(f"{folder}: no such folder; --from names a folder of masks")
+    _by_stem([sample.image for sample in samples], "training images")
     images = {sample.image.parent.resolve() for sample in samples}
     names = {GOOD, *(sample.image.parent.name for sample in samples), "."}
     for place in _places(folder, category, sorted(names, reverse=True)):
         if place.resolve() in images:  # a dataset without masks
             continue
-        found = _by_stem(place)
+        found = _by_stem(image_files(place), f"masks in {place}")
         absent = [sample for sample in samples if sample.image.stem not in found]
         if len(absent) == len(samples):
             continue
@@ -101,11 +102,11 @@ def _places(folder: Path, category: str, names: Sequence[str]) -> Iterator[Path]
             yield from (place for name in names if (place := base / kind / name).is_dir())
 
 
-def _by_stem(folder: Path) -> dict[str, Path]:
+def _by_stem(files: Sequence[Path], what: str) -> dict[str, Path]:
     """Image files by name without suffix; DiffadError if two have one name."""
-    files = image_files(folder)
-    twice = [stem for stem, count in Counter(file.stem for file in files).items() if count > 1]
-    if twice:
-        first = min(twice, key=natural_key)
-        raise DiffadError(f"{folder} holds two masks named {first}; keep one")
-    return {file.stem: file for file in files}
+    found = {file.stem: file for file in files}
+    if len(found) != len(files):
+        counts = Counter(file.stem for file in files)
+        first = min((stem for stem, count in counts.items() if count > 1), key=natural_key)
+        raise DiffadError(f"{what}: two are named {first}; a mask is found by its name, keep one")
+    return found
