@@ -52,11 +52,13 @@ def plan(
     from diffad_lib.runs.config import parse_overrides
     from diffad_lib.runs.forecast import forecast
     from diffad_lib.runs.forecast_tables import as_json, shown_forecasts
-    from diffad_lib.runs.jobs import Lists, make_jobs
+    from diffad_lib.runs.matrix import LISTS, matrix
     from diffad_lib.runs.speed import by_rate, probe
 
-    lists = Lists(dataset, category, method, budget or ["paper"], seed or ["0"])
-    jobs = make_jobs(lists, variant or (), parse_overrides(set_ or ()), data_root=data_root)
+    given = dataset, category, method, budget or ["paper"], seed or ["0"]
+    lists = dict(zip(LISTS, given, strict=True))
+    overrides = parse_overrides(set_ or ())
+    jobs = matrix(lists, variant or (), overrides, is_planned=True, data_root=data_root)
     measure = partial(by_rate, tflops=device_tflops) if device_tflops else probe
     forecasts = forecast(jobs, measure)
     for part in shown_forecasts(forecasts, device_gb):

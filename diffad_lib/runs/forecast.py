@@ -3,15 +3,17 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from diffad_lib.cost import count_memory
+from diffad_lib.datasets.catalog import find_dataset
+from diffad_lib.datasets.layouts import list_categories, list_samples
 from diffad_lib.detector import Detector
 from diffad_lib.methods.method import find_method
 from diffad_lib.runs.config import RunConfig
-from diffad_lib.runs.jobs import Images, count_images
+from diffad_lib.runs.data import data_root
 from diffad_lib.runs.speed import Speed, step_flop, test_image_flop
 from diffad_lib.settings import DetectorSettings
 
@@ -22,6 +24,31 @@ UNSEEN_BYTES, UNSEEN_SHARE = 0.6e9, 0.10
 START_SECONDS, IMAGE_SECONDS = 30.0, 0.1
 NOTEBOOK_BYTES = 2e6  # the executed notebook and the record
 MORE_PREDICTIONS = 20  # test images that are predicted once more, for checks and figures
+
+
+class Images(NamedTuple):
+    """Images of a category, and where the numbers are from."""
+
+    train: int  # normal ones
+    test: int
+    source: str  # "found", "catalog" or "mini data"
+
+
+def count_images(config: RunConfig) -> Images:
+    """Images of a run: counted where they lie, else the official numbers; decodes nothing.
+
+    Without `data_root` a category that only the mini data has is counted there.
+    """
+    dataset, root = find_dataset(config.dataset), config.data_root
+    official = dataset.categories.get(config.category)
+    has_data = root is not None and (root / dataset.folder).is_dir()
+    is_there = root and has_data and config.category in list_categories(config.dataset, root)
+    if official and not is_there:
+        return Images(official.train_good, official.test_good + official.test_defect, "catalog")
+    samples = list_samples(config.dataset, config.category, data_root(config))
+    train = sum(sample.split == "train" for sample in samples)
+    source = "found" if root else "mini data"
+    return Images(train, len(samples) - train, source)
 
 
 @dataclass(frozen=True)
