@@ -4,7 +4,6 @@ import contextlib
 import gc
 import statistics
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -13,9 +12,11 @@ import torch
 from lightning_fabric import Fabric
 
 from diffad_lib.batches import SyntheticBatches
+from diffad_lib.cost import count_memory
 from diffad_lib.detector import Detector
 from diffad_lib.errors import one_line
 from diffad_lib.evaluation import predict_all
+from diffad_lib.methods.method import find_method
 from diffad_lib.mini.texture_bank import builtin_textures
 from diffad_lib.runs import experiment as ex
 from diffad_lib.runs.config import RunConfig
@@ -24,9 +25,6 @@ from diffad_lib.training import Trainer
 
 WARM_UP, MEASURED, SECONDS = 3, 12, 8.0  # steps; the measured ones end after these seconds
 IMAGES = 209  # in training, of the category whose hours are told: as MVTec AD's bottle has
-
-# The one place where the prediction of `diffad plan` comes in: bytes at the peak of a step.
-PREDICTED: Callable[[RunConfig], float] | None = None
 
 
 @dataclass(frozen=True)
@@ -136,8 +134,14 @@ def _times(config: RunConfig, way: Way) -> dict[str, Any]:
         "hours": round(paper * median / 3600, 2),
         "predicted_images_per_s": rate,
         "peak_gib": None if peak is None else round(peak / 2**30, 2),
-        "planned_gib": None if PREDICTED is None else round(PREDICTED(config) / 2**30, 2),
+        "planned_gib": round(planned_bytes(config) / 2**30, 2),
     }
+
+
+def planned_bytes(config: RunConfig) -> float:
+    """What `diffad plan` counts at the peak of a step."""
+    kind, mixed = find_method(config.method).detector, config.training.precision.endswith("mixed")
+    return count_memory(kind, config.detector, mixed).of(config.training.batch_size)
 
 
 def _images_a_second(detector: Detector, config: RunConfig, fabric: Fabric) -> float:

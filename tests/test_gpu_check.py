@@ -14,7 +14,8 @@ sys.path.insert(0, str(ROOT))
 
 import layout_factory as factory  # noqa: E402
 from benchmarks import gpu_agreement, gpu_check, gpu_steps  # noqa: E402
-from diffad_lib.errors import DiffadError  # noqa: E402
+from diffad_lib.errors import DiffadError
+from diffad_lib.runs import experiment as ex  # noqa: E402
 from diffad_lib.runs.config import build_config  # noqa: E402
 from diffad_lib.runs.experiment import flushes_denormals  # noqa: E402
 from diffad_lib.runs.facts import package_versions  # noqa: E402
@@ -150,9 +151,13 @@ def test_another_error_ends_the_check_but_one_of_the_compiler_is_told(quick, mon
     assert row["left_out"] == "not compiled: ValueError: no compiler long"
 
 
-def test_the_prediction_of_memory_stands_beside_the_measurement(quick, monkeypatch):
-    monkeypatch.setattr(gpu_steps, "PREDICTED", lambda config: 3 * 2**30)
-    assert gpu_steps.measure(tiny(quick, "draem"), gpu_steps.Way("32"))["planned_gib"] == 3
+def test_the_plan_of_memory_stands_beside_the_measurement(quick, monkeypatch):
+    config = tiny(quick, "draem")
+    whole = gpu_steps.planned_bytes(config)
+    weights = sum(value.nbytes for value in ex.new_detector(config).parameters())
+    assert 3 * weights < whole < 100e6  # with Adam's means, and what a tiny step keeps
+    monkeypatch.setattr(gpu_steps, "planned_bytes", lambda config: 3 * 2**30)
+    assert gpu_steps.measure(config, gpu_steps.Way("32"))["planned_gib"] == 3
 
 
 def test_a_machine_without_a_gpu_is_told_why(monkeypatch):
