@@ -14,7 +14,7 @@ sys.path.insert(0, str(ROOT))
 
 import layout_factory as factory  # noqa: E402
 from benchmarks import gpu_agreement, gpu_check, gpu_steps  # noqa: E402
-from diffad_lib.errors import DiffadError
+from diffad_lib.errors import DiffadError  # noqa: E402
 from diffad_lib.runs import experiment as ex  # noqa: E402
 from diffad_lib.runs.config import build_config  # noqa: E402
 from diffad_lib.runs.experiment import flushes_denormals  # noqa: E402
