@@ -20,8 +20,9 @@ from diffad_lib.settings import DetectorSettings
 CARDS = (8, 16, 24, 40, 80)  # memory of common GPUs, GB (1e9 bytes)
 # What no count sees: the driver and its kernels, workspaces of convolutions, gaps between tensors.
 UNSEEN_BYTES, UNSEEN_SHARE = 0.6e9, 0.10
-# Beside training and prediction; measured on a laptop run: kernel, imports, metrics, figures.
-START_SECONDS, IMAGE_SECONDS = 30.0, 0.1
+# CPU time beside training and prediction of laptop runs of one step, with and without a cache of
+# images: kernel, imports, metrics and figures; and reading an image, rounded up for slower disks.
+START_SECONDS, IMAGE_SECONDS = 15.0, 0.01
 NOTEBOOK_BYTES = 2e6  # the executed notebook and the record
 MORE_PREDICTIONS = 20  # test images that are predicted once more, for checks and figures
 
