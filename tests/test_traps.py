@@ -1,5 +1,7 @@
 """The traps of chapter 10 make the errors that they name, and no other."""
 
+import json
+
 import cv2
 import numpy as np
 import pytest
@@ -92,6 +94,13 @@ def test_the_control_normalises_image_and_anomaly_together():
     assert torch.equal(control.image, traps.imagenet_normalised(right.image))
     assert torch.equal(control.normal, traps.imagenet_normalised(right.normal))
     assert torch.equal(control.mask, right.mask)
+
+
+def test_without_light_the_control_has_the_same_anomalies():
+    trap = traps.normalise_then_paste(synthesizer(), pictures(), None, seeded())
+    control = traps.paste_then_normalise(synthesizer(), pictures(), None, seeded())
+    assert torch.equal(trap.mask, control.mask) and torch.equal(trap.normal, control.normal)
+    assert not torch.equal(trap.image, control.image)
 
 
 def test_light_is_changed_before_images_are_normalised():
@@ -298,3 +307,54 @@ def test_unseeded_noise_gives_another_score_at_each_call():
     assert first.shape == (2,) and maps.shape == (2, 1, SIZE, SIZE)
     assert first[0] != first[1] and not torch.equal(first, second)
     assert torch.equal(first, again) and one_field[0] == one_field[1]
+
+
+# The record
+
+
+def recorded() -> dict:
+    return json.loads(traps.RECORD.read_text(encoding="utf-8"))
+
+
+def every_prediction(record: dict) -> list[dict]:
+    """All predictions of the test set in the record, with their scores and metrics."""
+    found = []
+    for run in (run for of_seeds in record["runs"].values() for run in of_seeds):
+        found += [run, *run.get("draws", ()), *run.get("late", {}).values()]
+        found += [run["swapped"]] if "swapped" in run else []
+    return found
+
+
+def test_every_kind_was_trained_with_three_seeds():
+    record = recorded()
+    assert {*record["runs"]} == {*record["kinds"]}
+    for kind, of_seeds in record["runs"].items():
+        assert [run["seed"] for run in of_seeds] == [0, 1, 2], kind
+        assert len({tuple(run["image_scores"]) for run in of_seeds}) == 3
+
+
+def test_the_metrics_of_the_record_are_those_of_its_scores():
+    record = recorded()
+    predictions, labels = every_prediction(record), np.array(record["labels"])
+    assert len(predictions) > 15
+    for one in predictions:
+        value = one["metrics"]["image_auroc"][0]
+        assert value == pytest.approx(image_auroc(np.array(one["image_scores"]), labels), abs=1e-9)
+        assert all(low <= value <= high for value, low, high in one["metrics"].values())
+
+
+def test_the_last_look_of_a_training_is_its_result():
+    for run in recorded()["runs"]["draem"]:
+        last = run["looks"][-1]
+        assert np.allclose(last["image_scores"], run["image_scores"], atol=1e-5)
+        assert last["pixel_ap"] == pytest.approx(run["metrics"]["pixel_ap"][0], abs=1e-4)
+
+
+def test_protocols_of_the_record_are_those_of_the_library():
+    maps, masks = maps_and_masks()
+    names = [*traps.protocols(maps, masks.astype(np.uint16), [*masks])]
+    for run in recorded()["runs"]["draem"]:
+        assert [*run["protocols"]] == names[1:]
+        for one in (*run["protocols"].values(), *run["cast"].values()):
+            assert one["low"] <= one["wrong"] - one["right"] <= one["high"]
+        assert {one["right"] for one in run["protocols"].values()} == {run["metrics"]["aupro"][0]}

@@ -24,17 +24,16 @@ from diffad_lib.course import traps
 from diffad_lib.datasets.decode import decode_mask
 from diffad_lib.detector import Detector
 from diffad_lib.evaluation import predict_all
-from diffad_lib.files import write_json
+from diffad_lib.files import write_json, write_text
 from diffad_lib.metrics import compute_metrics, image_auroc, pixel_ap, pixel_auroc
 from diffad_lib.runs.config import RunConfig, build_config
 from diffad_lib.runs.experiment import Experiment, labels, prepare
-from diffad_lib.runs.facts import device_facts, git_state, package_versions, project_root
+from diffad_lib.runs.facts import device_facts, git_state, package_versions
 from diffad_lib.scores import highest_mean, smoothed_maximum
 from diffad_lib.training import Trainer
 from diffad_lib.types import Prediction
 from diffad_lib.weights import WEIGHTS_NAME, load_detector, save_detector
 
-RECORD = project_root() / "notebooks" / "records" / "traps.json"
 RUNS = Path("runs") / "traps"
 DATASET, CATEGORY = "mpdd", "bracket"
 SEEDS = (0, 1, 2)
@@ -228,15 +227,24 @@ def main() -> None:
         "dataset": DATASET,
         "category": CATEGORY,
         "budget": "mini",
-        "overrides": {kind: {"method": one[0], **one[1]} for kind, one in KINDS.items()},
+        "kinds": {kind: {"method": one[0], **one[1]} for kind, one in KINDS.items()},
         "git": git_state(),
         "versions": package_versions(),
         "device": device_facts(torch.device("cpu")),
         "labels": test["labels"].tolist(),
-        "runs": runs,
     }
-    write_json(RECORD, told)
-    print(RECORD)
+    write_text(traps.RECORD, as_json(told, runs))
+    print(traps.RECORD)
+
+
+def as_json(told: dict[str, Any], runs: dict[str, list[Any]]) -> str:
+    """A line for each training; NaN is an error."""
+    kinds = []
+    for kind, each in runs.items():
+        lines = ",\n".join(json.dumps(one, allow_nan=False) for one in each)
+        kinds.append(f'"{kind}": [\n{lines}\n]')
+    head = json.dumps(told, allow_nan=False).removesuffix("}")
+    return head + ',\n"runs": {\n' + ",\n".join(kinds) + "\n}}\n"
 
 
 if __name__ == "__main__":

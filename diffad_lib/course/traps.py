@@ -21,11 +21,13 @@ from diffad_lib.diffusion.schedule import Schedule
 from diffad_lib.methods.diffusionad.detector import DiffusionAD
 from diffad_lib.metrics import aupro
 from diffad_lib.metrics.curves import Floats, region_shares
+from diffad_lib.runs.facts import project_root
 from diffad_lib.synthesis.synthesizer import NormalSettings, Synthesizer
 from diffad_lib.types import TrainingBatch
 
 Figure = Callable[[NDArray], float]
 """A figure of the test images whose numbers [M] are given, some of them more than once."""
+RECORD = project_root() / "notebooks" / "records" / "traps.json"  # of tools/traps.py
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -80,10 +82,11 @@ def normalise_then_paste(
     how = synthesizer.settings
     if how is None or how.rotation_probability > 0:
         raise ValueError("give a synthesizer of anomalies that turns no image")
-    relit = Synthesizer(synthesizer.textures, NormalSettings(lighting=how.lighting))
-    normal = imagenet_normalised(relit(images, None, generator).normal)
+    if how.lighting > 0:  # it clamps to [0,1], so it comes before
+        relit = Synthesizer(synthesizer.textures, NormalSettings(lighting=how.lighting))
+        images = relit(images, None, generator).normal
     paste = Synthesizer(synthesizer.textures, how.but(lighting=0.0), synthesizer.kind)
-    return paste(normal, foreground, generator)
+    return paste(imagenet_normalised(images), foreground, generator)
 
 
 def paste_then_normalise(
