@@ -1,17 +1,16 @@
 """Train and measure what chapter 10 shows: notebooks/records/traps.json.
 
-    python tools/traps.py                # trains what runs/traps lacks, then measures
-    python tools/traps.py --train draem  # trains one kind and measures nothing
+    python tools/traps.py  # trains and measures what runs/traps lacks, then writes the record
 
-On the bracket of the mini data at the mini budget, three seeds each, on one thread: 15 trainings.
-A training that was interrupted begins again; delete its folder in runs/traps to repeat it.
+DRAEM on the bracket of the mini data, three seeds each, on one thread: 12 trainings. One that was
+interrupted begins again; delete its folder in runs/traps to repeat it.
 """
 
 import argparse
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from diffad_lib.course import traps
+from diffad_lib.course.shipped import load_shipped
 from diffad_lib.datasets.decode import decode_mask
 from diffad_lib.detector import Detector
 from diffad_lib.evaluation import predict_all
@@ -31,7 +31,7 @@ from diffad_lib.runs.experiment import Experiment, labels, prepare
 from diffad_lib.runs.facts import device_facts, git_state, package_versions
 from diffad_lib.scores import highest_mean, smoothed_maximum
 from diffad_lib.training import Trainer
-from diffad_lib.types import Prediction
+from diffad_lib.types import Prediction, TrainingBatch
 from diffad_lib.weights import WEIGHTS_NAME, load_detector, save_detector
 
 RUNS = Path("runs") / "traps"
@@ -40,14 +40,23 @@ SEEDS = (0, 1, 2)
 LOOK_STEPS = 20  # steps between two looks at the test set
 DRAWS = 5  # of the noise of a test
 LATE = (1, 10, 50)  # by how much t is wrong
-SAMPLES = 100  # of a paired interval
+SHIPPED = f"diffusionad_{CATEGORY}_repair"
 BATCH = 20
-KINDS = {  # method, overrides, what replaces the synthesizer
-    "draem": ("draem", {}, None),
-    "no_anomalies": ("draem", {"anomaly_probability": 0.0}, None),
-    "normalise_then_paste": ("draem", {}, traps.normalise_then_paste),
-    "paste_then_normalise": ("draem", {}, traps.paste_then_normalise),
-    "diffusionad": ("diffusionad", {}, None),
+# The shipped network's size, and a smaller one of which many trainings can be made.
+FULL = {"base_width": 12, "segmentation_width": 8}
+SMALL = {
+    "image_size": 32,
+    "base_width": 8,
+    "segmentation_width": 8,
+    "score_window": 3,
+    "batch_size": 4,
+    "steps": 300,
+}
+KINDS: dict[str, tuple[dict[str, Any], Callable[..., TrainingBatch] | None]] = {
+    "draem": (FULL, None),  # overrides, and what replaces the synthesizer
+    "small": (SMALL, None),
+    "no_anomalies": (SMALL | {"anomaly_probability": 0.0}, None),
+    "normalise_then_paste": (SMALL, traps.normalise_then_paste),
 }
 
 
@@ -88,8 +97,7 @@ def as_list(scores: NDArray) -> list[float]:
 
 
 def configuration(kind: str, seed: int) -> RunConfig:
-    method, overrides, _ = KINDS[kind]
-    return build_config(DATASET, CATEGORY, method, overrides=overrides, seed=seed)
+    return build_config(DATASET, CATEGORY, "draem", overrides=KINDS[kind][0], seed=seed)
 
 
 def folder_of(kind: str, seed: int) -> Path:
@@ -102,7 +110,7 @@ def train(kind: str, seed: int) -> None:
     if (folder / WEIGHTS_NAME).exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
-    experiment, synthesis = prepare(configuration(kind, seed)), KINDS[kind][2]
+    experiment, synthesis = prepare(configuration(kind, seed)), KINDS[kind][1]
     batches, looks = experiment.batches, [Looks(experiment)] if kind == "draem" else []
     if synthesis is not None:
         batches = replace(batches, synthesizer=partial(synthesis, batches.synthesizer))
@@ -133,7 +141,7 @@ def normalised(detector: Detector) -> Callable[[Tensor], Prediction]:
     return predict
 
 
-def figures(found: tuple[NDArray, NDArray], test: dict[str, NDArray]) -> dict[str, Any]:
+def figures(found: tuple[NDArray, NDArray], test: dict[str, Any]) -> dict[str, Any]:
     """Scores and metrics of a prediction."""
     scores, maps = found
     measured = compute_metrics(scores, test["labels"], maps, test["regions"], bootstrap_samples=200)
@@ -141,12 +149,13 @@ def figures(found: tuple[NDArray, NDArray], test: dict[str, NDArray]) -> dict[st
     return {"image_scores": as_list(scores), "metrics": metrics}
 
 
-def measure(kind: str, seed: int, test: dict[str, NDArray], train_images: Tensor) -> dict[str, Any]:
+def measure(kind: str, seed: int) -> dict[str, Any]:
     """All that the chapter shows of one training."""
+    test, train_images = data(kind)
     folder, images = folder_of(kind, seed), test["images"]
     detector = load_detector(folder).eval()
     told = {"seed": seed, **json.loads((folder / "training.json").read_text())}
-    predict = normalised(detector) if kind.endswith(("paste", "normalise")) else detector.predict
+    predict = normalised(detector) if KINDS[kind][1] else detector.predict
     found = predicted(predict, images)
     told |= figures(found, test)
     if kind == "draem":
@@ -154,37 +163,37 @@ def measure(kind: str, seed: int, test: dict[str, NDArray], train_images: Tensor
         told["train_scores"] = as_list(predicted(predict, train_images)[0])
         told["swapped"] = figures(predicted(predict, images.flip(1)), test)
         told |= protocol_figures(found[1], test)
-    if kind == "diffusionad":
-        told["draws"] = [unseeded(detector, draw, test) for draw in range(DRAWS)]
-        late = {n: predicted(traps.late_detector(detector, n).predict, images) for n in LATE}
-        told["late"] = {str(n): figures(one, test) for n, one in late.items()}
     return told
 
 
-def unseeded(detector: Detector, draw: int, test: dict[str, NDArray]) -> dict[str, Any]:
-    """One run of a test with noise of its own for each image."""
-    with torch.inference_mode():
-        noise = torch.Generator().manual_seed(1000 + draw)
-        scores, maps = traps.predict_unseeded(detector, test["images"], noise)
-    return figures((scores.numpy(), maps[:, 0].numpy()), test)
+def measure_noise(test: dict[str, Any]) -> dict[str, Any]:
+    """What the noise of the test and a wrong t do to the shipped DiffusionAD."""
+    detector, images = load_shipped(SHIPPED).detector, test["images"]
+
+    def seeded(seed: int, late: int) -> dict[str, Any]:
+        other = traps.late_detector(detector, late)
+        generator = partial(torch.Generator().manual_seed, seed)
+        return figures(predicted(lambda part: other.predict(part, generator()), images), test)
+
+    seeds = [
+        seeded(seed, 0) | {"late": {str(late): seeded(seed, late) for late in LATE}}
+        for seed in SEEDS
+    ]
+    noise, draws = torch.Generator().manual_seed(1000), []
+    for _ in range(DRAWS):
+        with torch.inference_mode():
+            scores, maps = traps.predict_unseeded(detector, images, noise)
+        draws.append(figures((scores.numpy(), maps[:, 0].numpy()), test))
+    return {"network": SHIPPED, "seeds": seeds, "draws": draws}
 
 
-def protocol_figures(maps: NDArray, test: dict[str, NDArray]) -> dict[str, Any]:
+def protocol_figures(maps: NDArray, test: dict[str, Any]) -> dict[str, Any]:
     """What follows from the maps alone: other masks, other protocols, other image scores."""
     label, native = test["labels"], test["native"]
     masks = (test["regions"] > 0).astype(np.uint8)
     whole = np.stack([traps.truncated_mask(mask, maps.shape[-1]) for mask in native])
-    cast = {
-        name: traps.effect(
-            lambda rows, metric=metric: metric(maps[rows], masks[rows]),
-            lambda rows, metric=metric: metric(maps[rows], whole[rows]),
-            label,
-            SAMPLES,
-        )._asdict()
-        for name, metric in (("pixel_ap", pixel_ap), ("pixel_auroc", pixel_auroc))
-    }
-    right, *others = (ways := traps.protocols(maps, test["regions"], native)).values()
-    effects = [traps.effect(right, wrong, label, SAMPLES)._asdict() for wrong in others]
+    every = np.arange(len(label))
+    ways = traps.protocols(maps, test["regions"], native)
     whole_maps = torch.from_numpy(maps)[:, None]
     scores = {
         "maximum": whole_maps.flatten(1).amax(dim=1),
@@ -193,9 +202,8 @@ def protocol_figures(maps: NDArray, test: dict[str, NDArray]) -> dict[str, Any]:
         "5 × 5 window": smoothed_maximum(whole_maps, 5),
     }
     return {
-        "cast": cast,
-        "protocols": dict(zip([*ways][1:], effects, strict=True)),
-        "ways": {name: as_list(one.numpy()) for name, one in scores.items()},
+        "cast": {"pixel_ap": pixel_ap(maps, whole), "pixel_auroc": pixel_auroc(maps, whole)},
+        "protocols": {name: way(every) for name, way in ways.items()},
         "way_aurocs": {name: image_auroc(one.numpy(), label) for name, one in scores.items()},
         "rounded_maps": {str(n): pixel_ap(np.round(maps, n), masks) for n in (3, 2, 1)},
     }
@@ -203,15 +211,36 @@ def protocol_figures(maps: NDArray, test: dict[str, NDArray]) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--train", choices=KINDS, help="train one kind, measure nothing")
-    chosen = parser.parse_args().train
+    parser.parse_args()
     torch.set_num_threads(1)
-    for kind in [chosen] if chosen else KINDS:
+    runs: dict[str, list[Any]] = {kind: [] for kind in KINDS}
+    for kind in KINDS:
         for seed in SEEDS:
             train(kind, seed)
-    if chosen:
-        return
-    experiment = prepare(configuration("draem", 0))
+            path = folder_of(kind, seed) / "measured.json"
+            runs[kind].append(kept(path, partial(measure, kind, seed)))
+    test, _ = data("draem")
+    told = {
+        "command": "python tools/traps.py",
+        "dataset": DATASET,
+        "category": CATEGORY,
+        "method": "draem",
+        "budget": "mini",
+        "kinds": {kind: overrides for kind, (overrides, _) in KINDS.items()},
+        "git": git_state(),
+        "versions": package_versions(),
+        "device": device_facts(torch.device("cpu")),
+        "labels": test["labels"].tolist(),
+        "noise": kept(RUNS / "noise.json", partial(measure_noise, test)),
+    }
+    write_text(traps.RECORD, as_json(told, runs))
+    print(traps.RECORD)
+
+
+@cache
+def data(kind: str) -> tuple[dict[str, Any], Tensor]:
+    """The test set, and the training images [N,3,H,W] in [0,1], at the size of a kind."""
+    experiment = prepare(configuration(kind, 0))
     stack = experiment.test
     blank = np.zeros(decode_mask(stack.samples[-1].mask).shape, np.uint8)
     test = {
@@ -220,21 +249,14 @@ def main() -> None:
         "regions": stack.regions[:, 0],
         "native": [decode_mask(one.mask) if one.mask else blank for one in stack.samples],
     }
-    train_images = torch.tensor(experiment.train.images) / 255
-    runs = {kind: [measure(kind, seed, test, train_images) for seed in SEEDS] for kind in KINDS}
-    told = {
-        "command": "python tools/traps.py",
-        "dataset": DATASET,
-        "category": CATEGORY,
-        "budget": "mini",
-        "kinds": {kind: {"method": one[0], **one[1]} for kind, one in KINDS.items()},
-        "git": git_state(),
-        "versions": package_versions(),
-        "device": device_facts(torch.device("cpu")),
-        "labels": test["labels"].tolist(),
-    }
-    write_text(traps.RECORD, as_json(told, runs))
-    print(traps.RECORD)
+    return test, torch.tensor(experiment.train.images) / 255
+
+
+def kept(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What lies in the file; if there is none, it is made."""
+    if not path.exists():
+        write_json(path, make())
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def as_json(told: dict[str, Any], runs: dict[str, list[Any]]) -> str:
