@@ -336,7 +336,7 @@ def test_every_kind_was_trained_with_three_seeds():
 def test_the_metrics_of_the_record_are_those_of_its_scores():
     record = recorded()
     predictions, labels = every_prediction(record), np.array(record["labels"])
-    assert len(predictions) == 12 + 3 + 3 + 9 + 5
+    assert len(predictions) == 15 + 3 + 3 + 9 + 5
     for one in predictions:
         value = one["metrics"]["image_auroc"][0]
         assert value == pytest.approx(image_auroc(np.array(one["image_scores"]), labels), abs=1e-9)

@@ -2,7 +2,7 @@
 
     python tools/traps.py  # trains and measures what runs/traps lacks, then writes the record
 
-DRAEM on the bracket of the mini data, three seeds each, on one thread: 12 trainings. One that was
+DRAEM on the bracket of the mini data, three seeds each, on one thread: 15 trainings. One that was
 interrupted begins again; delete its folder in runs/traps to repeat it.
 """
 
@@ -57,6 +57,7 @@ KINDS: dict[str, tuple[dict[str, Any], Callable[..., TrainingBatch] | None]] = {
     "small": (SMALL, None),
     "no_anomalies": (SMALL | {"anomaly_probability": 0.0}, None),
     "normalise_then_paste": (SMALL, traps.normalise_then_paste),
+    "paste_then_normalise": (SMALL, traps.paste_then_normalise),
 }
 
 
