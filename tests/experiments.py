@@ -239,6 +239,39 @@ def by_patches(stride, size=8, way=1):
     return predict
 
 
+# 10: the training images in a test set
+
+
+def equal_pictures(known, tested):
+    """The chapter's: only what is the same to the last bit."""
+    return (tested[:, None] == known).flatten(2).all(dim=2).any(dim=1)
+
+
+def nearer_than(distance):
+    """In root mean square: a copy that was moved by a pixel is farther than another part is."""
+
+    def find(known, tested):
+        apart = torch.cdist(tested.flatten(1), known.flatten(1)).amin(dim=1)
+        return apart / known[0].numel() ** 0.5 < distance
+
+    return find
+
+
+def similar_where_moved(limit, way=1):
+    """Reaches it: the best correlation of the insides, over moves by up to `way` pixels."""
+
+    def unit(images):
+        inside = images[..., way:-way, way:-way].flatten(1)
+        return F.normalize(inside - inside.mean(dim=1, keepdim=True))
+
+    def find(known, tested):
+        moves = [(y, x) for y in range(-way, way + 1) for x in range(-way, way + 1)]
+        moved = [unit(tested.roll(move, dims=(2, 3))) @ unit(known).T for move in moves]
+        return torch.stack(moved).amax(dim=(0, 2)) > limit
+
+    return find
+
+
 REACHED = [
     ("00", unusual_window),
     ("01", nearest_patches),
@@ -254,6 +287,7 @@ REACHED = [
     ("07", above(0.36)),
     ("09", beyond_the_seeds),
     ("11", by_patches(stride=4)),
+    ("10", similar_where_moved(0.99)),
 ]
 NOT_REACHED = [
     ("00", highest_50),
@@ -287,4 +321,8 @@ NOT_REACHED = [
     ("11", by_mean_picture),
     ("11", by_components),
     ("11", by_patches(stride=8)),
+    ("10", equal_pictures),
+    ("10", nearer_than(0.03)),
+    ("10", nearer_than(0.06)),
+    ("10", similar_where_moved(0.9)),
 ]
