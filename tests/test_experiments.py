@@ -84,8 +84,8 @@ def test_an_experiment_without_end_is_stopped(monkeypatch):
 
 
 def test_an_unknown_experiment_is_an_error_that_names_the_nearest():
-    with pytest.raises(DiffadError, match=r'no experiment "09"; did you mean "0\d"'):
-        experiment("09", torch.zeros_like)
+    with pytest.raises(DiffadError, match=r'no experiment "12"; did you mean "1\d"'):
+        experiment("12", torch.zeros_like)
 
 
 @pytest.mark.parametrize("answer", [lambda *_: 0.5, lambda *_: True, lambda *_: 1000])
