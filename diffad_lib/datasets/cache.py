@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from diffad_lib.errors import DiffadError
 from diffad_lib.files import write_atomically
 
-_MOST_IN_MEMORY = 256 * 2**20  # bytes; a larger entry is a memory map
+_MOST_IN_MEMORY = 2**30  # bytes; every category of the four datasets at 256 px is smaller
 _CHECKSUM = 4  # bytes at the end of an entry
 _NAME = re.compile(r"\.?[0-9a-f]{32}(-\w+)?\.(u8|files)")  # hidden: of a build that goes on
 _UNUSED_SECONDS = 30 * 24 * 3600
@@ -66,7 +66,7 @@ def load_entry(path: Path) -> NDArray[np.uint8] | None:
     """The bytes of an entry, read-only; None if there is none or, with a line, no good one.
 
     An entry is in memory, so that a file that is cut off meanwhile cannot crash the process; from
-    256 MB it is a memory map. A link and a file of another user are no good.
+    1 GB it is a memory map. A link and a file of another user are no good.
     """
     try:
         with _opened(path) as file:
