@@ -19,6 +19,19 @@ SMALL = {
 }
 
 
+# Settings of a short run; with KILLABLE_STEPS it can be killed in between.
+SHORT_RUN = {
+    "image_size": 32,
+    "base_width": 8,
+    "batch_size": 2,
+    "bootstrap_samples": 20,
+    "checkpoint_seconds": 0,
+    "device": "cpu",
+    "precision": "32",
+}
+KILLABLE_STEPS = 200  # of the autoencoder
+
+
 def small_detector(name: str, **settings) -> Detector:
     torch.manual_seed(0)
     method = find_method(name)

@@ -15,7 +15,7 @@ from diffad_lib.methods import method_names
 from diffad_lib.metrics import METRICS
 from diffad_lib.runs.gather import MINI, gather
 from diffad_lib.runs.published import MEAN, published
-from diffad_lib.runs.results import empty_cells, results_frame, swap_rows
+from diffad_lib.runs.results import results_frame, seeds_of_cells, swap_rows
 from diffad_lib.runs.results_figures import cost_and_result, heat_map, roc_curves, seed_spread
 from diffad_lib.runs.results_tables import csv, markdown, sheets
 from record_factory import made_record, put, three_seeds
@@ -59,7 +59,8 @@ def test_official_categories_without_a_run_are_empty_and_counted(tmp_path):
     three_seeds(tmp_path)
     three_seeds(tmp_path, category="cable")
     frame = frame_of(tmp_path)
-    assert empty_cells(frame) == (13, 15) == (len(CATALOG["mvtec"].categories) - 2, 15)
+    seeds = seeds_of_cells(frame)
+    assert len(seeds) == len(CATALOG["mvtec"].categories) == 15 and sum(seeds == 0) == 13
     assert np.isnan(row(frame, category="zipper")["value"])
     (sheet,) = sheets(frame, "image_auroc")
     lines = {line[0]: line for line in sheet.rows}
@@ -88,7 +89,7 @@ def test_means_are_over_the_categories_that_all_methods_have(tmp_path):
 def test_the_mini_data_are_no_official_category(tmp_path):
     three_seeds(tmp_path, data_root=None)
     frame = frame_of(tmp_path)
-    assert {*frame["collection"]} == {MINI} and empty_cells(frame) == (0, 1)
+    assert {*frame["collection"]} == {MINI} and seeds_of_cells(frame).tolist() == [3]
     assert not any(frame["published"])
 
 
@@ -121,6 +122,28 @@ def test_runs_that_cannot_be_compared_are_left_out_and_told(tmp_path, change, wo
     assert [run.record.config.seed for run in gathered.runs] == [0, 1, 2]
     (told,) = gathered.left_out
     assert re.search(f"{cell}/seed3/record.json: {words} {cell}/seed0", told)
+
+
+def test_given_weights_are_a_cell_of_their_own(tmp_path):
+    cell = three_seeds(tmp_path)
+    record = made_record(0, 0.99, weights="/weights/official")
+    record["weights"] = {"sha256": "1" * 64}
+    put(tmp_path, record, "seed0 of official weights")
+    gathered = gather([tmp_path])
+    assert [run.setting for run in gathered.runs] == [*["laptop"] * 3, "laptop+weights=official"]
+    record["weights"]["sha256"] = "2" * 64
+    record["config"]["seed"] = 1
+    put(tmp_path, record, "seed1 of other official weights")
+    assert "other settings (weights 2222" in gather([tmp_path]).left_out[0]
+    assert not gathered.left_out and cell.is_dir()
+
+
+def test_runs_with_textures_of_another_folder_are_left_out(tmp_path):
+    three_seeds(tmp_path)
+    record = made_record(3)
+    record["data"]["textures"] = {"images": 5640, "fingerprint": "dtd"}
+    put(tmp_path, record)
+    assert "other settings (textures dtd, not None)" in gather([tmp_path]).left_out[0]
 
 
 def test_a_seed_counts_once_and_runs_put_aside_do_not_count(tmp_path):

@@ -34,26 +34,17 @@ from diffad_lib.runs.data import what_is_read
 from diffad_lib.runs.notebook import run
 from diffad_lib.runs.record import SplitFacts, read_record
 from diffad_lib.weights import load_detector
+from small import KILLABLE_STEPS, SHORT_RUN
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("run")]
 
 ODD_DEFECT = "price_$x_^2$ 긁힘"
 METHODS = ("autoencoder", "draem", "diffusionad")
 FILES = {"notebook.ipynb", "record.json", "detector.safetensors", "detector.json"}
-# The autoencoder trains long enough to be killed in between.
 TINY = {
-    "autoencoder": {"steps": 200},
+    "autoencoder": {"steps": KILLABLE_STEPS},
     "draem": {"steps": 3, "segmentation_width": 4},
     "diffusionad": {"steps": 3, "segmentation_width": 4, "channel_multipliers": [1, 2]},
-}
-SHARED_SETTINGS = {
-    "image_size": 32,
-    "base_width": 8,
-    "batch_size": 2,
-    "bootstrap_samples": 20,
-    "checkpoint_seconds": 0,
-    "device": "cpu",
-    "precision": "32",
 }
 
 
@@ -72,7 +63,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def command(root: Path, runs: str, method: str, *more: str, **overrides) -> list[str]:
-    settings = SHARED_SETTINGS | TINY[method] | overrides
+    settings = SHORT_RUN | TINY[method] | overrides
     pairs = [
         f"{key}={value if isinstance(value, str) else json.dumps(value)}".replace(" ", "")
         for key, value in settings.items()
@@ -116,7 +107,7 @@ def config_of(root: Path, runs: str, method: str, **options) -> RunConfig:
         "mvtec",
         "bottle",
         method,
-        overrides=SHARED_SETTINGS | TINY[method],
+        overrides=SHORT_RUN | TINY[method],
         data_root=root / "data",
         runs_dir=root / runs,
         **{"textures": root / "data" / "dtd"} | options,

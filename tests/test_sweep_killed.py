@@ -23,6 +23,7 @@ from diffad_lib.runs.job import job_name, log_of, marker
 from diffad_lib.runs.matrix import LISTS, matrix
 from diffad_lib.runs.record import Record, read_record
 from diffad_lib.runs.sweep import FINISHED, GOES_ON, standing, sweep_folder
+from small import KILLABLE_STEPS, SHORT_RUN
 
 pytestmark = [
     pytest.mark.slow,
@@ -34,16 +35,7 @@ pytestmark = [
 ROOT = Path(__file__).resolve().parents[1]
 ODD = "큰 {병}; touch hacked"
 FINE, BROKEN = ("bottle", ODD), "cable"
-SETTINGS = {  # long enough to be killed in between
-    "steps": 200,
-    "image_size": 32,
-    "base_width": 8,
-    "batch_size": 2,
-    "bootstrap_samples": 20,
-    "checkpoint_seconds": 0,
-    "device": "cpu",
-    "precision": "32",
-}
+SETTINGS = {**SHORT_RUN, "steps": KILLABLE_STEPS}
 
 
 @pytest.fixture(scope="module")

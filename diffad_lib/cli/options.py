@@ -24,6 +24,16 @@ CategoryName = Annotated[str, typer.Option(help="A folder of the dataset.")]
 MethodName = Annotated[str, typer.Option("--method", help=one_of(method_names()))]
 BudgetOption = Annotated[str, typer.Option("--budget", help=one_of(get_args(BudgetName)))]
 Seed = Annotated[int, typer.Option(help="Seed of every random number.")]
+_LIST = "A list with commas, or all; repeatable"
+Datasets = Annotated[
+    list[str], typer.Option("--dataset", help=f"{_LIST}: {one_of(run_datasets())}")
+]
+Categories = Annotated[list[str], typer.Option("--category", help=f"{_LIST}.")]
+Methods = Annotated[list[str], typer.Option("--method", help=f"{_LIST}: {one_of(method_names())}")]
+Budgets = Annotated[
+    list[str], typer.Option("--budget", help=f"{_LIST}: {one_of(get_args(BudgetName))}")
+]
+Seeds = Annotated[list[str], typer.Option("--seed", help="Such as 0,1,2; repeatable.")]
 RunData = Annotated[
     Path | None,
     typer.Option(help="Folder that holds one folder a dataset (default: the mini data)"),

@@ -1,45 +1,28 @@
 """`diffad sweep`: many runs, and which of them are missing."""
 
-from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, get_args
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from diffad_lib.cli.options import (
+    Budgets,
+    Categories,
+    Datasets,
     Limit,
+    Methods,
     RunData,
     RunsDir,
+    Seeds,
     SetOptions,
     Textures,
     Tflops,
     Variants,
-    one_of,
 )
-from diffad_lib.datasets.catalog import run_datasets
+from diffad_lib.cli.plan import print_costs
 from diffad_lib.errors import DiffadError, shown
-from diffad_lib.methods import method_names
-from diffad_lib.settings import BudgetName
 
-if TYPE_CHECKING:
-    from diffad_lib.runs.config import RunConfig
-
-SweptDatasets = Annotated[
-    list[str],
-    typer.Option("--dataset", help=f"all, or of {one_of(run_datasets())} Lists: with commas."),
-]
-SweptCategories = Annotated[
-    list[str], typer.Option("--category", help="all, or folders of the datasets; a list.")
-]
-SweptMethods = Annotated[
-    list[str], typer.Option("--method", help=f"all, or of {one_of(method_names())} A list.")
-]
-SweptBudgets = Annotated[
-    list[str], typer.Option("--budget", help=f"all, or of {one_of(get_args(BudgetName))} A list.")
-]
-SweptSeeds = Annotated[list[str], typer.Option("--seed", help="Seeds; a list such as 0,1,2.")]
 Profile = Annotated[
     str, typer.Option(help="local, slurm, or a folder with a profile of Snakemake.")
 ]
@@ -53,11 +36,11 @@ DryRun = Annotated[
 
 
 def sweep(
-    dataset: SweptDatasets,
-    category: SweptCategories,
-    method: SweptMethods,
-    budget: SweptBudgets = ["mini"],  # noqa: B006 - typer copies it
-    seed: SweptSeeds = ["0"],  # noqa: B006
+    dataset: Datasets,
+    category: Categories,
+    method: Methods,
+    budget: Budgets = ["mini"],  # noqa: B006 - typer copies it
+    seed: Seeds = ["0"],  # noqa: B006
     data_root: RunData = None,
     textures: Textures = None,
     runs_dir: RunsDir = Path("runs"),
@@ -86,10 +69,8 @@ def sweep(
     standings = [sweeps.standing(config) for config in configs]
     if dry_run:
         Console().print(sweeps.plan_table(standings))
-        _print_costs(
-            [one.config for one in standings if one.state in (sweeps.NEW, sweeps.GOES_ON)],
-            device_tflops,
-        )
+        if missing := [one.config for one in standings if one.is_missing]:
+            print_costs(missing, device_tflops)
     print(sweeps.in_sum(standings))
     if dry_run:
         return
@@ -101,14 +82,3 @@ def sweep(
     print(shown(f"the page with everything: {page}"))
     if failed:
         raise DiffadError(f"{len(failed)} of {len(outcomes)} runs failed; see the lines above")
-
-
-def _print_costs(configs: "Sequence[RunConfig]", device_tflops: float | None) -> None:
-    """What the runs cost from their beginning, as `diffad plan` tells it."""
-    from diffad_lib.runs.forecast import forecast
-    from diffad_lib.runs.forecast_tables import shown_forecasts
-    from diffad_lib.runs.speed import by_rate, probe
-
-    measure = partial(by_rate, tflops=device_tflops) if device_tflops else probe
-    for part in shown_forecasts(forecast(configs, measure)) if configs else ():
-        Console().print(part, soft_wrap=isinstance(part, str), highlight=False, markup=False)

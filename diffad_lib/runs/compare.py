@@ -10,7 +10,6 @@ from diffad_lib.errors import DiffadError
 from diffad_lib.metrics import METRICS, tabled
 from diffad_lib.metrics.differences import (
     Difference,
-    Interval,
     auroc_difference,
     combined,
     seed_difference,
@@ -18,6 +17,7 @@ from diffad_lib.metrics.differences import (
     unpaired,
 )
 from diffad_lib.runs.gather import Run, gather, identity, settings_of
+from diffad_lib.runs.results import mean_ends
 
 IMAGE_AUROC = "image_auroc"  # the metric that the scores of a record are enough for
 _MEASURED_AT = {"pixel": "image_size"}  # a setting that has to be the same, by the metric's unit
@@ -81,7 +81,7 @@ def compare(a: Sequence[Run], b: Sequence[Run]) -> Comparison:
         )
     if {run.path.resolve() for run in a} & {run.path.resolve() for run in b}:
         raise DiffadError(f"{first.path}: is on both sides; name two folders")
-    if len({_images(run) for run in (*a, *b)}) > 1:
+    if len({run.images for run in (*a, *b)}) > 1:
         raise DiffadError(f"{first.path} and {second.path}: list other images, or in another order")
     found, notes = [], _notes(a, b)
     for name in tabled():
@@ -105,10 +105,12 @@ def _compared(
 ) -> Compared:
     is_paired = name == IMAGE_AUROC and all(run.record.images for run in (*a, *b))
     if is_paired:
-        difference = auroc_difference(_scores(a), _scores(b), _labels(a[0]))
+        rows = [np.stack([run.scores for run in side]) for side in (a, b)]  # [S,N], a row a seed
+        difference = auroc_difference(rows[0], rows[1], a[0].labels)
     else:
         value, seeds = seed_difference(values_a, values_b)
-        images = unpaired(value, _mean_interval(a, name), _mean_interval(b, name))
+        ends = [mean_ends([run.record.metrics[name] for run in side]) for side in (a, b)]
+        images = unpaired(value, *ends)
         difference = combined(value, images, seeds)
     spreads = [float(side.std(ddof=1)) if len(side) > 1 else None for side in (values_a, values_b)]
     needed = None
@@ -121,25 +123,6 @@ def _compared(
 def _value(run: Run, name: str) -> float | None:
     metric = run.record.metric(name)
     return None if metric is None or metric.low is None else metric.value
-
-
-def _mean_interval(runs: Sequence[Run], name: str) -> Interval:
-    found = [run.record.metrics[name] for run in runs]
-    low, high = ([getattr(one, end) for one in found] for end in ("low", "high"))
-    return float(np.mean(low)), float(np.mean(high))
-
-
-def _scores(runs: Sequence[Run]) -> np.ndarray:
-    """[S,N], a row a seed."""
-    return np.array([[image.score for image in run.record.images] for run in runs])
-
-
-def _images(run: Run) -> tuple[tuple[str, str, int], ...]:
-    return tuple((image.defect, image.file, image.label) for image in run.record.images)
-
-
-def _labels(run: Run) -> np.ndarray:
-    return np.array([image.label for image in run.record.images])
 
 
 def _setting(run: Run, key: str) -> object:

@@ -13,11 +13,13 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from diffad_lib.errors import DiffadError, one_line
+from diffad_lib.plans import Budget
 from diffad_lib.runs.record import RECORD_NAME, Record, read_record
 
 MINI = "mini data"
-_SECTIONS = ("detector", "synthesis", "training", "evaluation")
 _NO_DIFFERENCE = {"device", "checkpoint_seconds", "eval_batch_size"}  # settings without effect
 
 
@@ -31,7 +33,7 @@ class Run(NamedTuple):
     def collection(self) -> str:
         """The dataset, or the mini data, whose categories are no official ones."""
         config = self.record.config
-        return config.dataset if (config.model_extra or {}).get("data_root") else MINI
+        return config.dataset if config.data_root else MINI
 
     @property
     def place(self) -> tuple[str, str, str]:
@@ -40,15 +42,30 @@ class Run(NamedTuple):
 
     @property
     def setting(self) -> str:
-        """Budget, variants and overrides, as the name of a run folder has them."""
-        extra = self.record.config.model_extra or {}
-        named = (extra.get("variants") or (), extra.get("overrides") or ())
-        return "+".join((self.record.config.budget, *map(str, (*named[0], *named[1]))))
+        """Budget, variants, overrides and given weights, as the name of a run folder has them."""
+        config = self.record.config
+        given = (f"weights={Path(config.weights).name}",) if config.weights else ()
+        return "+".join((config.budget, *config.variants, *config.overrides, *given))
 
     @property
     def cell(self) -> tuple[str, str]:
         """Method and setting."""
         return self.record.config.method, self.setting
+
+    @property
+    def images(self) -> tuple[tuple[str, str, int], ...]:
+        """Defect, file and label of every test image."""
+        return tuple((one.defect, one.file, one.label) for one in self.record.images)
+
+    @property
+    def scores(self) -> np.ndarray:
+        """float64 [N], of the test images."""
+        return np.array([one.score for one in self.record.images])
+
+    @property
+    def labels(self) -> np.ndarray:
+        """int64 [N] in {0,1}, of the test images."""
+        return np.array([one.label for one in self.record.images])
 
 
 @dataclass(frozen=True)
@@ -85,17 +102,20 @@ def _records(folder: Path) -> list[Path]:
     return [path for path in there if ".before-" not in path.parent.name]
 
 
+_Step = tuple[Callable[[Run], Hashable], Callable[[Run], str], Callable[[Run, Run], str]]
+
+
 def comparable(found: Iterable[Run]) -> tuple[list[Run], list[str]]:
     """Of each category the runs on one test set, of each cell those with one setting, one a seed.
 
     Where there are several, the one that most runs have stays; a line tells each that does not.
     """
     runs, told = sorted(found, key=_order), []
-    steps: tuple[tuple[Callable[[Run], Hashable], Callable[[Run], str], str], ...] = (
-        (lambda run: run.place, identity, "other test images"),
-        (lambda run: (run.place, run.cell), settings_text, "other settings"),
+    steps: tuple[_Step, ...] = (
+        (lambda run: run.place, identity, lambda first, run: "other test images"),
+        (lambda run: (run.place, run.cell), settings_text, setting_difference),
     )
-    for group_of, kind_of, what in steps:
+    for group_of, kind_of, why in steps:
         kept: list[Run] = []
         for _, members in _grouped(runs, group_of):
             usual = Counter(map(kind_of, members)).most_common(1)[0][0]
@@ -104,8 +124,7 @@ def comparable(found: Iterable[Run]) -> tuple[list[Run], list[str]]:
                 if kind_of(run) == usual:
                     kept.append(run)
                 else:
-                    why = setting_difference(first, run) if what == "other settings" else ""
-                    told.append(f"{run.path}: {what}{why} than {first.path}; left out")
+                    told.append(f"{run.path}: {why(first, run)} than {first.path}; left out")
         runs = kept
     return _one_a_seed(runs, told), told
 
@@ -132,7 +151,7 @@ def _order(run: Run) -> tuple[Any, ...]:
 
 
 def _digest(run: Run) -> str:
-    scores = [image.score for image in run.record.images]
+    scores = run.scores.tolist()
     values = {name: metric.value for name, metric in run.record.metrics.items()}
     return blake2b(json.dumps([scores, values], sort_keys=True).encode()).hexdigest()
 
@@ -142,15 +161,23 @@ def identity(run: Run) -> str:
     data = run.record.data
     if data is not None:
         return data.test.fingerprint
-    return json.dumps([(image.defect, image.file, image.label) for image in run.record.images])
+    return json.dumps(run.images)
 
 
 def settings_of(run: Run) -> dict[str, Any]:
-    """The settings that have an effect, without their sections; no key stands in two."""
-    config = run.record.config
-    sections = [getattr(config, name) for name in _SECTIONS]
+    """The settings that have an effect, without their sections; no key stands in two.
+
+    Also what tells given weights and folders of textures and foreground masks from others.
+    """
+    record = run.record
+    sections = [getattr(record.config, name) for name in Budget.model_fields]
     flat = {key: value for section in sections for key, value in section.items()}
-    return {key: value for key, value in flat.items() if key not in _NO_DIFFERENCE}
+    settings = {key: value for key, value in flat.items() if key not in _NO_DIFFERENCE}
+    settings["weights"] = record.weights and record.weights.sha256
+    for name in ("textures", "foregrounds"):
+        read = getattr(record.data, name) if record.data else None
+        settings[name] = read and read.fingerprint
+    return settings
 
 
 def settings_text(run: Run) -> str:
@@ -159,11 +186,11 @@ def settings_text(run: Run) -> str:
 
 
 def setting_difference(first: Run, other: Run) -> str:
-    """The first setting that differs, for a person: ` (steps 500, not 400)`."""
+    """The first setting that differs, for a person: `other settings (steps 500, not 400)`."""
     ours, theirs = settings_of(other), settings_of(first)
     keys = sorted({*ours} | {*theirs})
-    key = next((key for key in keys if ours.get(key) != theirs.get(key)), None)
-    return f" ({key} {ours.get(key)}, not {theirs.get(key)})" if key else ""
+    key = next(key for key in keys if ours.get(key) != theirs.get(key))
+    return f"other settings ({key} {ours.get(key)}, not {theirs.get(key)})"
 
 
 def _notes(runs: list[Run]) -> Iterator[str]:

@@ -36,6 +36,11 @@ class Settled(Facts):
     method: str
     budget: str = "mini"
     seed: int = 0
+    data_root: str | None = None
+    textures: str | None = None
+    weights: str | None = None
+    variants: list[str] = Field(default_factory=list)
+    overrides: list[str] = Field(default_factory=list)
     detector: dict[str, Any] = Field(default_factory=dict)
     synthesis: dict[str, Any] = Field(default_factory=dict)
     training: dict[str, Any] = Field(default_factory=dict)

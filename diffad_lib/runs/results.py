@@ -7,7 +7,7 @@ terminal, in files, in chapter 09, is read from it, so the same records give the
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -70,11 +70,12 @@ def _rows_of(
             row = _row(ours[place, cell], told) | _cost(found[place, cell])
             rows.append({"category": place[1], "dataset": place[0], "is_mean": False} | row)
     common = [place for place in places if all(ours[place, cell] for cell in cells)]
-    for chosen, name in ((common, _mean_name(common, places)), (places, f"all {len(places)}")):
+    for chosen in (common, places):
         if len(chosen) < 2 or (chosen is places and collection not in CATALOG):
             continue
+        whole = len(chosen) == len(places)
+        name = f"all {len(places)}" if whole else f"{len(chosen)} of {len(places)}"
         for cell in cells:
-            whole = len(chosen) == len(places)
             told = {
                 kind: _told(kind, cell, collection, MEAN, metric)
                 if whole
@@ -90,11 +91,7 @@ def _rows_of(
     return [where | cell | row for cell, row in zip(who, rows, strict=True)]
 
 
-_KINDS: tuple[Kind, ...] = ("published", "rerun")
-
-
-def _mean_name(common: list[tuple[str, str]], places: list[tuple[str, str]]) -> str:
-    return f"{len(common)} of {len(places)}" if len(common) < len(places) else f"all {len(places)}"
+_KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 def _places(runs: Iterable[Run]) -> list[tuple[str, str]]:
@@ -113,11 +110,14 @@ def _ours(runs: Sequence[Run], metric: str) -> Ours | None:
         return None
     by_seed = {seed: one.value for seed, one in known.items() if one.value is not None}
     value, seeds = mean_interval(list(by_seed.values()))
-    return Ours(value, by_seed, seeds or _NAN, _mean_ends(list(known.values())))
+    return Ours(value, by_seed, seeds or _NAN, mean_ends(list(known.values())))
 
 
-def _mean_ends(measured: list[Measured]) -> Interval:
-    """The test images are the same for all seeds, so the ends are averaged: never too narrow."""
+def mean_ends(measured: Sequence[Measured]) -> Interval:
+    """Mean low and high end over seeds, NaN where one is unknown.
+
+    The test images are the same for all seeds, so the ends are averaged: never too narrow.
+    """
     ends = [(one.low, one.high) for one in measured if one.low is not None and one.high is not None]
     if len(ends) < len(measured):
         return _NAN
@@ -175,11 +175,10 @@ def _cost(runs: Sequence[Run]) -> dict[str, float]:
     }
 
 
-def empty_cells(frame: pd.DataFrame) -> tuple[int, int]:
-    """How many cells (category × method with a setting) have no run, and how many there are."""
+def seeds_of_cells(frame: pd.DataFrame) -> pd.Series:
+    """How many seeds each cell (category × method with a setting) has; 0 where it is empty."""
     keys = ["collection", "dataset", "category", "method", "setting"]
-    seeds = frame[~frame["is_mean"]].groupby(keys)["seeds"].max()
-    return int((seeds == 0).sum()), len(seeds)
+    return frame[~frame["is_mean"]].groupby(keys)["seeds"].max()
 
 
 def swap_rows(runs: Sequence[Run]) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from diffad_lib.metrics import METRICS, tabled
 from diffad_lib.runs.compare import Comparison, verdict
 from diffad_lib.runs.gather import Gathered
 from diffad_lib.runs.published import published
-from diffad_lib.runs.results import Told, empty_cells
+from diffad_lib.runs.results import Told, seeds_of_cells
 
 EMPTY = "–"
 HOW = (
@@ -87,12 +87,10 @@ def _ours(row: dict[str, float]) -> str:
 
 def counts(frame: pd.DataFrame) -> list[str]:
     """How many cells are empty, and how many runs the others have."""
-    empty, cells = empty_cells(frame)
-    keys = ["collection", "dataset", "category", "method", "setting"]
-    seeds = frame[~frame["is_mean"]].groupby(keys)["seeds"].max()
+    seeds = seeds_of_cells(frame)
     of_seeds = seeds[seeds > 0].value_counts().sort_index(ascending=False)
     filled = ", ".join(f"with {number} seeds: {count}" for number, count in of_seeds.items())
-    return [f"cells (category × method): {cells}, of which empty: {empty}; {filled}"]
+    return [f"cells (category × method): {len(seeds)}, of which empty: {sum(seeds == 0)}; {filled}"]
 
 
 def terminal_table(sheet: Sheet) -> Table:

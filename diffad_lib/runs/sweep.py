@@ -45,6 +45,11 @@ class Standing:
     state: str
     note: str = ""
 
+    @property
+    def is_missing(self) -> bool:
+        """Whether a sweep has to run it."""
+        return self.state in (NEW, GOES_ON)
+
 
 def standing(config: RunConfig) -> Standing:
     """What a sweep would find in a run folder; reads no data and starts nothing."""
