@@ -25,6 +25,8 @@ def test_saved_detector_comes_back_the_same(tmp_path, method, memory_format):
     assert loaded.settings == detector.settings
     assert not loaded.training
     assert_same_weights(loaded, detector)
+    kernels = [weight for weight in loaded.parameters() if weight.dim() == 4]
+    assert all(kernel.is_contiguous(memory_format=torch.channels_last) for kernel in kernels)
     images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         scores = [d.predict(images).image_score for d in (loaded, detector)]
