@@ -10,7 +10,6 @@ import pytest
 
 from diffad_lib import cli
 from diffad_lib.datasets.catalog import CATALOG
-from diffad_lib.errors import DiffadError
 from diffad_lib.methods import method_names
 from diffad_lib.metrics import METRICS
 from diffad_lib.runs.gather import MINI, gather
@@ -239,11 +238,14 @@ def test_figures_have_every_cell(tmp_path):
     assert not plt.get_fignums()  # or a notebook shows them twice
 
 
-def test_without_seaborn_the_heat_map_says_what_to_install(tmp_path, monkeypatch):
-    three_seeds(tmp_path)
+def test_without_seaborn_it_is_told_what_to_install_and_nothing_is_written(
+    tmp_path, monkeypatch, capsys
+):
+    three_seeds(tmp_path / "runs")
     monkeypatch.setitem(sys.modules, "seaborn", None)
-    with pytest.raises(DiffadError, match="pip install"):
-        heat_map(frame_of(tmp_path), "image_auroc")
+    code, _, told = diffad(capsys, "results", tmp_path / "runs", "--to", tmp_path / "to")
+    assert code and "pip install" in told
+    assert not (tmp_path / "to").exists()
 
 
 def test_swaps_are_means_over_seeds(tmp_path):
@@ -296,10 +298,10 @@ def test_the_printed_mean_is_that_of_the_printed_categories(source, metric):
 
 
 def test_a_departure_is_not_taken_for_the_method():
-    assert published().variant("draem", "mvtec", "discriminator only")["image_auroc"] == 93.9
-    assert published().variant("draem", "mvtec", "no such") == {}
-    shares = published().shares("published", "draem", "mvtec", MEAN, "image_auroc")
-    assert shares == [(0.98, "draem-paper"), (0.981, "draem-readme")]
+    departures = [figure for figure in published().figures if figure.variant]
+    assert len(departures) > 5
+    told = published().shares("published", "draem", "mvtec", MEAN, "image_auroc")
+    assert told == [(0.98, "draem-paper"), (0.981, "draem-readme")]
 
 
 def test_what_nobody_told_is_empty():

@@ -38,8 +38,8 @@ def results(
             from diffad_lib.runs.results_figures import write_figures
             from diffad_lib.runs.results_tables import write_results
 
+            write_figures(to, frame, gathered.runs)  # first: nothing is written without seaborn
             write_results(to, frame, gathered)
-            write_figures(to, frame, gathered.runs)
             print(shown(f"tables, numbers and figures: {to}"))
     if gathered.left_out:
         raise DiffadError(f"left out: {'; left out: '.join(gathered.left_out)}")

@@ -67,14 +67,6 @@ class Published(_Strict):
             and metric in figure.percent
         ]
 
-    def variant(self, method: str, dataset: str, variant: str) -> dict[str, float]:
-        """Metrics in percent of a departure, a mean over a dataset; {} where nobody tells them."""
-        for figure in self.figures:
-            told = self.sources[figure.source].method, figure.dataset, figure.variant
-            if told == (method, dataset, variant):
-                return dict(figure.percent)
-        return {}
-
     def footnotes(self, keys: Sequence[str]) -> list[str]:
         """`[1] source` for each key, in the order given."""
         return [f"[{number}] {self.sources[key].text}" for number, key in enumerate(keys, start=1)]
