@@ -1,6 +1,7 @@
 """Predictions of a detector on a test set, batched and seeded."""
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from diffad_lib.detector import Detector
+from diffad_lib.progress import next_line
 from diffad_lib.types import Prediction
 
 _LOOKED_AT = 4  # images of `measure_invariance`
@@ -69,15 +71,39 @@ def as_pixels(images: np.ndarray, fabric: Fabric) -> Tensor:
 def predict_all(
     detector: Detector, images: np.ndarray, fabric: Fabric, batch_size: int = 16, seed: int = 0
 ) -> SetPrediction:
-    """Predict uint8 images [N,3,H,W]; scores repeat and do not depend on the batch size."""
-    scores, maps = [], []
+    """Predict uint8 images [N,3,H,W]; scores repeat and do not depend on the batch size.
+
+    A long prediction prints from time to time how far it is.
+    """
+    scores, maps = room(images)
     started = time.perf_counter()
-    for start in range(0, len(images), batch_size):
-        prediction = predict_batch(detector, images[start : start + batch_size], fabric, seed)
-        scores.append(prediction.image_score.float().cpu().numpy())
-        maps.append(prediction.anomaly_map[:, 0].float().cpu().numpy())  # [B,H,W]
-    seconds = time.perf_counter() - started
-    return SetPrediction(np.concatenate(scores), np.concatenate(maps), seconds)
+    for rows in in_batches(len(images), batch_size):
+        prediction = predict_batch(detector, images[rows], fabric, seed)
+        keep(prediction, rows, scores, maps)
+    return SetPrediction(scores, maps, time.perf_counter() - started)
+
+
+def room(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Scores [N] and maps [N,H,W] of images [N,3,H,W], to be filled: the memory of one result."""
+    return np.empty(len(images), np.float32), np.empty((len(images), *images.shape[2:]), np.float32)
+
+
+def keep(prediction: Prediction, rows: slice, scores: np.ndarray, maps: np.ndarray) -> None:
+    """Put what was predicted for some rows where it belongs."""
+    scores[rows] = prediction.image_score.float().cpu().numpy()
+    maps[rows] = prediction.anomaly_map[:, 0].float().cpu().numpy()
+
+
+def in_batches(count: int, batch_size: int) -> Iterator[slice]:
+    """The rows of each batch; a line from time to time on how many images are done."""
+    started, told_at = time.monotonic(), next_line(0)
+    for start in range(0, count, batch_size):
+        seconds = time.monotonic() - started
+        if start and seconds >= told_at:
+            told_at = next_line(seconds)
+            left = seconds * (count - start) / start
+            print(f"image {start}/{count}  {start / seconds:.1f} images/s  {left:.0f} s left")
+        yield slice(start, start + batch_size)
 
 
 def measure_invariance(

@@ -11,7 +11,7 @@ import torch
 from lightning_fabric import Fabric
 
 from diffad_lib.detector import Detector
-from diffad_lib.evaluation import as_pixels, predict_batch
+from diffad_lib.evaluation import as_pixels, in_batches, keep, predict_batch, room
 from diffad_lib.metrics import image_auroc, pixel_ap
 from diffad_lib.types import Prediction
 
@@ -35,47 +35,47 @@ def swap_test(
     pose; noise is the control. {} for a method that has no reconstruction, and for one image. It
     costs a prediction, and a call of the head for each swap.
     """
-    scores: dict[str, list[np.ndarray]] = {}
-    maps: dict[str, list[np.ndarray]] = {}
-    for name, told in _judgements(detector, images, fabric, batch_size, seed):
+    found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    for rows, name, told in _judgements(detector, images, fabric, batch_size, seed):
         if told is None:
             return {}
-        scores.setdefault(name, []).append(told.image_score.float().cpu().numpy())
-        maps.setdefault(name, []).append(told.anomaly_map[:, 0].float().cpu().numpy())
+        if name not in found:
+            found[name] = room(images)
+        keep(told, rows, *found[name])
     return {
         name: {
-            "image_auroc": _or_nan(image_auroc, scores[name], labels),
-            "pixel_ap": _or_nan(pixel_ap, maps[name], masks),
+            "image_auroc": _or_nan(image_auroc, scores, labels),
+            "pixel_ap": _or_nan(pixel_ap, maps, masks),
         }
-        for name in scores
+        for name, (scores, maps) in found.items()
     }
 
 
 def _or_nan(
-    metric: Callable[[np.ndarray, np.ndarray], float], found: list[np.ndarray], truth: np.ndarray
+    metric: Callable[[np.ndarray, np.ndarray], float], found: np.ndarray, truth: np.ndarray
 ) -> float:
     is_defined = truth.any() and not truth.all()
-    return metric(np.concatenate(found), truth) if is_defined else np.nan
+    return metric(found, truth) if is_defined else np.nan
 
 
 def _judgements(
     detector: Detector, images: np.ndarray, fabric: Fabric, batch_size: int, seed: int
-) -> Iterator[tuple[str, Prediction | None]]:
+) -> Iterator[tuple[slice, str, Prediction | None]]:
     """What the detector says of each batch, with each reconstruction; None if it cannot tell."""
     generator = torch.Generator(fabric.device).manual_seed(seed)
     shift = min(SHIFT, len(images) - 1)
     if shift < 1:  # there is no other image
         return
     before = predict_batch(detector, images[-shift:], fabric, seed).reconstruction
-    for start in range(0, len(images), batch_size):
-        batch = images[start : start + batch_size]
+    for rows in in_batches(len(images), batch_size):
+        batch = images[rows]
         pixels, own = as_pixels(batch, fabric), predict_batch(detector, batch, fabric, seed)
         if before is None or own.reconstruction is None:
             return
-        yield OWN, own
+        yield rows, OWN, own
         pool = torch.cat([before, own.reconstruction])  # so that no more than a batch is kept
         another, before = pool[: len(batch)], pool[len(batch) :]
         noise = torch.rand(pixels.shape, generator=generator, device=pixels.device)
         for name, given in ((ITSELF, pixels), (ANOTHER, another), (NOISE, noise)):
             with torch.inference_mode(), fabric.autocast():
-                yield name, detector.judge(pixels, given)
+                yield rows, name, detector.judge(pixels, given)

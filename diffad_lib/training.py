@@ -17,6 +17,7 @@ from diffad_lib.checkpoint import checkpoints, load_checkpoint, save_checkpoint
 from diffad_lib.detector import BatchSource, Detector
 from diffad_lib.errors import DiffadError
 from diffad_lib.plans import TrainingSettings, lr_factor
+from diffad_lib.progress import next_line
 
 _FLUSH_STEPS = 10  # losses are read from the device this often, so that it is not kept waiting
 _HISTORY_ROWS = 1000  # a longer history is thinned to every second row
@@ -200,11 +201,11 @@ class Trainer:
         self._tell(means)
 
     def _tell(self, terms: dict[str, float]) -> None:
-        """Print a line at least every 15 s, or every 2 % of the elapsed time in long runs."""
+        """Print a line from time to time, and at the end."""
         state, share = self.state, min(self.spent, 1.0)
         if share < 1 and state.seconds < self.next_report:
             return
-        self.next_report = state.seconds + max(15.0, 0.02 * state.seconds)
+        self.next_report = next_line(state.seconds)
         losses = "  ".join(f"{name} {value:.4f}" for name, value in terms.items())
         left = state.seconds * (1 - share) / share
         rate = state.step / max(state.seconds, 1e-9)

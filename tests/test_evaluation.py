@@ -1,5 +1,7 @@
 """Predictions repeat and depend on the image alone, not on the batch it sits in."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from diffad_lib.detector import Detector
 from diffad_lib.evaluation import (
     Invariance,
     SetPrediction,
+    in_batches,
     measure_invariance,
     predict_all,
     predict_batch,
@@ -87,6 +90,27 @@ def test_the_detector_sees_unit_range_pixels_in_evaluation_and_inference_mode() 
     images, training, inference = detector.seen[0]
     np.testing.assert_allclose(images.numpy(), IMAGES[:2] / 255, atol=1e-6)
     assert not training and inference
+
+
+def test_a_large_set_takes_the_memory_of_its_maps_once() -> None:
+    images = np.zeros((64, 3, 128, 128), np.uint8)
+    tracemalloc.start()  # NumPy's memory: PyTorch's, of one batch, is not counted
+    maps = predict_all(toy_detector(), images, FABRIC, batch_size=4).anomaly_maps
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert maps.nbytes <= peak < 1.3 * maps.nbytes
+
+
+def test_a_long_prediction_tells_from_time_to_time_how_far_it_is(monkeypatch, capsys) -> None:
+    clock = iter(range(0, 1000, 8))  # each look at the clock is 8 s after the last
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    rows = list(in_batches(10, 2))
+    assert [(one.start, one.stop) for one in rows] == [(0, 2), (2, 4), (4, 6), (6, 8), (8, 10)]
+    told = capsys.readouterr().out.splitlines()
+    assert told == [
+        "image 2/10  0.1 images/s  64 s left",  # after 16 s
+        "image 6/10  0.2 images/s  21 s left",  # after 32 s
+    ]
 
 
 def test_read_only_images_are_accepted_and_left_as_they_are() -> None:
