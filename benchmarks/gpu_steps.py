@@ -21,7 +21,7 @@ from diffad_lib.mini.texture_bank import builtin_textures
 from diffad_lib.runs import experiment as ex
 from diffad_lib.runs.config import RunConfig
 from diffad_lib.synthesis.synthesizer import Synthesizer
-from diffad_lib.training import Trainer
+from diffad_lib.training import Callback, Trainer
 
 WARM_UP, MEASURED, SECONDS = 3, 12, 8.0  # steps; the measured ones end after these seconds
 IMAGES = 209  # in training, of the category whose hours are told: as MVTec AD's bottle has
@@ -45,7 +45,7 @@ class Enough(Exception):
 
 
 @dataclass
-class Clock:
+class Clock(Callback):
     """A callback of the training loop that notes when a step has ended on the device."""
 
     every: int = 1
@@ -58,15 +58,6 @@ class Clock:
             measured > 0 and self.ends[-1] - self.ends[WARM_UP - 1] > SECONDS
         ):
             raise Enough
-
-    def finish(self, detector: Detector) -> int | None:
-        return None
-
-    def state_dict(self) -> dict[str, Any]:
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        pass
 
 
 def measure(config: RunConfig, way: Way, known: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -46,7 +46,10 @@ class TrainingSettings(Settings):
     precision: Precision = setting("32", "auto is bf16 where the hardware computes in it")
     channels_last: bool = setting(False, "channels-last memory format")
     device: Literal["auto", "cpu", "cuda", "mps"] = setting("auto", "device that computes")
-    checkpoint_seconds: float = setting(60.0, "time between two checkpoints, s", ge=0)
+    checkpoint_seconds: float = setting(
+        60.0, "least time between checkpoints, s; up to ten times that where writing one is slow",
+        ge=0,
+    )  # fmt: skip
     select_on_test_epochs: int | None = setting(
         None, "epochs between looks at the test set, to keep the best weights: a leak", ge=1
     )
