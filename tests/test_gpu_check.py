@@ -19,6 +19,7 @@ from diffad_lib.runs import experiment as ex  # noqa: E402
 from diffad_lib.runs.config import build_config  # noqa: E402
 from diffad_lib.runs.experiment import flushes_denormals  # noqa: E402
 from diffad_lib.runs.facts import package_versions  # noqa: E402
+from diffad_lib.training import Trainer  # noqa: E402
 
 BOTH = ["diffusionad", "draem"]
 
@@ -158,6 +159,20 @@ def test_the_plan_of_memory_stands_beside_the_measurement(quick, monkeypatch):
     assert 3 * weights < whole < 100e6  # with Adam's means, and what a tiny step keeps
     monkeypatch.setattr(gpu_steps, "planned_bytes", lambda config: 3 * 2**30)
     assert gpu_steps.measure(config, gpu_steps.Way("32"))["planned_gib"] == 3
+
+
+@pytest.mark.parametrize("foreground", ["none", "auto"])
+def test_a_measured_step_has_foregrounds_where_a_run_has_them(quick, monkeypatch, foreground):
+    seen = []
+
+    class Looked(Trainer):
+        def train(self):
+            seen.append(self.batches.foregrounds)
+            return super().train()
+
+    monkeypatch.setattr(gpu_steps, "Trainer", Looked)
+    gpu_steps.measure(tiny(quick, "draem", foreground=foreground), gpu_steps.Way("32"))
+    assert (seen[0] is not None) == (foreground != "none")
 
 
 def test_a_machine_without_a_gpu_is_told_why(monkeypatch):
