@@ -9,17 +9,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-import layout_factory as factory  # noqa: E402
-from benchmarks import gpu_agreement, gpu_check, gpu_steps  # noqa: E402
-from diffad_lib.errors import DiffadError  # noqa: E402
-from diffad_lib.runs import experiment as ex  # noqa: E402
-from diffad_lib.runs.config import build_config  # noqa: E402
-from diffad_lib.runs.experiment import flushes_denormals  # noqa: E402
-from diffad_lib.runs.facts import package_versions  # noqa: E402
-from diffad_lib.training import Trainer  # noqa: E402
+import layout_factory as factory
+from benchmarks import gpu_agreement, gpu_check, gpu_steps
+from diffad_lib.errors import DiffadError
+from diffad_lib.runs import experiment as ex
+from diffad_lib.runs.config import build_config
+from diffad_lib.runs.experiment import flushes_denormals
+from diffad_lib.runs.facts import package_versions
+from diffad_lib.training import Trainer
 
 BOTH = ["diffusionad", "draem"]
 
@@ -37,7 +34,7 @@ def quick(tmp_path, monkeypatch) -> Iterator[Path]:
 def run(root: Path, monkeypatch: pytest.MonkeyPatch, *more: str) -> tuple[int, dict]:
     arguments = ["--tiny", "--device", "cpu", "--to", str(root / "out"), "--minutes", "0.01"]
     data = ["--data-root", str(root / "data"), "--dataset", "mvtec", "--category", "bottle"]
-    monkeypatch.setattr(sys, "argv", ["gpu_check.py", *arguments, *data, *more])
+    monkeypatch.setattr(sys, "argv", ["gpu_check", *arguments, *data, *more])
     code = gpu_check.main()
     return code, json.loads((root / "out" / "gpu_check.json").read_text())
 
