@@ -148,6 +148,17 @@ class Variant:
     official: bool = False  # one of the departures of the official code from the paper
 
 
+def official_masks(source: str) -> Variant:
+    """The masks of the official codes; source: where one of them makes them so."""
+    return Variant(
+        "A pixel of a resized mask is defective only where it is as a whole: the code cuts off the "
+        "fraction after a linear resize. Pixel metrics are then over smaller defects.",
+        source,
+        {"mask_rule": "whole"},
+        official=True,
+    )
+
+
 def lr_factor(schedule: str, step: int, progress: float, warmup_fraction: float = 0.0) -> float:
     """Multiplier of a learning rate at an optimiser step.
 
