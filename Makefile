@@ -25,7 +25,7 @@ checkpoints: $(READY)  ## train the small detectors in notebooks/checkpoints aga
 	@$(BIN)/python tools/checkpoints.py
 
 gpu-check: $(READY)  ## what a GPU does with this project, in ten minutes; OPTIONS="--minutes 2" is passed on
-	@$(BIN)/python benchmarks/gpu_check.py $(OPTIONS)
+	@$(BIN)/python -m benchmarks.gpu_check $(OPTIONS)
 
 lint: $(READY)  ## ruff and the type checker
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -15,9 +15,10 @@ from pathlib import Path
 import torch
 
 from benchmarks.measure import OURS, in_turn
-from benchmarks.page import machine, table_lines, write_results
+from benchmarks.page import table_lines, write_results
 from benchmarks.works import BF16, Checkouts, all_works
 from diffad_lib.errors import DiffadError
+from diffad_lib.runs.facts import machine
 
 
 def main() -> None:
@@ -35,7 +36,7 @@ def main() -> None:
         sys.exit("error: --pairs and --threads must be at least 1")
     torch.set_num_threads(given.threads)
     torch.set_flush_denormal(True)  # as a run does
-    found = machine()
+    found = machine(torch.device("cpu"))
     precisions = [OURS, *([BF16] if found["bf16"] else [])]
     results = []
     try:

@@ -1,7 +1,7 @@
 """What a GPU does with this project: one command for a person who has just got one.
 
     make gpu-check                                      # ten minutes at most, no network
-    python3 benchmarks/gpu_check.py --to FOLDER         # the same without .venv
+    python3 -m benchmarks.gpu_check --to FOLDER         # the same without .venv
     make gpu-check OPTIONS="--data-root DATA --dataset mvtec --category bottle --textures DTD"
 
 In this order, each part written to FOLDER/gpu_check.json as soon as it is measured: is PyTorch
@@ -17,29 +17,25 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-if str(ROOT) not in sys.path:
-    sys.path.insert(0, str(ROOT))
+import numpy as np
+import pandas as pd
+import torch
 
-import numpy as np  # noqa: E402
-import pandas as pd  # noqa: E402
-import torch  # noqa: E402
-
-from benchmarks.gpu_agreement import check_agreement  # noqa: E402
-from benchmarks.gpu_page import write_page  # noqa: E402
-from benchmarks.gpu_steps import Way, measure  # noqa: E402
-from diffad_lib import plots  # noqa: E402
-from diffad_lib.errors import DiffadError, one_line  # noqa: E402
-from diffad_lib.evaluation import predict_batch  # noqa: E402
-from diffad_lib.files import write_atomically, write_json  # noqa: E402
-from diffad_lib.methods import method_names  # noqa: E402
-from diffad_lib.methods.method import find_method  # noqa: E402
-from diffad_lib.runs import experiment as ex  # noqa: E402
-from diffad_lib.runs import facts  # noqa: E402
-from diffad_lib.runs.config import RunConfig, build_config  # noqa: E402
-from diffad_lib.runs.data import check_inputs  # noqa: E402
-from diffad_lib.runs.folder import put_aside  # noqa: E402
-from diffad_lib.runs.record import read_record  # noqa: E402
+from benchmarks.gpu_agreement import check_agreement
+from benchmarks.gpu_page import write_report
+from benchmarks.gpu_steps import Way, measure
+from diffad_lib import plots
+from diffad_lib.errors import DiffadError, one_line
+from diffad_lib.evaluation import predict_batch
+from diffad_lib.files import write_atomically, write_json
+from diffad_lib.methods import method_names
+from diffad_lib.methods.method import find_method
+from diffad_lib.runs import experiment as ex
+from diffad_lib.runs import facts
+from diffad_lib.runs.config import RunConfig, build_config
+from diffad_lib.runs.data import check_inputs
+from diffad_lib.runs.folder import put_aside
+from diffad_lib.runs.record import read_record
 
 TOTAL_SECONDS = 600.0
 MEASURING_SECONDS = 240.0  # for agreement and steps; training comes after
@@ -112,8 +108,7 @@ def chosen_device(name: str) -> torch.device:
 
 def check_build(device: torch.device) -> dict[str, Any]:
     """Versions, the card, and whether PyTorch has kernels for it."""
-    told = facts.device_facts(device) | facts.package_versions() | facts.git_state()
-    told |= {"cuda": torch.version.cuda, "bf16": facts.computes_bf16(device), "problem": None}
+    told = facts.machine(device) | {"cuda": torch.version.cuda, "problem": None}
     if device.type == "cuda":
         capability = torch.cuda.get_device_capability(device)
         told |= {"capability": capability, "cudnn": torch.backends.cudnn.version()}
@@ -175,8 +170,10 @@ def train(config: RunConfig, report: Report) -> dict[str, Any]:
 
 
 def options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--to", type=Path, default=ROOT / "runs" / "gpu_check")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.gpu_check", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument("--to", type=Path, default=Path("runs/gpu_check"))
     parser.add_argument("--minutes", type=float, default=4.0, help="of real training, in all")
     parser.add_argument("--device", default="auto", choices=("auto", "cuda", "cpu"))
     parser.add_argument("--data-root", type=Path, help="default: the mini data")
@@ -199,7 +196,7 @@ def main() -> int:
         return 1
     finally:
         torch.set_flush_denormal(flushed)
-    write_page(report.content, report.folder / "index.html")
+    write_report(report.content, report.folder / "index.html")
     for problem in report.problems:
         print(f"WRONG: {problem}", file=sys.stderr)
     print(f"page: {report.folder / 'index.html'}")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from diffad_lib.files import write_text
+from diffad_lib.runs.html import html_table, write_page
 
 PARTS = {
     "build": "The machine and PyTorch's build.",
@@ -18,26 +18,18 @@ PARTS = {
     "this rate. peak_gib: of the step, as PyTorch counts it. planned_gib: as predicted.",
     "training": "A short real training at 256 px, cut off by time: no figures of the papers.",
 }
-STYLE = (
-    "body{font:15px/1.5 system-ui,sans-serif;max-width:88em;margin:2em auto;padding:0 1em}"
-    "table{border-collapse:collapse;margin:1em 0;display:block;overflow-x:auto}"
-    "td,th{border:1px solid #ccc;padding:.2em .5em;text-align:right;white-space:nowrap}"
-    ".wrong{color:#b00020;font-weight:bold}img{max-width:100%}"
-)
 
 
-def write_page(content: Mapping[str, Any], path: Path) -> None:
+def write_report(content: Mapping[str, Any], path: Path) -> None:
     """Write the page of a report; figures are the PNG files that lie beside it."""
-    parts = [f"<h1>GPU check: {_text(_device(content))}</h1>", _verdict(content)]
+    title = f"GPU check: {_device(content)}"
+    parts = [f"<h1>{_text(title)}</h1>", _verdict(content)]
     for name, told in PARTS.items():
         rows = content.get(name, [])
-        parts += [f"<h2>{name}</h2>", f"<p>{_text(told)}</p>", _table(rows)]
+        table = f"<div class='wide'>{_table(rows)}</div>"
+        parts += [f"<h2>{name}</h2>", f"<p>{_text(told)}</p>", table]
         parts += [_figures(path.parent, row["method"]) for row in rows if name == "training"]
-    style = f"<meta charset='utf-8'><title>GPU check</title><style>{STYLE}</style>"
-    body = "\n".join(parts)
-    write_text(
-        path, f"<!doctype html><html lang='en'><head>{style}</head><body>{body}</body></html>"
-    )
+    write_page(path, title, parts)
 
 
 def _device(content: Mapping[str, Any]) -> str:
@@ -56,15 +48,10 @@ def _verdict(content: Mapping[str, Any]) -> str:
 def _table(rows: list[dict[str, Any]]) -> str:
     """A row each; where there is one only, a line each."""
     if len(rows) == 1:
-        lines = [
-            f"<tr><th>{_text(key)}</th><td>{_text(one)}</td></tr>" for key, one in rows[0].items()
-        ]
-        return f"<table>{''.join(lines)}</table>"
+        return html_table(("", ""), ((_text(key), _text(one)) for key, one in rows[0].items()))
     told = dict.fromkeys(key for row in rows for key, value in row.items() if value is not None)
     keys = list(told)  # without columns that are empty
-    head = "".join(f"<th>{_text(key)}</th>" for key in keys)
-    lines = ["".join(f"<td>{_text(row.get(key))}</td>" for key in keys) for row in rows]
-    return f"<table><tr>{head}</tr>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
+    return html_table(map(_text, keys), ([_text(row.get(key)) for key in keys] for row in rows))
 
 
 def _figures(folder: Path, method: str) -> str:

@@ -11,17 +11,15 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 
-from diffad_lib.batches import SyntheticBatches
-from diffad_lib.cost import count_memory
 from diffad_lib.detector import Detector
 from diffad_lib.errors import one_line
 from diffad_lib.evaluation import predict_all
 from diffad_lib.methods.method import find_method
-from diffad_lib.mini.texture_bank import builtin_textures
 from diffad_lib.runs import experiment as ex
 from diffad_lib.runs.config import RunConfig
-from diffad_lib.synthesis.synthesizer import Synthesizer
-from diffad_lib.training import Trainer
+from diffad_lib.runs.forecast import step_bytes
+from diffad_lib.runs.speed import noise, noise_batches
+from diffad_lib.training import Callback, Trainer
 
 WARM_UP, MEASURED, SECONDS = 3, 12, 8.0  # steps; the measured ones end after these seconds
 IMAGES = 209  # in training, of the category whose hours are told: as MVTec AD's bottle has
@@ -45,7 +43,7 @@ class Enough(Exception):
 
 
 @dataclass
-class Clock:
+class Clock(Callback):
     """A callback of the training loop that notes when a step has ended on the device."""
 
     every: int = 1
@@ -58,15 +56,6 @@ class Clock:
             measured > 0 and self.ends[-1] - self.ends[WARM_UP - 1] > SECONDS
         ):
             raise Enough
-
-    def finish(self, detector: Detector) -> int | None:
-        return None
-
-    def state_dict(self) -> dict[str, Any]:
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        pass
 
 
 def measure(config: RunConfig, way: Way, known: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -119,7 +108,7 @@ def _times(config: RunConfig, way: Way) -> dict[str, Any]:
         torch.cuda.reset_peak_memory_stats(device)
     begun = time.monotonic()
     plan = config.training.but(steps=WARM_UP + MEASURED + 1, epochs=None)
-    parts = detector, _batches(config, device), plan, fabric
+    parts = detector, noise_batches(config, device), plan, fabric
     with contextlib.suppress(Enough):
         Trainer(*parts, callbacks=[clock], report=_silent).train()
     steps = np.diff(clock.ends[WARM_UP - 1 :])
@@ -140,30 +129,15 @@ def _times(config: RunConfig, way: Way) -> dict[str, Any]:
 
 def planned_bytes(config: RunConfig) -> float:
     """What `diffad plan` counts at the peak of a step."""
-    kind, mixed = find_method(config.method).detector, config.training.precision.endswith("mixed")
-    return count_memory(kind, config.detector, mixed).of(config.training.batch_size)
+    kind, plan = find_method(config.method).detector, config.training
+    return step_bytes(kind, config.detector, plan.precision, plan.batch_size)
 
 
 def _images_a_second(detector: Detector, config: RunConfig, fabric: Fabric) -> float:
     """Of a prediction; not of a compiled detector, which would be compiled once more for it."""
-    images = _images(config, config.evaluation.eval_batch_size)
+    images = noise(config.evaluation.eval_batch_size, config.detector.image_size)
     predict_all(detector, images, fabric, len(images))  # warms up
     return round(predict_all(detector, images, fabric, len(images)).images_per_second, 1)
-
-
-def _batches(config: RunConfig, device: torch.device) -> SyntheticBatches:
-    """Batches as a run makes them, from noise in place of photographs."""
-    images = _images(config, max(16, config.training.batch_size))
-    textures = builtin_textures(config.detector.image_size, count=8)
-    synthesizer = Synthesizer(textures, config.synthesis, "object")
-    names = [str(number) for number in range(len(images))]
-    size, seed = config.training.batch_size, config.seed
-    return SyntheticBatches(images, names, synthesizer, size, seed, device)
-
-
-def _images(config: RunConfig, count: int) -> np.ndarray:
-    side = config.detector.image_size
-    return np.random.default_rng(0).integers(0, 256, (count, 3, side, side), np.uint8)
 
 
 def _forget() -> None:

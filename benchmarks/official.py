@@ -1,8 +1,8 @@
 """The official code of a checkout that the user gives, imported as it is.
 
-Nothing of it is part of this repository. What it imports and this project does not have (imgaug,
-torchvision, matplotlib figures) is replaced by an empty module: the parts that are timed here do
-not use it, and a part that does is left out.
+Nothing of it is part of this repository. torchvision, which DDPM.py imports and does not use, is
+replaced by an empty module if it is not there. Of train.py, whose other imports this project does
+not have, one class alone is read.
 """
 
 import ast

@@ -1,40 +1,16 @@
 """The record of the measured times, its table and its figure."""
 
-import json
-import platform
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
-import torch
 from matplotlib.figure import Figure
 
 from benchmarks.measure import OURS, Times
-from diffad_lib.files import write_atomically
-from diffad_lib.runs.facts import computes_bf16, conditions
-
-
-def machine() -> dict[str, Any]:
-    """All that the times depend on: processor, threads, versions of code and packages."""
-    device = torch.device("cpu")
-    return {
-        "processor": processor_name(),
-        "bf16": computes_bf16(device),
-        **conditions(device, "as in the table"),
-    }
-
-
-def processor_name() -> str:
-    """As Linux tells it, else as Python does."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+from diffad_lib.files import write_atomically, write_json, write_text
+from diffad_lib.plots import new_figure
 
 
 def table_lines(results: Sequence[Times]) -> list[str]:
@@ -60,16 +36,11 @@ def _ratio(found: Times, way: str) -> str:
 
 def write_results(folder: Path, found: dict[str, Any], results: Sequence[Times]) -> None:
     """results.json with every single time, results.md with the table, results.png."""
-    folder.mkdir(parents=True, exist_ok=True)
     record = {"machine": found, "works": [asdict(one) for one in results]}
-    text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
-    write_atomically(folder / "results.json", lambda path: path.write_text(text, encoding="utf-8"))
+    write_json(folder / "results.json", record)
     about = f"{found['processor']}, threads: {found['threads']}, PyTorch {found['torch']}"
-    page = "\n".join([about, "", *table_lines(results)]) + "\n"
-    write_atomically(folder / "results.md", lambda path: path.write_text(page, encoding="utf-8"))
-    figure = draw(results)
-    write_atomically(folder / "results.png", lambda path: figure.savefig(path, format="png"))
-    plt.close(figure)
+    write_text(folder / "results.md", "\n".join([about, "", *table_lines(results)]) + "\n")
+    write_atomically(folder / "results.png", draw(results).savefig)
 
 
 def draw(results: Sequence[Times]) -> Figure:
@@ -80,7 +51,8 @@ def draw(results: Sequence[Times]) -> Figure:
         for way in found.seconds
         if way != OURS and OURS in found.seconds
     ]
-    figure, axes = plt.subplots(figsize=(8, 1 + 0.35 * len(rows)), layout="constrained")
+    figure = new_figure(8, 1 + 0.35 * len(rows))
+    axes = figure.subplots()
     for height, (_, ratios) in enumerate(rows):
         axes.plot(ratios, [height] * len(ratios), "o", alpha=0.5)
     axes.axvline(1, color="black", linewidth=1)

@@ -125,7 +125,7 @@ def _ours_training(method: str, size: Size, precision: Precision) -> Action:
     fabric = Fabric(accelerator="cpu", devices=1, precision=precision)
     trainer = Trainer(detector, _Same(_batch(size)), plan, fabric)
     detector.train()
-    return trainer._optimiser_step
+    return trainer.step
 
 
 def _ours_testing(method: str, size: Size, precision: Precision) -> Action:

@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from diffad_lib.errors import DiffadError
 from diffad_lib.settings import DetectorSettings
 from diffad_lib.types import TrainingBatch
 
+_Cost = TypeVar("_Cost", float, NDArray[np.float64])
 FEW = 2  # images of a batch that is counted; in training a batch norm may refuse a single one
 
 
@@ -32,10 +33,6 @@ class Linear:
 
     fixed: float
     each: float
-
-    def of(self, images: int) -> float:
-        """The cost of so many images at a time."""
-        return self.fixed + self.each * images
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +106,7 @@ _ATTENTION_ON_CPUS = {
 
 
 @cache
-def count_memory(kind: type[Detector], settings: DetectorSettings, bf16: bool = False) -> Memory:
+def count_memory(kind: type[Detector], settings: DetectorSettings, bf16: bool) -> Memory:
     """Memory of training, from steps with two and with four images.
 
     bf16: autocast, by the rules of the CPU. A GPU's differ in losses alone, and these compute in
@@ -122,17 +119,14 @@ def count_memory(kind: type[Detector], settings: DetectorSettings, bf16: bool = 
     held = sum(value.nbytes for value in (*weights, *buffers))
     return Memory(
         state=held + 2 * sum(weight.nbytes for weight in trained),
-        saved=_line(few.saved, more.saved),
-        peak=_highest(np.array(few.living, float), np.array(more.living, float)),
+        saved=Linear(*_fixed_and_each(few.saved, more.saved)),
+        peak=Highest(*_fixed_and_each(np.array(few.living, float), np.array(more.living, float))),
     )
 
 
-def _line(at_few: float, at_more: float) -> Linear:
-    return Linear(2 * at_few - at_more, (at_more - at_few) / FEW)
-
-
-def _highest(at_few: NDArray[np.float64], at_more: NDArray[np.float64]) -> Highest:
-    return Highest(2 * at_few - at_more, (at_more - at_few) / FEW)
+def _fixed_and_each(at_few: _Cost, at_more: _Cost) -> tuple[_Cost, _Cost]:
+    """What a cost is without images, and what each adds, of FEW and of twice as many images."""
+    return 2 * at_few - at_more, (at_more - at_few) / FEW
 
 
 @contextlib.contextmanager
@@ -174,10 +168,6 @@ class Step(NamedTuple):
 
     saved: int
     living: list[int]  # what lives, whenever a tensor is made
-
-    @property
-    def peak(self) -> int:
-        return max(self.living)
 
 
 def count_step(detector: Detector, batch: TrainingBatch, bf16: bool = False) -> Step:

@@ -46,7 +46,10 @@ class TrainingSettings(Settings):
     precision: Precision = setting("32", "auto is bf16 where the hardware computes in it")
     channels_last: bool = setting(False, "channels-last memory format")
     device: Literal["auto", "cpu", "cuda", "mps"] = setting("auto", "device that computes")
-    checkpoint_seconds: float = setting(60.0, "time between two checkpoints, s", ge=0)
+    checkpoint_seconds: float = setting(
+        60.0, "least time between checkpoints, s; up to ten times that where writing one is slow",
+        ge=0,
+    )  # fmt: skip
     select_on_test_epochs: int | None = setting(
         None, "epochs between looks at the test set, to keep the best weights: a leak", ge=1
     )
@@ -143,6 +146,17 @@ class Variant:
     source: str  # where it comes from
     settings: Mapping[str, Any]  # key and value
     official: bool = False  # one of the departures of the official code from the paper
+
+
+def official_masks(source: str) -> Variant:
+    """The masks of the official codes; source: where one of them makes them so."""
+    return Variant(
+        "A pixel of a resized mask is defective only where it is as a whole: the code cuts off the "
+        "fraction after a linear resize. Pixel metrics are then over smaller defects.",
+        source,
+        {"mask_rule": "whole"},
+        official=True,
+    )
 
 
 def lr_factor(schedule: str, step: int, progress: float, warmup_fraction: float = 0.0) -> float:

@@ -42,7 +42,10 @@ class TrainingResult:
 
 
 class Callback(Protocol):
-    """Something that looks on. It is called every `every` steps, and resumed with the training."""
+    """Something that looks on. It is called every `every` steps, and resumed with the training.
+
+    A class that is derived from it needs `every` and `__call__` only.
+    """
 
     every: int
 
@@ -52,11 +55,15 @@ class Callback(Protocol):
 
     def finish(self, detector: Detector) -> int | None:
         """At the end, put other weights in place; returns the step they are of, None if kept."""
-        ...
+        return None
 
-    def state_dict(self) -> dict[str, Any]: ...
+    def state_dict(self) -> dict[str, Any]:
+        """What it has to know when the training goes on from a checkpoint."""
+        return {}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take what `state_dict` gave."""
+        return None
 
 
 @dataclass
@@ -119,9 +126,7 @@ class Trainer:
         saved_at, pause = self.state.seconds, self.plan.checkpoint_seconds
         self.detector.train()
         while self.spent < 1:
-            self._set_rates()
-            self.window.append(self._optimiser_step())
-            self.state.step += 1
+            self.window.append(self.step())
             self.state.seconds = time.monotonic() - started
             due = [one for one in self.callbacks if self.state.step % one.every == 0]
             unsaved = self.state.seconds - saved_at
@@ -139,10 +144,20 @@ class Trainer:
         self._save()
         return self._result(resumed_from)
 
+    def step(self) -> dict[str, Tensor]:
+        """One optimiser step, with the rates of its turn, of a detector in training mode.
+
+        Returns the mean of every loss term over the micro-batches, on the device.
+        """
+        self._set_rates()
+        terms = self._optimiser_step()
+        self.state.step += 1
+        return terms
+
     def _pause(self, save_seconds: float) -> float:
         """Seconds to the next checkpoint: longer where writing one, as of large networks, is slow.
 
-        Writing then takes a twentieth of the time, but no checkpoint is put off tenfold.
+        Then 20 times as long as writing one took, but at most 10 times `checkpoint_seconds`.
         """
         shortest = self.plan.checkpoint_seconds
         return min(max(shortest, 20 * save_seconds), 10 * shortest)
@@ -160,7 +175,7 @@ class Trainer:
             group["lr"] = group["initial_lr"] * factor
 
     def _optimiser_step(self) -> dict[str, Tensor]:
-        """One step over `accumulate` micro-batches; the mean of every loss term, on the device."""
+        """The gradients of `accumulate` micro-batches, and the update of the weights."""
         sums: dict[str, Tensor] = {}
         accumulate = self.plan.accumulate
         for micro in range(accumulate):

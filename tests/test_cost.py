@@ -28,11 +28,12 @@ def test_predicted_bytes_are_those_of_a_real_step(name: str, bf16: bool) -> None
     detector = small_detector(name).train()
     predicted = count_memory(type(detector), detector.settings, bf16)
     counted = count_step(detector, real_batch(32, 5), bf16)
-    assert predicted.saved.of(5) == pytest.approx(counted.saved, rel=0.05)
+    saved = predicted.saved.fixed + 5 * predicted.saved.each
+    assert saved == pytest.approx(counted.saved, rel=0.05)
     weights = sum(weight.nbytes for weight in detector.parameters())
     assert abs(predicted.saved.fixed) < (0.7 if bf16 else 0.1) * weights  # they are not saved
     # Some kernels take memory of their own while they run.
-    assert predicted.peak.of(5) == pytest.approx(counted.peak, rel=0.1)
+    assert predicted.peak.of(5) == pytest.approx(max(counted.living), rel=0.1)
 
 
 @pytest.mark.parametrize("name", method_names())
@@ -62,7 +63,8 @@ def test_recomputing_saves_less_and_costs_flop() -> None:
     plain = small_detector("diffusionad").settings
     spared = plain.with_least_memory()
     kind = find_method("diffusionad").detector
-    assert count_memory(kind, spared).saved.each < 0.6 * count_memory(kind, plain).saved.each
+    less, more = (count_memory(kind, settings, bf16=False) for settings in (spared, plain))
+    assert less.saved.each < 0.6 * more.saved.each
     assert count_flop(kind, spared).training > count_flop(kind, plain).training
     assert count_flop(kind, spared).prediction == count_flop(kind, plain).prediction
     autoencoder = small_detector("autoencoder").settings

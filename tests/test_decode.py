@@ -12,9 +12,8 @@ from diffad_lib.datasets.decode import (
     decode_pair,
     mask_doubt,
     resize_image,
-    resize_mask,
-    resize_regions,
 )
+from diffad_lib.datasets.regions import resize_mask, resize_regions, whole_regions
 from diffad_lib.errors import DiffadError
 from diffad_lib.metrics import aupro
 
@@ -479,11 +478,12 @@ def test_many_regions_keep_their_pixels_at_a_large_size(size):
     assert len(np.unique(regions)) - 1 == mask.sum()
 
 
-def test_a_mask_of_noise_is_refused():
+@pytest.mark.parametrize(("regions_of", "size"), [(resize_regions, 64), (whole_regions, 600)])
+def test_a_mask_of_noise_is_refused(regions_of, size):
     mask = np.zeros((600, 600), np.uint8)
     mask[::2, ::2] = 1  # 90,000 regions
-    with pytest.raises(DiffadError, match="90000 regions"):
-        resize_regions(mask, 64)
+    with pytest.raises(DiffadError, match=r"90000 regions are more than the 65534.*save a mask"):
+        regions_of(mask, size)
 
 
 def test_an_inverted_mask_is_doubted_and_a_large_defect_is_not():

@@ -83,8 +83,25 @@ def test_the_network_of_a_detector_is_drawn_too():
     parts = parts_of(UNet(settings), X_T, T)
     down, up = ([part for part in parts if part.place == place] for place in ("down", "up"))
     assert len(down) == len(up) == 6
-    channels, _, _, across, _ = drawn(UNet(settings))
+    channels, _, _, across, dots = drawn(UNet(settings))
     assert across == 6 and channels == [part.channels for part in parts]
+    # All but the first and the last, which are convolutions.
+    assert [part.takes_time for part in parts] == [False, *[True] * (len(parts) - 2), False]
+    assert dots == len(parts) - 2
+
+
+def test_a_stage_that_takes_time_is_one_whose_output_depends_on_it():
+    network = UNet(UNetSettings(image_size=16, base_width=8, channel_multipliers=(1, 2)))
+    changed = []
+    for stage in [*network.down, network.middle, network.out]:
+        inputs = next(layer for layer in stage.modules() if isinstance(layer, nn.Conv2d))
+        x = torch.randn(1, inputs.in_channels, 8, 8, generator=torch.Generator().manual_seed(0))
+        for weight in stage.parameters():
+            nn.init.normal_(weight, std=0.1)
+        early, late = (stage(torch.full((1, 32), value), x) for value in (0.1, 0.9))
+        changed.append(not torch.equal(early, late))
+        assert stage.takes_time == changed[-1]
+    assert not all(changed) and any(changed)
 
 
 def test_the_last_block_down_is_the_first_to_be_taken_on_the_way_up():

@@ -201,7 +201,7 @@ def test_missing_and_empty_masks_are_named(official) -> None:
 
 def test_missing_rembg_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "rembg", None)
-    with pytest.raises(DiffadError, match=r'in the checkout .* install -e "\.\[rembg\]"'):
+    with pytest.raises(DiffadError, match=r"in the checkout .* install -e '\.\[rembg\]'"):
         isnet_masks(np.zeros((1, 3, 16, 16), np.uint8))
 
 

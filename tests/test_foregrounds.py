@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import get_args
 
 import cv2
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import layout_factory as factory
 from diffad_lib import cli
 from diffad_lib.errors import DiffadError
-from diffad_lib.mini import exact_foreground, find_category, write
+from diffad_lib.mini import exact_foregrounds, find_category, write
 from diffad_lib.mini.official import TRAIN_GOOD, dagm_files, mvtec_files, visa_files
 from diffad_lib.mini.picture import take_foreground, take_picture
 from diffad_lib.runs.config import build_config
@@ -25,6 +26,7 @@ from diffad_lib.runs.foregrounds import (
 from diffad_lib.synthesis import FOREGROUND_METHODS
 from diffad_lib.synthesis.foreground import automatic_mask, grabcut_mask, otsu_mask
 from diffad_lib.synthesis.mask_folder import find_masks, load_mask_folder
+from diffad_lib.synthesis.synthesizer import SynthesisSettings
 
 
 def masks_of(side: int = factory.SIDE) -> list[np.ndarray]:
@@ -241,6 +243,21 @@ def test_every_method_of_the_command_line_is_there():
     assert (*_MAKERS, "folder") == FOREGROUND_METHODS
 
 
+def test_a_run_knows_its_ways_by_the_names_of_the_command_line():
+    ways = get_args(SynthesisSettings.model_fields["foreground"].annotation)
+    assert {*ways} - {"none"} < {*FOREGROUND_METHODS} and "is-net" in ways
+
+
+def test_a_run_gets_isnet_by_its_name(tmp_path, monkeypatch):
+    factory.make_mvtec(tmp_path)
+    monkeypatch.setenv("DIFFAD_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setitem(sys.modules, "rembg", None)
+    own = {"foreground": "is-net", "image_size": 32, "device": "cpu"}
+    config = build_config("mvtec", "bottle", "draem", data_root=tmp_path, overrides=own)
+    with pytest.raises(DiffadError, match="IS-Net needs rembg"):
+        prepare(config)
+
+
 OBJECTS = ("plate", "board", "pill_pack", "bracket", "tube_end")
 
 
@@ -295,7 +312,9 @@ def test_the_exact_mask_of_a_file_is_of_the_shot_that_it_shows(tmp_path, monkeyp
     (tmp_path / "mini.json").write_text('{"seed": 5}')
     monkeypatch.setattr(write, "take_foreground", lambda *given: asked.append(given))
     path, content = next(files([category], 5))
-    exact_foreground(tmp_path, category.dataset, tmp_path / category.dataset / path)
+    exact = exact_foregrounds(tmp_path, category.dataset)
+    (tmp_path / "mini.json").unlink()  # it was read once
+    exact(tmp_path / category.dataset / path)
     ((of, seed, shot),) = asked
     shown = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_RGB).astype(int)
     drawn, _ = take_picture(of, seed, shot, None)

@@ -9,16 +9,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-import layout_factory as factory  # noqa: E402
-from benchmarks import gpu_agreement, gpu_check, gpu_steps  # noqa: E402
-from diffad_lib.errors import DiffadError  # noqa: E402
-from diffad_lib.runs import experiment as ex  # noqa: E402
-from diffad_lib.runs.config import build_config  # noqa: E402
-from diffad_lib.runs.experiment import flushes_denormals  # noqa: E402
-from diffad_lib.runs.facts import package_versions  # noqa: E402
+import layout_factory as factory
+from benchmarks import gpu_agreement, gpu_check, gpu_steps
+from diffad_lib.errors import DiffadError
+from diffad_lib.runs import experiment as ex
+from diffad_lib.runs.config import build_config
+from diffad_lib.runs.experiment import flushes_denormals
+from diffad_lib.runs.facts import package_versions
+from diffad_lib.training import Trainer
 
 BOTH = ["diffusionad", "draem"]
 
@@ -36,7 +34,7 @@ def quick(tmp_path, monkeypatch) -> Iterator[Path]:
 def run(root: Path, monkeypatch: pytest.MonkeyPatch, *more: str) -> tuple[int, dict]:
     arguments = ["--tiny", "--device", "cpu", "--to", str(root / "out"), "--minutes", "0.01"]
     data = ["--data-root", str(root / "data"), "--dataset", "mvtec", "--category", "bottle"]
-    monkeypatch.setattr(sys, "argv", ["gpu_check.py", *arguments, *data, *more])
+    monkeypatch.setattr(sys, "argv", ["gpu_check", *arguments, *data, *more])
     code = gpu_check.main()
     return code, json.loads((root / "out" / "gpu_check.json").read_text())
 
@@ -158,6 +156,20 @@ def test_the_plan_of_memory_stands_beside_the_measurement(quick, monkeypatch):
     assert 3 * weights < whole < 100e6  # with Adam's means, and what a tiny step keeps
     monkeypatch.setattr(gpu_steps, "planned_bytes", lambda config: 3 * 2**30)
     assert gpu_steps.measure(config, gpu_steps.Way("32"))["planned_gib"] == 3
+
+
+@pytest.mark.parametrize("foreground", ["none", "auto"])
+def test_a_measured_step_has_foregrounds_where_a_run_has_them(quick, monkeypatch, foreground):
+    seen = []
+
+    class Looked(Trainer):
+        def train(self):
+            seen.append(self.batches.foregrounds)
+            return super().train()
+
+    monkeypatch.setattr(gpu_steps, "Trainer", Looked)
+    gpu_steps.measure(tiny(quick, "draem", foreground=foreground), gpu_steps.Way("32"))
+    assert (seen[0] is not None) == (foreground != "none")
 
 
 def test_a_machine_without_a_gpu_is_told_why(monkeypatch):

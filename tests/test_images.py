@@ -13,8 +13,9 @@ import pytest
 import layout_factory as factory
 from diffad_lib.datasets import images as images_module
 from diffad_lib.datasets.decode import decode_pair
-from diffad_lib.datasets.images import fingerprint, load_split, whole_regions
+from diffad_lib.datasets.images import fingerprint, load_split
 from diffad_lib.datasets.layouts import list_samples
+from diffad_lib.datasets.regions import whole_regions
 from diffad_lib.errors import DiffadError
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -154,6 +155,23 @@ def test_mask_rules_have_caches_of_their_own(samples, cache):
     assert 0 < whole.masks.sum() < half.masks.sum()
     np.testing.assert_array_equal(whole.images, half.images)
     np.testing.assert_array_equal(load_split(samples, 24, cache).regions, half.regions)
+
+
+def test_without_masks_their_rule_makes_no_other_cache(samples, cache):
+    normal = [sample for sample in samples if sample.mask is None]
+    half, whole = (load_split(normal, 24, cache, rule) for rule in ("half", "whole"))
+    assert len(entries(cache)) == 1 and not whole.masks.any()
+    np.testing.assert_array_equal(whole.images, half.images)
+
+
+@pytest.mark.parametrize("rule", ["half", "whole"])
+def test_a_mask_of_noise_is_named(samples, cache, rule):
+    noise = np.zeros((600, 600), np.uint8)
+    noise[::2, ::2] = 255
+    cv2.imwrite(str(samples[-1].mask), noise)
+    cv2.imwrite(str(samples[-1].image), np.zeros((600, 600, 3), np.uint8))
+    with pytest.raises(DiffadError, match=rf"^{samples[-1].mask}: 90000 regions.*save a mask"):
+        load_split(samples, 600, cache, rule)
 
 
 def test_bad_file_stops_the_build_and_leaves_no_cache(samples, cache):

@@ -8,11 +8,10 @@ import pytest
 
 from course_files import FOLDER, code_cells, printed, read
 from diffad_lib.course.headless import CATEGORIES, METHODS
+from diffad_lib.course.shipped import RECORDS
 from diffad_lib.files import write_json
 from diffad_lib.runs.gather import gather, settings_text
 from test_notebooks_run import run
-
-RECORDS = FOLDER / "records"
 
 
 def test_there_are_three_seeds_of_every_method_on_both_categories():

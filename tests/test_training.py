@@ -17,7 +17,7 @@ from diffad_lib.errors import DiffadError
 from diffad_lib.files import write_torch
 from diffad_lib.plans import TrainingSettings, lr_factor
 from diffad_lib.selection import KeepBest
-from diffad_lib.training import Trainer, TrainingResult
+from diffad_lib.training import Callback, Trainer, TrainingResult
 from toy import ToyBatches, ToyDetector, ToyTraining, toy_detector
 
 PLAN = ToyTraining(steps=40, learning_rate=1e-2, lr_schedule="cosine", checkpoint_seconds=0.0)
@@ -299,6 +299,33 @@ def test_selection_returns_the_weights_with_the_highest_value() -> None:
     assert result.selected_step == 20
     for name, value in result.detector.state_dict().items():
         assert torch.equal(value, seen[1][name])
+
+
+def test_a_callback_needs_only_to_be_called(tmp_path: Path) -> None:
+    class Looking(Callback):
+        every = 10
+
+        def __init__(self) -> None:
+            self.steps: list[int] = []
+
+        def __call__(self, step: int, detector: ToyDetector) -> None:
+            self.steps.append(step)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(folder=tmp_path, batches=StopAfter(25), callbacks=[Looking()])
+    looking = Looking()
+    result = run(folder=tmp_path, callbacks=[looking])
+    assert looking.steps == [30, 40] and result.selected_step == 40
+
+
+def test_single_steps_are_those_of_the_whole_training() -> None:
+    whole, fabric = run(), Fabric(accelerator="cpu", devices=1)
+    trainer = Trainer(detector=toy_detector(), batches=ToyBatches(), plan=PLAN, fabric=fabric)
+    trainer.detector.train()
+    losses = [trainer.step() for _ in range(PLAN.steps)]
+    assert_same_weights(trainer.detector, whole.detector)
+    last = sum(float(terms["total"]) for terms in losses[-10:]) / 10
+    assert trainer.state.step == 40 and last == pytest.approx(whole.last["total"])
 
 
 def test_without_selection_the_last_weights_are_returned() -> None:

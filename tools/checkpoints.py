@@ -17,6 +17,7 @@ from diffad_lib.runs.config import RunConfig, build_config
 from diffad_lib.runs.notebook import run
 from diffad_lib.runs.record import RECORD_NAME, read_record, write_record
 from diffad_lib.weights import DETECTOR_NAME, WEIGHTS_NAME
+from records import without_place
 
 # Small networks, as the files are part of the repository. The course looks at the noise that the
 # denoising network puts out and at what it draws from noise, so DiffusionAD feeds and puts out
@@ -61,9 +62,7 @@ def ship(run_folder: Path, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for file in (WEIGHTS_NAME, DETECTOR_NAME):
         shutil.copy(run_folder / file, folder)
-    record = read_record(run_folder / RECORD_NAME)
-    config = record.config.model_copy(update={"runs_dir": "runs"})
-    write_record(folder / RECORD_NAME, record.model_copy(update={"config": config}))
+    write_record(folder / RECORD_NAME, without_place(read_record(run_folder / RECORD_NAME)))
 
 
 def main() -> None:

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
+from cards import between_marks
 from diffad_lib.files import write_text
 from diffad_lib.mini import MINI_CATEGORIES
 from diffad_lib.runs.foregrounds import Foregrounds, Images, Source, write_foregrounds
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "foregrounds.md"
-MARKS = "<!-- overlaps -->", "<!-- /overlaps -->"
 METHODS = ("auto", "otsu", "grabcut", "random-region")  # IS-Net is not in the lock
 
 
@@ -49,9 +49,8 @@ def main() -> None:
     print("\n".join(rows))
     if chosen is None:
         heads = [f"| part | {' | '.join(METHODS)} |", "|---" * (len(METHODS) + 1) + "|"]
-        before, rest = PAGE.read_text(encoding="utf-8").split(MARKS[0])
-        table = "\n".join([MARKS[0], *heads, *rows, MARKS[1]])
-        write_text(PAGE, before + table + rest.split(MARKS[1])[1])
+        text = PAGE.read_text(encoding="utf-8")
+        write_text(PAGE, between_marks(text, "overlaps", "\n".join([*heads, *rows]), PAGE.name))
 
 
 if __name__ == "__main__":

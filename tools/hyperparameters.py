@@ -11,7 +11,14 @@ from typing import Any
 
 from diffad_lib.files import write_text
 from diffad_lib.methods import method_names
-from diffad_lib.methods.method import OFFICIAL_CODE, UNKNOWN, Method, Published, find_method
+from diffad_lib.methods.method import (
+    AS_THE_CODE,
+    OFFICIAL_CODE,
+    UNKNOWN,
+    Method,
+    Published,
+    find_method,
+)
 from diffad_lib.plans import Budget
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "hyperparameters.md"
@@ -64,7 +71,7 @@ def _value(budget: Budget, key: str) -> Any:
 
 def _marked(ours: str, one: Published) -> str:
     told = [_text(value) for value in (one.paper, one.code) if value != UNKNOWN]
-    if ours == "as the code":
+    if ours == AS_THE_CODE:
         return ours if len(set(told)) == 1 else f"**{ours}**"
     return ours if told[:1] == [ours] else f"**{ours}**"
 

@@ -14,12 +14,12 @@ import sys
 from pathlib import Path
 
 from diffad_lib.course.headless import CATEGORIES, METHODS
+from diffad_lib.course.shipped import RECORDS
 from diffad_lib.mini import find_category
 from diffad_lib.runs.config import RunConfig, build_config
 from diffad_lib.runs.facts import project_root
-from diffad_lib.runs.record import RECORD_NAME, SplitFacts, read_record, write_record
+from diffad_lib.runs.record import RECORD_NAME, Record, SplitFacts, read_record, write_record
 
-RECORDS = project_root() / "notebooks" / "records"
 SEEDS = (0, 1, 2)
 REPEATED = ("weave", "draem", 0)  # category, method, seed of the run that other machines repeat
 # What another processor would do, by switches of PyTorch and oneDNN: fewer instructions, in all
@@ -54,13 +54,18 @@ def finished(config: RunConfig, environment: dict[str, str]) -> Path:
 
 def ship(path: Path, to: Path) -> None:
     """Copy a record; it loses the place of the run folder and the names of all files read."""
-    record = read_record(path)
-    config = record.config.model_copy(update={"runs_dir": "runs"})
+    record = without_place(read_record(path))
     data = record.data
     if data is not None:
         parts = {name: _without_files(getattr(data, name)) for name in ("train", "test")}
         data = data.model_copy(update=parts | {"inventory": []})
-    write_record(to, record.model_copy(update={"config": config, "data": data}))
+    write_record(to, record.model_copy(update={"data": data}))
+
+
+def without_place(record: Record) -> Record:
+    """The record without the place of the run folder, which is of one machine."""
+    config = record.config.model_copy(update={"runs_dir": "runs"})
+    return record.model_copy(update={"config": config})
 
 
 def _without_files(split: SplitFacts) -> SplitFacts:

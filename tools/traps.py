@@ -30,7 +30,7 @@ from diffad_lib.runs.config import RunConfig, build_config
 from diffad_lib.runs.experiment import Experiment, labels, prepare
 from diffad_lib.runs.facts import device_facts, git_state, package_versions
 from diffad_lib.scores import highest_mean, smoothed_maximum
-from diffad_lib.training import Trainer
+from diffad_lib.training import Callback, Trainer
 from diffad_lib.types import Prediction, TrainingBatch
 from diffad_lib.weights import WEIGHTS_NAME, load_detector, save_detector
 
@@ -61,7 +61,7 @@ KINDS: dict[str, tuple[dict[str, Any], Callable[..., TrainingBatch] | None]] = {
 }
 
 
-class Looks:
+class Looks(Callback):
     """Looks at the test set while a training runs, and changes nothing."""
 
     every = LOOK_STEPS
@@ -81,9 +81,6 @@ class Looks:
                 "pixel_ap": pixel_ap(given.anomaly_maps, test.masks[:, 0]),
             }
         )
-
-    def finish(self, detector: Detector) -> None:
-        return None
 
     def state_dict(self) -> dict[str, Any]:
         return {"found": self.found}

@@ -24,7 +24,7 @@ class Part:
     place: str  # name of the child of the network that it is or belongs to, such as "down"
     channels: int
     side: int  # of the feature map, pixels
-    takes_time: bool  # whether it had a second input
+    takes_time: bool  # whether it adds the time embedding: as it tells, or had a second input
 
 
 def parts_of(network: nn.Module, x_t: Tensor, t: Tensor) -> list[Part]:
@@ -38,10 +38,11 @@ def parts_of(network: nn.Module, x_t: Tensor, t: Tensor) -> list[Part]:
     for name, child in network.named_children():
         for block in child if isinstance(child, nn.ModuleList) else [child]:
 
-            def note(_: nn.Module, given: Any, output: Tensor, name: str = name) -> None:
+            def note(block: nn.Module, given: Any, output: Tensor, name: str = name) -> None:
                 if output.ndim == 4:
                     channels, side = output.shape[1], output.shape[2]
-                    found.append(Part(name, channels, side, takes_time=len(given) > 1))
+                    takes_time = getattr(block, "takes_time", len(given) > 1)
+                    found.append(Part(name, channels, side, takes_time))
 
             hooks.append(block.register_forward_hook(note))
     try:

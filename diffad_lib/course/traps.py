@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from diffad_lib.datasets.regions import whole_regions
 from diffad_lib.detector import Detector
 from diffad_lib.diffusion.process import NoisePredictor
 from diffad_lib.diffusion.schedule import Schedule
@@ -117,8 +118,7 @@ def truncated_mask(mask: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     A pixel that the defect does not cover wholly, as far as bilinear interpolation looks, becomes
     0 (DRAEM data_loader.py:28 and test_DRAEM.py:122; DiffusionAD eval.py: `astype(int)`).
     """
-    grey = cv2.resize(255 * mask, (size, size))  # bilinear, without averaging where it shrinks
-    return (grey / 255).astype(np.uint8)
+    return (whole_regions(mask, size) > 0).astype(np.uint8)
 
 
 def cut_mask(mask: NDArray[np.uint8], size: int, threshold: float = 0.5) -> NDArray[np.uint8]:

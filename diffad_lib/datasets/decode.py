@@ -1,4 +1,4 @@
-"""Image files to uint8 arrays: strict decoding, and resizing that keeps every defect."""
+"""Image files to uint8 arrays: strict decoding, and resizing."""
 
 import os
 from collections.abc import Callable
@@ -23,7 +23,6 @@ from diffad_lib.files import is_utf8, read_bytes
 
 Read = Callable[[Path], bytes]
 
-MOST_REGIONS = np.iinfo(np.uint16).max  # of a mask
 MOST_PIXELS = 100_000_000  # 300 MB in memory, times the threads that read
 MIN_SIDE = 8  # pixels; smaller is a placeholder or an accident, never a photograph
 
@@ -176,58 +175,6 @@ def resize_image(image: NDArray, size: int) -> NDArray:
     if shrunk != (size, size):
         image = cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR)
     return image
-
-
-def resize_mask(mask: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """Resizes a mask [H,W] in {0,1} to size × size so that no defect vanishes.
-
-    A pixel is 1 where at least half of it is covered, which leaves areas nearly unbiased. Each
-    8-connected component that would leave no pixel is then drawn where it covers at least half as
-    much as where it covers most: a speck becomes a pixel or a few, a hairline stays a line.
-    """
-    return (resize_regions(mask, size) > 0).astype(np.uint8)
-
-
-def resize_regions(mask: NDArray[np.uint8], size: int) -> NDArray[np.uint16]:
-    """The regions of a mask [H,W] in {0,1} at size × size: `resize_mask`, with their numbers.
-
-    Regions are the 8-connected components of the mask as it is, numbered from 1. A pixel has the
-    number of the region that covers most of it. So a thin region that is torn by resizing stays
-    one region, and two that come to touch stay two.
-    """
-    coverage = resize_image(mask.astype(np.float32), size)  # [size,size] in [0,1]
-    marked = coverage >= 0.5
-    count, labels = cv2.connectedComponents(mask, connectivity=8)
-    if count > MOST_REGIONS:
-        raise DiffadError(f"{count - 1} regions are more than a mask can have; is it noise?")
-    rows, columns = np.nonzero(mask)
-    height, width = mask.shape
-    component = labels[rows, columns].astype(np.int64)  # times size² it is beyond int32
-    # The flat index of the output pixel below the centre of each defective pixel.
-    cell = (2 * rows + 1) * size // (2 * height) * size + (2 * columns + 1) * size // (2 * width)
-    pairs, shares = np.unique(component * size**2 + cell, return_counts=True)
-    owner, place = pairs // size**2, pairs % size**2
-    survives = np.zeros(count, bool)
-    survives[owner[marked.flat[place]]] = True
-    largest = np.zeros(count, np.int64)
-    np.maximum.at(largest, owner, shares)
-    is_drawn = ~survives[owner] & (2 * shares >= largest[owner])
-    marked.flat[place[is_drawn]] = True
-    order = np.argsort(shares + size**2 * is_drawn, kind="stable")  # the last one wins
-    regions = np.zeros(size * size, np.uint16)
-    regions[place[order]] = owner[order]
-    regions = np.where(marked, regions.reshape(size, size), 0)
-    return _spread(regions, marked)
-
-
-def _spread(regions: NDArray[np.uint16], marked: NDArray[np.bool_]) -> NDArray[np.uint16]:
-    """Marked pixels without a number get that of a neighbour: no centre of a pixel lies in them."""
-    while (missing := marked & (regions == 0)).any():
-        grown = np.where(missing, cv2.dilate(regions, np.ones((3, 3), np.uint8)), regions)
-        if np.array_equal(grown, regions):  # an island of them
-            grown = np.where(missing, min(int(regions.max()) + 1, MOST_REGIONS), regions)
-        regions = grown.astype(np.uint16)
-    return regions
 
 
 def check_name(path: Path) -> None:

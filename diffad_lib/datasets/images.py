@@ -12,7 +12,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,12 +22,13 @@ from diffad_lib.datasets.cache import (
     remove_unused,
     write_entry,
 )
-from diffad_lib.datasets.decode import check_name, decode_pair, resize_image, resize_regions
+from diffad_lib.datasets.decode import check_name, decode_pair, resize_image
+from diffad_lib.datasets.regions import resize_regions, whole_regions
 from diffad_lib.datasets.samples import Sample
 from diffad_lib.errors import DiffadError
 from diffad_lib.files import read_bytes
 
-RULES = 4  # raise it when decode.py computes other pixels, so that no old cache is used
+RULES = 4  # raise it when other pixels are computed, so that no old cache is used
 _SAFE_NANOSECONDS = 2 * 10**9  # after which another change gives a file another time
 
 Digests = dict[Path, str]  # hexadecimal BLAKE2b of files
@@ -62,9 +62,9 @@ def load_split(
 ) -> ImageStack:
     """The samples at size × size pixels, from the cache or decoded into it.
 
-    The cache is keyed by the contents of the files, `size` and `mask_rule`: it can be shared by
-    processes and deleted at any time. mask_rule: `resize_regions` or `whole_regions`. cache_dir
-    None: environment variable DIFFAD_CACHE, else ~/.cache/diffad.
+    The cache is keyed by the contents of the files, `size` and the `mask_rule` of masks: it can be
+    shared by processes and deleted at any time. mask_rule: `resize_regions` or `whole_regions`.
+    cache_dir None: environment variable DIFFAD_CACHE, else ~/.cache/diffad.
     DiffadError for a file that cannot be used or that changes meanwhile, an empty list, a cache
     that cannot be written.
     """
@@ -73,7 +73,8 @@ def load_split(
     folder = cache_folder(cache_dir)
     digests = file_digests(_files(samples), folder)
     total, files = _identity(samples, digests)
-    rules = [RULES] if mask_rule == "half" else [RULES, mask_rule]
+    has_masks = any(sample.mask for sample in samples)
+    rules = [RULES, mask_rule] if has_masks and mask_rule != "half" else [RULES]
     path = entry_path(folder, ".u8", *rules, size, total)
     content = load_entry(path)
     if content is None:
@@ -90,18 +91,6 @@ def load_split(
         fingerprint=total,
         files=files,
     )
-
-
-def whole_regions(mask: NDArray[np.uint8], size: int) -> NDArray[np.uint16]:
-    """The regions of a mask [H,W] in {0,1} at size × size, by the rule of both official codes.
-
-    They resize linearly and cut off the fraction (`astype(int)`): a pixel is defective only where
-    all that it is made of is. So defects shrink, and small ones vanish. Regions are counted after
-    that (HuiZhang0812/DiffusionAD eval.py), 8-connected, from 1.
-    """
-    resized = cv2.resize(255 * mask, (size, size), interpolation=cv2.INTER_LINEAR)
-    _, regions = cv2.connectedComponents((resized == 255).astype(np.uint8), connectivity=8)
-    return regions.astype(np.uint16)
 
 
 def fingerprint(

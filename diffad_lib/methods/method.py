@@ -28,7 +28,8 @@ class OfficialFiles:
     export: Callable[[Any, Sequence[Path]], None]
 
 
-UNKNOWN = "–"  # in a published recipe: not told, or told where we could not look
+# In a published recipe: not told, or told where we could not look; and what ours is, if the same.
+UNKNOWN, AS_THE_CODE = "–", "as the code"
 
 
 @dataclass(frozen=True)

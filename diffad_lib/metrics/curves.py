@@ -31,12 +31,12 @@ class Sweep(NamedTuple):
 
 def image_auroc(scores: ArrayLike, labels: ArrayLike) -> float:
     """Area under the ROC curve of image scores [N] and labels [N] in {0,1}; 0.5 is chance."""
-    return float(auroc(_sweep(*split_scores(*checked_scores(scores, labels)))))
+    return float(auroc(sweep_split(*split_scores(*checked_scores(scores, labels)))))
 
 
 def image_ap(scores: ArrayLike, labels: ArrayLike) -> float:
     """Average precision of image scores [N] and labels [N] in {0,1}."""
-    return float(average_precision(_sweep(*split_scores(*checked_scores(scores, labels)))))
+    return float(average_precision(sweep_split(*split_scores(*checked_scores(scores, labels)))))
 
 
 def pixel_auroc(anomaly_maps: ArrayLike, masks: ArrayLike) -> float:
@@ -62,12 +62,12 @@ def aupro(anomaly_maps: ArrayLike, masks: ArrayLike, fpr_limit: float = 0.3) -> 
 
 def roc_curve(scores: ArrayLike, labels: ArrayLike) -> tuple[Floats, Floats]:
     """False- and true-positive rates, (0,0) to (1,1), of scores and labels [N] or [N,H,W]."""
-    return roc_of(_sweep(*split_scores(*_checked(scores, labels))))
+    return roc_of(sweep_split(*split_scores(*_checked(scores, labels))))
 
 
 def pr_curve(scores: ArrayLike, labels: ArrayLike) -> tuple[Floats, Floats]:
     """Recalls and precisions, from where the highest score passes to where everything does."""
-    found = _sweep(*split_scores(*_checked(scores, labels)))
+    found = sweep_split(*split_scores(*_checked(scores, labels)))
     recall, precision = _rates(found.true_positives)[1:], _precision(found)
     passed = (found.true_positives + found.false_positives)[1:] > 0
     return recall[passed], precision[passed]
@@ -127,12 +127,7 @@ def _area(x: Floats, y: Floats, limit: float = 1.0) -> Floats:
 
 def sweep_pixels(anomaly_maps: NDArray, masks: NDArray) -> Sweep:
     """All pixels of checked maps and masks [N,H,W], at every threshold where a curve bends."""
-    return sweep_split(*split_scores(anomaly_maps, masks > 0), masks)
-
-
-def sweep_split(normal: NDArray, defective: NDArray, masks: NDArray) -> Sweep:
-    """The same of what `split_scores` gave; masks [N,H,W] tell the regions."""
-    return _sweep(normal, defective, region_shares(masks))
+    return sweep_split(*split_scores(anomaly_maps, masks > 0), region_shares(masks))
 
 
 def split_scores(scores: NDArray, labels: NDArray[np.bool_]) -> tuple[NDArray, NDArray]:
@@ -145,8 +140,12 @@ def split_scores(scores: NDArray, labels: NDArray[np.bool_]) -> tuple[NDArray, N
     return normal, scores[labels]
 
 
-def _sweep(normal: NDArray, defective: NDArray, shares: Floats | None = None) -> Sweep:
-    """`shares`: what each defective pixel adds to the overlap, in their order."""
+def sweep_split(normal: NDArray, defective: NDArray, shares: Floats | None = None) -> Sweep:
+    """All thresholds of what `split_scores` gave.
+
+    shares: what each defective pixel adds to the overlap, in their order (`region_shares`).
+    DiffadError if either kind is empty.
+    """
     if not normal.size or not defective.size:
         raise DiffadError(
             f"only {'normal' if normal.size else 'defective'} examples are given; "

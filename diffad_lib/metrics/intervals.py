@@ -97,7 +97,7 @@ def _measure(
         undefined = Metric(math.nan, note=f"undefined: the test set has no {absent} {unit}")
         return dict.fromkeys(kinds, undefined)
     normal, defective = split_scores(maps, masks > 0)
-    found = sweep_split(normal, defective, masks)
+    found = sweep_split(normal, defective, region_shares(masks))
     values = {name: float(kind.value_of(found, fpr_limit)) for name, kind in kinds.items()}
     if samples == 0:
         return {name: Metric(value) for name, value in values.items()}

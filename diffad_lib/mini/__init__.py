@@ -2,12 +2,12 @@
 
 from diffad_lib.mini.categories import MINI_CATEGORIES, find_category
 from diffad_lib.mini.sheet import contact_sheet
-from diffad_lib.mini.write import exact_foreground, is_mini, make_mini
+from diffad_lib.mini.write import exact_foregrounds, is_mini, make_mini
 
 __all__ = [
     "MINI_CATEGORIES",
     "contact_sheet",
-    "exact_foreground",
+    "exact_foregrounds",
     "find_category",
     "is_mini",
     "make_mini",

@@ -5,7 +5,7 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from tqdm import tqdm
 from diffad_lib.datasets.cache import cache_folder
 from diffad_lib.datasets.images import content_digest, file_digests
 from diffad_lib.errors import DiffadError
-from diffad_lib.files import read_bytes, unwritable, write_atomically, write_text
+from diffad_lib.files import json_object, read_bytes, unwritable, write_atomically, write_text
 from diffad_lib.mini.categories import CATEGORIES, find_category
 from diffad_lib.mini.official import IMAGE_FOLDERS, File, dagm_files, mvtec_files, visa_files
 from diffad_lib.mini.picture import Mask, take_foreground
@@ -62,12 +62,16 @@ def is_mini(root: Path) -> bool:
     return (root / MARKER).is_file()
 
 
-def exact_foreground(root: Path, dataset: str, image: Path) -> Mask:
+def exact_foregrounds(root: Path, dataset: str) -> Callable[[Path], Mask]:
     """Where the part is in a normal image of the mini data in `root`, as `take_foreground`."""
-    seed = json.loads((root / MARKER).read_text(encoding="utf-8"))["seed"]
-    category, *parts = image.relative_to(root / dataset).with_suffix("").parts
-    shot = "/".join(part for part in parts if part not in IMAGE_FOLDERS)
-    return take_foreground(find_category(category), seed, shot)
+    seed = json_object(root / MARKER, _ADVICE)["seed"]
+
+    def mask_of(image: Path) -> Mask:
+        category, *parts = image.relative_to(root / dataset).with_suffix("").parts
+        shot = "/".join(part for part in parts if part not in IMAGE_FOLDERS)
+        return take_foreground(find_category(category), seed, shot)
+
+    return mask_of
 
 
 def _build(folder: Path, seed: int) -> None:

@@ -176,13 +176,17 @@ class AttentionBlock(nn.Module):
 class Stage(nn.Sequential):
     """Layers in sequence; the residual blocks among them also get the time embedding.
 
-    level: the level of its largest feature map, 0 at full size. recomputes: keep the inputs alone
-    for the backward pass (Chen et al. 2016, arXiv 1604.06174).
+    recomputes: keep the inputs alone for the backward pass (Chen et al. 2016, arXiv 1604.06174).
     """
 
-    def __init__(self, level: int, *layers: nn.Module, recomputes: bool = False) -> None:
+    def __init__(self, *layers: nn.Module, recomputes: bool = False) -> None:
         super().__init__(*layers)
-        self.level, self.recomputes = level, recomputes
+        self.recomputes = recomputes
+
+    @property
+    def takes_time(self) -> bool:
+        """Whether the time embedding, which every stage is given, changes its output."""
+        return any(isinstance(layer, ResidualBlock) for layer in self)
 
     def forward(self, time: Tensor, *inputs: Tensor) -> Tensor:
         """time [B,time_width]; inputs [B,C_i,H,W], joined along the channels -> [B,C,H',W']."""
@@ -218,7 +222,8 @@ class UNet(nn.Module):
             return ResidualBlock(inputs, outputs, time_width, groups, resample)
 
         def stage(level: int, *layers: nn.Module) -> Stage:
-            return Stage(level, *layers, recomputes=level < settings.recompute_levels)
+            """level: that of its largest feature map, 0 at full size."""
+            return Stage(*layers, recomputes=level < settings.recompute_levels)
 
         def attention_at(size: int, width: int) -> list[nn.Module]:
             wanted = size in settings.attention_resolutions

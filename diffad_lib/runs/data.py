@@ -149,7 +149,7 @@ def load_data(config: RunConfig) -> tuple[ImageStack, ImageStack]:
     DiffadError if most masks of a defect look wrong and the settings do not tell to go on.
     """
     splits, size = _splits(config, *_found(config)), config.detector.image_size
-    train = load_split(splits[0], size)  # without masks, so that no rule makes another cache of it
+    train = load_split(splits[0], size)
     test = load_split(splits[1], size, mask_rule=config.evaluation.mask_rule)
     doubts = _mask_doubts(test)
     masks = Counter(sample.defect for sample in test.samples if sample.mask)

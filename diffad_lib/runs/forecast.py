@@ -159,12 +159,19 @@ def choices(config: RunConfig) -> list[Choice]:
             precision,
             settings != config.detector,
             _changes(config, settings, precision, micro),
-            count_memory(kind, settings, precision.endswith("mixed")).of(micro),
+            step_bytes(kind, settings, precision, micro),
         )
         for micro in (size for size in range(whole, 0, -1) if whole % size == 0)
         for precision in precisions
         for settings in dict.fromkeys((config.detector, config.detector.with_least_memory()))
     ]
+
+
+def step_bytes(
+    kind: type[Detector], settings: DetectorSettings, precision: str, micro: int
+) -> float:
+    """Bytes at the peak of a training step, by count; precision as in `TrainingSettings`."""
+    return count_memory(kind, settings, precision.endswith("mixed")).of(micro)
 
 
 def _changes(

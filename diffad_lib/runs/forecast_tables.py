@@ -94,7 +94,7 @@ def memory_table(config: RunConfig) -> Table:
 def memory_lines(config: RunConfig, gigabytes: float | None = None) -> Iterator[str]:
     """What is saved for an image, and what to set on cards of the common sizes, or on the one."""
     kind = find_method(config.method).detector
-    memory = count_memory(kind, config.detector)
+    memory = count_memory(kind, config.detector, bf16=False)
     yield (
         f"saved for the backward pass at 32 bit: {_gib(memory.saved)}; weights, buffers and "
         f"Adam's means: {memory.state / GIB:.2f} GiB"

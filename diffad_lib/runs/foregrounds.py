@@ -21,13 +21,14 @@ from diffad_lib.datasets.layouts import list_samples
 from diffad_lib.datasets.samples import Sample
 from diffad_lib.errors import DiffadError, nearest
 from diffad_lib.files import unwritable, write_atomically
-from diffad_lib.mini import exact_foreground, is_mini
+from diffad_lib.mini import exact_foregrounds, is_mini
 from diffad_lib.runs.data import data_root
 from diffad_lib.synthesis import FOREGROUND_METHODS
 from diffad_lib.synthesis.foreground import (
     PLAUSIBLE_SHARE,
     automatic_mask,
     grabcut_mask,
+    is_plausible,
     isnet_finder,
     otsu_mask,
     random_regions,
@@ -95,7 +96,7 @@ class Images:
     def exact_masks(self) -> Callable[[Path], Mask] | None:
         """What knows the exact mask of an image: of the mini data only."""
         root = data_root(self.root)
-        return partial(exact_foreground, root, self.dataset) if is_mini(root) else None
+        return exact_foregrounds(root, self.dataset) if is_mini(root) else None
 
 
 @dataclass(frozen=True)
@@ -122,10 +123,10 @@ class Source:
         if self.folder is not None:
             paths = find_masks(self.folder, category, samples)
             return lambda number, _: read_foreign_mask(paths[number]), lambda share: share == 0
-        find, (low, high) = _MAKERS[self.method](self.seed), PLAUSIBLE_SHARE
+        find = _MAKERS[self.method](self.seed)
         if self.method == _DRAWN:
             return find, lambda _: False
-        return find, lambda share: not low <= share <= high
+        return find, lambda share: not is_plausible(share)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Tables and links of the pages that show what many runs gave."""
+"""Tables and links of the pages that show what runs, or a machine, gave."""
 
 import html
 import os
@@ -15,6 +15,8 @@ th, td { padding: .3rem .9rem; text-align: right; vertical-align: top }
 th, td { border-bottom: 1px solid #bbb }
 th:first-child, td:first-child { text-align: left }
 td { white-space: pre-line }
+.wide { overflow-x: auto }
+.wrong { color: #b00020; font-weight: bold }
 .pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(17rem, 1fr)); gap: 1rem }
 figure { margin: 0; border: 1px solid #bbb; padding: .5rem }
 img { max-width: 100% }

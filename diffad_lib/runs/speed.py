@@ -101,21 +101,8 @@ def _smaller(config: RunConfig, most: float) -> RunConfig:
 
 def _time_steps(config: RunConfig, fabric: Fabric) -> tuple[float, int]:
     """Seconds of a step, and how many were measured."""
-    plan, side, kind = config.training, config.detector.image_size, data_kind(config)
-    images = _noise(max(plan.batch_size, 8), side)
-    foregrounds = None
-    if kind == "object" and getattr(config.synthesis, "foreground", "none") != "none":
-        foregrounds = np.ones((len(images), 1, side, side), np.uint8)
-    batches = SyntheticBatches(
-        images,
-        ["noise"] * len(images),
-        Synthesizer(builtin_textures(side), config.synthesis, kind),
-        plan.batch_size,
-        config.seed,
-        fabric.device,
-        foregrounds,
-    )
-    detector = new_detector(config)
+    plan, detector = config.training, new_detector(config)
+    batches = noise_batches(config, fabric.device)
 
     def train(steps: int) -> float:
         of_steps = plan.but(steps=steps, epochs=None)
@@ -132,7 +119,7 @@ def _time_prediction(config: RunConfig, fabric: Fabric, count: int) -> float:
     fabric.to_device(detector)
     if config.training.channels_last:
         detector.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    images = _noise(count, config.detector.image_size)
+    images = noise(count, config.detector.image_size)
     truth = np.zeros(count, np.int64), np.zeros((count, *images.shape[2:]), np.uint8)
     predict_all(detector, images, fabric, how.eval_batch_size, config.seed)
     started = time.perf_counter()
@@ -141,7 +128,26 @@ def _time_prediction(config: RunConfig, fabric: Fabric, count: int) -> float:
     return (time.perf_counter() - started) / count
 
 
-def _noise(count: int, side: int) -> np.ndarray:
+def noise_batches(config: RunConfig, device: torch.device) -> SyntheticBatches:
+    """Batches as the run makes them, of noise in place of photographs; all of it is foreground."""
+    size, side, kind = config.training.batch_size, config.detector.image_size, data_kind(config)
+    images = noise(max(size, 8), side)
+    foregrounds = None
+    if kind == "object" and getattr(config.synthesis, "foreground", "none") != "none":
+        foregrounds = np.ones((len(images), 1, side, side), np.uint8)
+    return SyntheticBatches(
+        images,
+        ["noise"] * len(images),
+        Synthesizer(builtin_textures(side), config.synthesis, kind),
+        size,
+        config.seed,
+        device,
+        foregrounds,
+    )
+
+
+def noise(count: int, side: int) -> np.ndarray:
+    """Images of noise, uint8 [count,3,side,side]."""
     return np.random.default_rng(0).integers(0, 256, (count, 3, side, side), np.uint8)
 
 

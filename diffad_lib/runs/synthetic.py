@@ -38,7 +38,7 @@ def _foregrounds(config: RunConfig, kind: Kind, train: ImageStack) -> np.ndarray
         return load_mask_folder(how.foreground_folder, train.samples, config.detector.image_size)
     if how.foreground == "none" or kind == "texture":
         return None
-    make = {"auto": automatic_masks, "rembg": isnet_masks}[how.foreground]
+    make = {"auto": automatic_masks, "is-net": isnet_masks}[how.foreground]
     return make(train.images)
 
 

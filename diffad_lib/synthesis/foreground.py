@@ -61,8 +61,13 @@ def grabcut_mask(image: Pixels) -> Mask:
 
 def whole_if_implausible(mask: Mask) -> Mask:
     """The mask, or all ones where its share of the image is implausible: no object was found."""
-    is_plausible = PLAUSIBLE_SHARE[0] <= mask.mean() <= PLAUSIBLE_SHARE[1]
-    return mask if is_plausible else np.ones_like(mask)
+    return mask if is_plausible(mask.mean()) else np.ones_like(mask)
+
+
+def is_plausible(share: float) -> bool:
+    """Whether a mask that marks this share of the image may show an object."""
+    low, high = PLAUSIBLE_SHARE
+    return bool(low <= share <= high)
 
 
 def _found(image: Pixels, find: Callable[[Pixels], Mask]) -> Mask:
@@ -92,7 +97,7 @@ def _far_from_border_colour(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _refined(image: Pixels, mask: Mask, rounds: int = _GRABCUT_ROUNDS) -> Mask:
     """GrabCut from a first mask; the first mask itself where one side of it is empty."""
-    if not PLAUSIBLE_SHARE[0] <= mask.mean() <= PLAUSIBLE_SHARE[1]:
+    if not is_plausible(mask.mean()):
         return mask
     labels = np.where(mask == 1, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
     models = np.zeros((2, 1, 65))

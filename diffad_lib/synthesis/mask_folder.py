@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from diffad_lib.datasets.decode import decode_image, resize_mask
+from diffad_lib.datasets.decode import decode_image
 from diffad_lib.datasets.names import GOOD
+from diffad_lib.datasets.regions import resize_mask
 from diffad_lib.datasets.samples import Sample, image_files, natural_key, subfolders
 from diffad_lib.errors import DiffadError
 
@@ -36,7 +37,10 @@ def load_mask_folder(folder: Path, samples: Sequence[Sample], size: int) -> NDAr
         if not mask.any():
             told = "every pixel is 0; mark the object in it"
             raise DiffadError(f"{path} holds no foreground, {told}")
-        masks.append(resize_mask(mask, size))
+        try:
+            masks.append(resize_mask(mask, size))
+        except DiffadError as error:
+            raise DiffadError(f"{path}: {error}") from None
     return np.stack(masks)[:, None]
 
 

@@ -37,8 +37,8 @@ class SynthesisSettings(NormalSettings):
     beta_min: float = setting(0.0, "least share β of the image seen through one", ge=0, le=1)
     beta_max: float = setting(0.8, "largest share β of the image seen through one", ge=0, le=1)
     anomaly_probability: float = setting(0.5, "share of images that get an anomaly", ge=0, le=1)
-    foreground: Literal["none", "auto", "rembg"] = setting(
-        "none", "anomalies lie anywhere, or on the object that GrabCut (auto) or IS-Net (rembg) "
+    foreground: Literal["none", "auto", "is-net"] = setting(
+        "none", "anomalies lie anywhere, or on the object that GrabCut (auto) or IS-Net (is-net) "
         "finds; on a texture in a random region",
     )  # fmt: skip
     kind: Literal["auto", "texture", "object"] = setting(

@@ -5,7 +5,7 @@ images with drawn defects (docs/recipes.md).
 """
 
 from diffad_lib.methods.diffusionad.settings import DiffusionADSettings
-from diffad_lib.plans import MINI, Budget, HeadTraining, Variant
+from diffad_lib.plans import MINI, Budget, HeadTraining, Variant, official_masks
 from diffad_lib.settings import BudgetName
 from diffad_lib.synthesis.synthesizer import SynthesisSettings
 
@@ -66,13 +66,7 @@ VARIANTS = {
         {"select_on_test_epochs": 50},
         official=True,
     ),
-    "official-masks": Variant(
-        "A pixel of a resized mask is defective only where it is as a whole: the code cuts off the "
-        "fraction after a linear resize. Pixel metrics are then over smaller defects.",
-        "HuiZhang0812/DiffusionAD train.py and eval.py, astype(int)",
-        {"mask_rule": "whole"},
-        official=True,
-    ),
+    "official-masks": official_masks("HuiZhang0812/DiffusionAD train.py and eval.py, astype(int)"),
     "t-max-600": Variant(
         "Draw noisier_t below 600 in training, not up to 999.",
         "HuiZhang0812/DiffusionAD args1.json, noisier_t_range; its code never reads the value",

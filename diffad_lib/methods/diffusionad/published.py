@@ -4,7 +4,7 @@ paper: arXiv 2303.08730, of which we could look at what others quote alone. code
 HuiZhang0812/DiffusionAD at 8a64c03. `tools/hyperparameters.py` makes the table of these.
 """
 
-from diffad_lib.methods.method import UNKNOWN, Published
+from diffad_lib.methods.method import AS_THE_CODE, UNKNOWN, Published
 
 PUBLISHED = {
     "image_size": Published(UNKNOWN, 256, "args1.json img_size"),
@@ -36,7 +36,7 @@ PUBLISHED = {
     "anomaly_probability": Published(UNKNOWN, 0.5, "dataset_beta_thresh.py no_anomaly"),
     "foreground": Published(
         UNKNOWN, UNKNOWN, "section 3.3; masks of IS-Net (README), not published in full; ours: "
-        "GrabCut, or foreground=rembg, or a folder of masks",
+        "GrabCut, or foreground=is-net, or a folder of masks",
     ),
     "self_augmentation_probability": Published(
         UNKNOWN, 0.5, "dataset_beta_thresh.py texture_or_patch, objects only"
@@ -55,19 +55,19 @@ PUBLISHED = {
     ),
     "mask_rule": Published(UNKNOWN, "whole", "train.py, eval.py astype(int) after a linear resize"),
     "fpr_limit": Published(UNKNOWN, 0.3, "eval.py pixel_pro"),
-    "optimiser": Published(UNKNOWN, "Adam, no weight decay", "train.py, args1.json", "as the code"),
+    "optimiser": Published(UNKNOWN, "Adam, no weight decay", "train.py, args1.json", AS_THE_CODE),
     "loss": Published(
-        UNKNOWN, "noise + 5 focal + smooth L1", "train.py", "as the code"
+        UNKNOWN, "noise + 5 focal + smooth L1", "train.py", AS_THE_CODE
     ),
-    "focal loss": Published(UNKNOWN, "α = 0.5, γ = 4", "train.py BinaryFocalLoss", "as the code"),
+    "focal loss": Published(UNKNOWN, "α = 0.5, γ = 4", "train.py BinaryFocalLoss", AS_THE_CODE),
     "noise loss": Published(
-        "normal images only", "normal images only", "eq. 9; DDPM.py", "as the code"
+        "normal images only", "normal images only", "eq. 9; DDPM.py", AS_THE_CODE
     ),
     "noise of the test": Published(
         UNKNOWN, "a field for every image", "eval.py", "one field for all images"
     ),
-    "group norm": Published(UNKNOWN, "32 groups", "Recon_subnetwork.py GroupNorm32", "as the code"),
-    "dropout": Published(UNKNOWN, 0, "args1.json", "as the code"),
+    "group norm": Published(UNKNOWN, "32 groups", "Recon_subnetwork.py GroupNorm32", AS_THE_CODE),
+    "dropout": Published(UNKNOWN, 0, "args1.json", AS_THE_CODE),
     "images of an epoch": Published(
         UNKNOWN, "drawn with replacement, whole batches", "dataset_beta_thresh.py __getitem__, "
         "train.py drop_last", "each once, whole batches",

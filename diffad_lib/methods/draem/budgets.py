@@ -5,7 +5,7 @@ normal images with drawn defects (docs/recipes.md).
 """
 
 from diffad_lib.methods.draem.settings import DraemSettings
-from diffad_lib.plans import MINI, Budget, HeadTraining, Variant
+from diffad_lib.plans import MINI, Budget, HeadTraining, Variant, official_masks
 from diffad_lib.settings import BudgetName
 from diffad_lib.synthesis.synthesizer import SynthesisSettings
 
@@ -58,13 +58,7 @@ VARIANTS = {
         {"beta_min": 0.0, "beta_max": 0.8},
         official=True,
     ),
-    "official-masks": Variant(
-        "A pixel of a resized mask is defective only where it is as a whole: the code cuts off the "
-        "fraction after a linear resize. Pixel metrics are then over smaller defects.",
-        "VitjanZ/DRAEM test_DRAEM.py, astype(np.uint8)",
-        {"mask_rule": "whole"},
-        official=True,
-    ),
+    "official-masks": official_masks("VitjanZ/DRAEM test_DRAEM.py, astype(np.uint8)"),
     "with-foreground": Variant(
         "Keep synthetic anomalies on the foreground of the object.",
         "DiffusionAD section 3.3, applied to DRAEM",

@@ -4,7 +4,7 @@ paper: ICCV 2021 (arXiv 2108.07610); a value with "by a reading note" is from Co
 code: VitjanZ/DRAEM at 2dbf673. `tools/hyperparameters.py` makes the table of these.
 """
 
-from diffad_lib.methods.method import UNKNOWN, Published
+from diffad_lib.methods.method import AS_THE_CODE, UNKNOWN, Published
 
 PUBLISHED = {
     "image_size": Published(UNKNOWN, 256, "train_DRAEM.py resize_shape"),
@@ -38,27 +38,27 @@ PUBLISHED = {
     "precision": Published(UNKNOWN, "32", "no autocast in train_DRAEM.py"),
     "select_on_test_epochs": Published(UNKNOWN, None, "train_DRAEM.py keeps the last epoch"),
     "mask_rule": Published(UNKNOWN, "whole", "test_DRAEM.py astype(np.uint8) of resized masks"),
-    "optimiser": Published(UNKNOWN, "Adam", "train_DRAEM.py", "as the code"),
+    "optimiser": Published(UNKNOWN, "Adam", "train_DRAEM.py", AS_THE_CODE),
     "initial weights": Published(
-        UNKNOWN, "N(0, 0.02), norms N(1, 0.02)", "train_DRAEM.py weights_init", "as the code"
+        UNKNOWN, "N(0, 0.02), norms N(1, 0.02)", "train_DRAEM.py weights_init", AS_THE_CODE
     ),
     "loss": Published(
         "L2 + (1 - SSIM) + focal", "L2 + (1 - SSIM) + focal", "eq. 1 to 3; train_DRAEM.py",
-        "as the code",
+        AS_THE_CODE,
     ),
     "focal loss": Published(
-        UNKNOWN, "γ = 2, smoothed by 1e-5", "loss.py FocalLoss", "as the code"
+        UNKNOWN, "γ = 2, smoothed by 1e-5", "loss.py FocalLoss", AS_THE_CODE
     ),
     "threshold of the Perlin noise": Published(
         "drawn at random", 0.5, "section 3.3 by a reading note; data_loader.py threshold",
-        "as the code",
+        AS_THE_CODE,
     ),
     "cells of the Perlin noise": Published(
-        UNKNOWN, "2^0 … 2^5 a side", "data_loader.py perlin_scale", "as the code"
+        UNKNOWN, "2^0 … 2^5 a side", "data_loader.py perlin_scale", AS_THE_CODE
     ),
     "augmentations of a source": Published(
         "3 of 7 kinds", "3 of 10 kinds", "section 3.3 by a reading note; data_loader.py augmenters",
-        "as the code",
+        AS_THE_CODE,
     ),
     "colours": Published(UNKNOWN, "BGR", "data_loader.py cv2.imread", "RGB"),
     "images of an epoch": Published(
