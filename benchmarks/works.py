@@ -22,7 +22,7 @@ from diffad_lib.types import TrainingBatch
 
 OFFICIAL, BF16 = "official", "bf16"
 Precision = Literal["32-true", "bf16-mixed"]
-_PRECISIONS: dict[str, Precision] = {OURS: "32-true", BF16: "bf16-mixed"}
+PRECISIONS: dict[str, Precision] = {OURS: "32-true", BF16: "bf16-mixed"}
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def _work(kind: str, method: str, size: Size, place: Path | None, precisions: li
     """kind: "training step" or "test"."""
     make_ours, make_official = _MAKERS[kind]
     ways: dict[str, Callable[[], Action]] = {
-        way: partial(make_ours, method, size, _PRECISIONS[way]) for way in precisions
+        way: partial(make_ours, method, size, PRECISIONS[way]) for way in precisions
     }
     if place:
         ways[OFFICIAL] = partial(make_official, method, size, place)
@@ -120,7 +120,7 @@ class _Same:
         return "the batch of a benchmark"
 
 
-def _ours_training(method: str, size: Size, precision: Precision) -> Action:
+def ours_training(method: str, size: Size, precision: Precision) -> Action:
     detector, plan = _detector(method, size)
     fabric = Fabric(accelerator="cpu", devices=1, precision=precision)
     trainer = Trainer(detector, _Same(_batch(size)), plan, fabric)
@@ -152,7 +152,7 @@ def _official_testing(method: str, size: Size, place: Path) -> Action:
 
 
 _MAKERS: dict[str, tuple[Callable[..., Action], Callable[..., Action]]] = {
-    "training step": (_ours_training, _official_training),
+    "training step": (ours_training, _official_training),
     "test": (_ours_testing, _official_testing),
 }
 
