@@ -12,9 +12,8 @@ from benchmarks import official
 from benchmarks.measure import OURS, Times, Work, in_turn
 from benchmarks.page import table_lines
 from benchmarks.works import Checkouts, all_works
+from course_files import ROOT
 from diffad_lib.errors import DiffadError
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_ways_are_called_in_turn_after_one_call_each_that_does_not_count() -> None:

@@ -8,11 +8,9 @@ from pathlib import Path
 import pytest
 from lightning_fabric import Fabric
 from rich.console import Console
-from typer.testing import CliRunner
 
 import layout_factory as factory
 from course_files import ROOT
-from diffad_lib.cli import app
 from diffad_lib.cost import count_flop, count_memory
 from diffad_lib.datasets.catalog import CATALOG
 from diffad_lib.errors import DiffadError
@@ -71,15 +69,12 @@ def test_a_category_counts_for_the_datasets_that_have_it() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"dataset": "mvtek"}, '--dataset "mvtek" is not known; did you mean "mvtec"'),
         ({"category": "botle"}, '--category "botle" is in no dataset here (mvtec); did'),
-        ({"method": "dream"}, '--method "dream" is not known; did you mean "draem"'),
-        ({"budget": "papr"}, '--budget "papr" is not known; did you mean "paper"'),
         ({"seed": "all"}, "--seed all: there is no end of them"),
         ({"dataset": "custom"}, '--dataset "custom" has no official categories; give --data-r'),
     ],
 )
-def test_an_unknown_name_is_told_with_the_nearest(given, message: str) -> None:
+def test_what_cannot_be_planned_is_told(given, message: str) -> None:
     with pytest.raises(DiffadError, match=re.escape(message)):
         planned(**given)
 
@@ -117,15 +112,15 @@ def test_the_page_tells_the_steps_of_every_dataset() -> None:
         assert [f"{count:,}" for count in steps] == [row.split(" | ")[1], row.split(" | ")[3]]
 
 
-def test_the_command_prints_every_run_and_writes_the_figures(tmp_path: Path) -> None:
+def test_the_command_prints_every_run_and_writes_the_figures(tmp_path: Path, diffad) -> None:
     small = ["--set", "image_size=32", "--set", "base_width=4", "--device-tflops", "1"]
     who = ["--dataset", "mvtec,mpdd", "--category", "bottle", "--category", "tubes"]
     to = tmp_path / "plan.json"
     command = ["plan", *who, "--method", "autoencoder", *small, "--seed", "0,1", "--to", str(to)]
-    done = CliRunner().invoke(app, command)
-    assert done.exit_code == 0, done.output
-    assert "mvtec/bottle/autoencoder/paper" in done.output
-    assert "mpdd/tubes/autoencoder/paper" in done.output and "in sum" in done.output
+    code, told, _ = diffad(*command)
+    assert code == 0
+    assert "mvtec/bottle/autoencoder/paper" in told
+    assert "mpdd/tubes/autoencoder/paper" in told and "in sum" in told
     assert len(json.loads(to.read_text(encoding="utf-8"))) == 4
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
+from course_files import ROOT
 from diffad_lib.course import shipped
 from diffad_lib.course.shipped import CHECKPOINTS, FILES, SHIPPED, load_shipped, shipped_rows
 from diffad_lib.errors import DiffadError
@@ -19,7 +20,6 @@ from diffad_lib.runs.data import load_data
 from diffad_lib.runs.experiment import labels
 from diffad_lib.runs.record import RECORD_NAME, read_record
 
-ROOT = Path(__file__).resolve().parents[1]
 # Without oneDNN, which stands for another CPU here, maps moved by 2e-6 and these metrics by 1e-6.
 # Two images whose scores change places move the image AUROC by 1/(24 · 36) = 1.2e-3.
 TOLERANCES = {"image_auroc": 2e-3, "pixel_auroc": 1e-4, "aupro": 1e-4}
