@@ -42,6 +42,7 @@ def test_without_checkouts_the_table_says_what_was_not_measured() -> None:
     assert "official: give its checkout with --diffusionad" in told
 
 
+@pytest.mark.slow
 def test_the_command_leaves_every_time_with_the_machine(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks", "--only", "perlin", "--pairs", "2"]
     done = subprocess.run(
@@ -54,6 +55,7 @@ def test_the_command_leaves_every_time_with_the_machine(tmp_path: Path) -> None:
     assert (tmp_path / "results.png").stat().st_size > 1000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [(["--only", "nothing"], "no work has"), (["--pairs", "0"], "at least 1")],

@@ -281,6 +281,7 @@ def test_a_download_that_never_ends_is_given_up_and_its_part_is_kept(server, tmp
     assert (tmp_path / "root" / "mvtec" / "bottle").is_dir()
 
 
+@pytest.mark.slow
 def test_a_killed_download_leaves_a_part_that_the_next_one_finishes(server, tmp_path):
     (tmp_path / "source" / "mvtec").mkdir(parents=True)
     (tmp_path / "source" / "mvtec" / "noise").write_bytes(os.urandom(3_000_000))

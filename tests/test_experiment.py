@@ -97,6 +97,7 @@ def is_kept_out(folder: Path) -> bool:
     return done.returncode != 0
 
 
+@pytest.mark.slow
 def test_another_process_is_kept_out_from_the_training_to_the_record(config: RunConfig) -> None:
     run = ex.prepare(config)
     assert not is_kept_out(config.run_folder)
@@ -112,6 +113,7 @@ def test_another_process_is_kept_out_from_the_training_to_the_record(config: Run
     assert names == {"record.json", "detector.safetensors", "detector.json"}
 
 
+@pytest.mark.slow
 def test_a_training_that_fails_keeps_nobody_out(config: RunConfig) -> None:
     run = ex.prepare(config)
     broken = replace(run, detector=run.detector.to(torch.float64))

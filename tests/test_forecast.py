@@ -131,6 +131,7 @@ def test_a_rate_gives_the_time_of_the_counted_flop() -> None:
     assert by_rate(config, 2.0).step == pytest.approx(12 * flop.training / 2e12)
 
 
+@pytest.mark.slow
 def test_objects_and_textures_are_measured_once_each_and_seeds_share_it() -> None:
     asked = []
 
@@ -150,6 +151,7 @@ def test_objects_and_textures_are_measured_once_each_and_seeds_share_it() -> Non
     assert {one["seed"] for one in told} == {0, 1, 2}
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_told_with_the_setting_that_does() -> None:
     config = tiny("diffusionad")
     ways = choices(config)
@@ -172,6 +174,7 @@ def test_what_does_not_fit_is_told_with_the_setting_that_does() -> None:
     assert varied.training.batch_size * varied.training.accumulate == 4
 
 
+@pytest.mark.slow
 def test_the_predicted_time_of_a_small_run_is_near_the_real_one(tmp_path: Path, monkeypatch):
     """With wide bounds, as other processes may run beside."""
     monkeypatch.setenv("DIFFAD_CACHE", str(tmp_path / "cache"))
@@ -184,6 +187,7 @@ def test_the_predicted_time_of_a_small_run_is_near_the_real_one(tmp_path: Path, 
     assert "measured: " in expected.speed.told
 
 
+@pytest.mark.slow
 def test_a_large_step_is_tried_on_less_and_scaled(monkeypatch) -> None:
     tried = []
 
@@ -205,6 +209,7 @@ def test_a_large_step_is_tried_on_less_and_scaled(monkeypatch) -> None:
     assert scaled.test_image == pytest.approx(0.25 * 4, rel=0.02)
 
 
+@pytest.mark.slow
 def test_disk_is_what_a_run_leaves(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("DIFFAD_CACHE", str(tmp_path / "cache"))
     factory.make_mvtec(tmp_path / "data")

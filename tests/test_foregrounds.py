@@ -61,6 +61,7 @@ def test_a_run_reads_the_masks_of_every_layout(tmp_path, dataset, category, make
     assert sum(path.is_file() for path in to.rglob("*")) == len(samples)  # of no test image
 
 
+@pytest.mark.slow
 def test_the_setting_that_the_command_names_gives_a_run_these_masks(tmp_path, monkeypatch, diffad):
     factory.make_mvtec(tmp_path)
     monkeypatch.setenv("DIFFAD_CACHE", str(tmp_path / "cache"))
@@ -214,6 +215,7 @@ def test_wrong_requests_are_one_line(tmp_path, diffad, options, told):
     assert not (tmp_path / "to").exists()
 
 
+@pytest.mark.slow
 def test_the_sheet_shows_the_doubtful_masks_first_and_not_all_images(tmp_path):
     base = factory.make_mvtec(tmp_path)
     for number in range(60):
@@ -278,6 +280,7 @@ def test_methods_find_a_part_of_the_mini_data(name, find):
     assert (mask & exact).sum() / (mask | exact).sum() > 0.95
 
 
+@pytest.mark.slow
 def test_the_page_tells_what_is_measured():
     """One cell of its table: plate by Otsu, on the training images of the mini data."""
     plate, overlaps = find_category("plate"), []

@@ -86,6 +86,7 @@ def official_draem_score(networks, path) -> float:
         return F.avg_pool2d(anomalous, 21, stride=1, padding=10).max().item()
 
 
+@pytest.mark.slow
 def test_an_official_pair_scores_as_the_official_protocol_does(root, draem):
     _, networks = draem
     record = evaluated(config(root, "draem", "draem"))
@@ -98,6 +99,7 @@ def test_an_official_pair_scores_as_the_official_protocol_does(root, draem):
     assert record.config.detector["score_window"] == 21
 
 
+@pytest.mark.slow
 def test_the_record_says_that_nothing_was_trained_and_with_which_weights(root, draem):
     paths, _ = draem
     record = evaluated(config(root, "draem", "draem"))
@@ -112,6 +114,7 @@ def test_the_record_says_that_nothing_was_trained_and_with_which_weights(root, d
     assert sha256(folder / "detector.safetensors") == record.weights.sha256
 
 
+@pytest.mark.slow
 def test_an_official_diffusionad_scores_with_the_mean_of_its_50_highest_pixels(root):
     detector = small_detector("diffusionad", **DIFFUSIONAD | FIXED, channel_multipliers=None)
     fill(detector.denoising, "diffusionad.unet")
@@ -206,6 +209,7 @@ def test_the_command_refuses_in_one_line_before_a_kernel_starts(root, draem, mon
     assert not (root / "r").exists()
 
 
+@pytest.mark.slow
 def test_a_finished_run_knows_other_weights(root, draem):
     of = config(root, "draem", "draem")
     record = evaluated(of)
@@ -216,6 +220,7 @@ def test_a_finished_run_knows_other_weights(root, draem):
         check_same_weights(of, record)
 
 
+@pytest.mark.slow
 def test_a_run_that_trains_has_no_given_weights_in_its_record(root):
     of = build_config(
         "mvtec", "bottle", "draem", "mini", overrides=OURS | DRAEM | {"steps": 1, "batch_size": 2},

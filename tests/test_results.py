@@ -200,6 +200,7 @@ def test_names_from_records_are_no_markup(tmp_path, diffad):
     assert "[red]x" in out and "\x1b" not in out
 
 
+@pytest.mark.slow
 def test_figures_have_every_cell(tmp_path):
     three_seeds(tmp_path, 0.9)
     three_seeds(tmp_path, 0.8, method="diffusionad")

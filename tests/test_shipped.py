@@ -25,6 +25,7 @@ from diffad_lib.runs.record import RECORD_NAME, read_record
 TOLERANCES = {"image_auroc": 2e-3, "pixel_auroc": 1e-4, "aupro": 1e-4}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHIPPED)
 def test_the_weights_give_the_recorded_metrics(name):
     loaded = load_shipped(name)
@@ -181,6 +182,7 @@ def test_the_figures_of_three_seeds_are_complete_and_near_those_of_the_shipped_n
     assert measured == pytest.approx(recorded.metric("pixel_ap").value, abs=0.1)
 
 
+@pytest.mark.slow
 def test_a_head_of_the_tool_learns_from_what_it_sees():
     """Two of its steps: as many networks as inputs, and other weights for another input."""
     tool = runpy.run_path(str(ROOT / "tools" / "head_alone.py"))

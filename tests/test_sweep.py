@@ -211,6 +211,7 @@ def no_process(*arguments: object, **options: object) -> None:
     raise AssertionError("a process was started")
 
 
+@pytest.mark.slow
 def test_a_dry_run_starts_nothing_and_needs_no_snakemake(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, diffad: Command
 ) -> None:

@@ -106,6 +106,7 @@ def test_an_interrupted_and_resumed_training_ends_with_the_same_weights(
     assert [row["total"] for row in whole.history] == [row["total"] for row in resumed.history]
 
 
+@pytest.mark.slow
 def test_a_killed_process_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     script = """
 import sys, time
