@@ -361,6 +361,7 @@ def test_limit_outside_zero_to_one_is_an_error(limit):
         aupro(*make_case(20), limit)
 
 
+@pytest.mark.slow
 def test_metrics_of_many_pixels_need_little_more_memory_than_the_maps() -> None:
     rng = np.random.default_rng(0)
     maps = rng.random((12, 512, 512), np.float32)

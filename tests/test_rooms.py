@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from course_files import ROOT
 from diffad_lib.datasets.catalog import CATALOG
 from diffad_lib.methods import method_names
 
-ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "diffad_lib"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 DESIGN = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
