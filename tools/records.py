@@ -14,12 +14,12 @@ import sys
 from pathlib import Path
 
 from diffad_lib.course.headless import CATEGORIES, METHODS
+from diffad_lib.course.shipped import RECORDS
 from diffad_lib.mini import find_category
 from diffad_lib.runs.config import RunConfig, build_config
 from diffad_lib.runs.facts import project_root
 from diffad_lib.runs.record import RECORD_NAME, SplitFacts, read_record, write_record
 
-RECORDS = project_root() / "notebooks" / "records"
 SEEDS = (0, 1, 2)
 REPEATED = ("weave", "draem", 0)  # category, method, seed of the run that other machines repeat
 # What another processor would do, by switches of PyTorch and oneDNN: fewer instructions, in all
