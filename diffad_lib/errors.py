@@ -41,6 +41,12 @@ def nearest(name: str, valid: Iterable[str]) -> str:
     return f'did you mean "{close[0]}"?' if close else f"valid: {', '.join(sorted(valid))}"
 
 
+def lacks(what: str, package: str, extra: str) -> DiffadError:
+    """The error that tells how to install an extra."""
+    told = f"{what} needs {package}; in the checkout of the project: "
+    return DiffadError(f"{told}.venv/bin/python -m pip install -e '.[{extra}]'")
+
+
 def shown(text: object) -> str:
     """A text on one line for a terminal: control characters, as names may hold, as escapes."""
     return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), str(text))

@@ -26,7 +26,7 @@ BLACK, GREY = "#000000", "#777777"
 ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (  # Okabe and Ito, 2008
     "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7",
 )  # fmt: skip
-_TERM_COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
+LINE_COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
 _NORMAL, _DEFECT = BLUE, VERMILION
 _CURVE_POINTS = 2000
 _HEAT = "inferno"
@@ -40,7 +40,7 @@ def image_grid(
     """Images [N,3,H,W] or [N,1,H,W] in rows of `columns`, with a title each if any are given."""
     columns = max(1, min(columns, len(images)))
     rows = max(1, -(-len(images) // columns))
-    figure = _figure(1.4 * columns, (1.4 + 0.25 * bool(titles)) * rows)
+    figure = new_figure(1.4 * columns, (1.4 + 0.25 * bool(titles)) * rows)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis in axes[len(images) :]:
         axis.axis("off")
@@ -70,7 +70,7 @@ def synthesis_sheet(batch: TrainingBatch, columns: int = 8) -> Figure:
     """What the synthesizer made: normal image, mask and anomalous image below each other."""
     parts = {"normal": batch.normal, "mask": batch.mask, "anomalous": batch.image}
     columns = min(columns, len(batch.image))
-    figure = _figure(1.4 * columns, 4.6)
+    figure = new_figure(1.4 * columns, 4.6)
     axes = figure.subplots(len(parts), columns, squeeze=False)
     for row, (name, images) in zip(axes, parts.items(), strict=True):
         row[0].set_ylabel(name)
@@ -89,7 +89,7 @@ def loss_curves(history: pd.DataFrame) -> Figure:
     """
     rates = [name for name in history if name.startswith("lr/")]
     terms = [name for name in history if name not in ("step", "seconds", "total", *rates)]
-    figure = _figure(9, 3.2)
+    figure = new_figure(9, 3.2)
     if not len(history):
         figure.text(0.5, 0.5, "nothing was trained", ha="center", va="center")
         return figure
@@ -97,12 +97,12 @@ def loss_curves(history: pd.DataFrame) -> Figure:
     if "total" in history:
         losses.plot(history["step"], history["total"], color=BLACK, linewidth=2, label="total")
     for axis, names in ((losses, terms), (learning_rates, rates)):
-        for name, colour in zip(names, itertools.cycle(_TERM_COLOURS), strict=False):
+        for name, colour in zip(names, itertools.cycle(LINE_COLOURS), strict=False):
             label = name.removeprefix("lr/").replace("_", " ")
             axis.plot(history["step"], history[name], color=colour, label=label)
         axis.set_xlabel("optimiser step")
         axis.set_yscale("log")
-        _tidy(axis)
+        tidy(axis)
     losses.set_ylabel("loss (log scale)")
     learning_rates.set_ylabel("learning rate (log scale)")
     return figure
@@ -121,7 +121,7 @@ def roc_pr_pro_curves(
     image_scores [N], labels [N], anomaly_maps [N,H,W], masks [N,H,W] as for `aupro`. A curve whose
     metric is undefined (NaN) is left out, and the legend says so.
     """
-    figure = _figure(11, 3.8)
+    figure = new_figure(11, 3.8)
     axes = dict(zip(("roc", "pr", "pro"), figure.subplots(1, 3), strict=True))
     data = {"image": (image_scores, labels), "pixel": (anomaly_maps, np.asarray(masks) > 0)}
     curves = {"roc": roc_curve, "pr": pr_curve, "pro": lambda maps, _: pro_curve(maps, masks)}
@@ -149,7 +149,7 @@ def roc_pr_pro_curves(
         (pro, "false-positive rate of pixels", "per-region overlap"),
     ):
         axis.set(xlabel=x_name, ylabel=y_name, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect=1)
-        _tidy(axis, loc="upper center", bbox_to_anchor=(0.5, -0.2))
+        tidy(axis, loc="upper center", bbox_to_anchor=(0.5, -0.2))
     return figure
 
 
@@ -159,7 +159,7 @@ def score_histogram(
     """How image scores [N] of normal (label 0) and defective (1) test images are distributed."""
     scores, defective = np.asarray(image_scores), np.asarray(labels).astype(bool)
     bins = np.linspace(scores.min(), scores.max(), 31).tolist()
-    figure = _figure(6, 3.2)
+    figure = new_figure(6, 3.2)
     axis = figure.subplots()
     for chosen, name, colour in ((~defective, "normal", _NORMAL), (defective, "defect", _DEFECT)):
         label = f"{name} ({chosen.sum()} images)"
@@ -167,7 +167,7 @@ def score_histogram(
     if threshold is not None:
         axis.axvline(threshold, color=BLACK, linestyle="--", label=f"threshold {threshold:.3g}")
     axis.set(xlabel="image score (higher is more anomalous)", ylabel="test images")
-    _tidy(axis)
+    tidy(axis)
     return figure
 
 
@@ -207,7 +207,7 @@ def prediction_sheet(
     titles = ["image", "reconstruction", "anomaly map", "ground truth"]
     if reconstructions is None:
         titles.remove("reconstruction")
-    figure = _figure(1.6 * len(titles), 1.35 * len(shown) + 0.4)
+    figure = new_figure(1.6 * len(titles), 1.35 * len(shown) + 0.4)
     axes = figure.subplots(len(shown), len(titles), squeeze=False)
     for number, (row, (group, index)) in enumerate(zip(axes, shown, strict=True)):
         of = dict(zip(titles, row, strict=True))
@@ -240,13 +240,15 @@ def _characters(families: tuple[str, ...]) -> frozenset[int]:
     return frozenset(code for font in fonts for code in font_manager.get_font(font).get_charmap())
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure, in inches, that a notebook shows once."""
     figure = plt.figure(figsize=(width, height), dpi=100, layout="constrained")
     plt.close(figure)  # or a notebook would show it a second time
     return figure
 
 
-def _tidy(axis: Axes, **legend: Any) -> None:
+def tidy(axis: Axes, **legend: Any) -> None:
+    """Axes as in all line figures: open above and at the right, a small legend."""
     axis.spines[["top", "right"]].set_visible(False)
     axis.legend(frameon=False, fontsize=8, **legend)
 

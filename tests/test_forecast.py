@@ -21,8 +21,9 @@ from diffad_lib.methods.method import find_method
 from diffad_lib.runs import experiment as ex
 from diffad_lib.runs import speed
 from diffad_lib.runs.config import RunConfig, build_config
+from diffad_lib.runs.data import data_kind
 from diffad_lib.runs.forecast import Forecast, choices, count_images, first_fit, forecast
-from diffad_lib.runs.forecast_tables import as_json, shown_forecasts
+from diffad_lib.runs.forecast_tables import figures, shown_forecasts
 from diffad_lib.runs.matrix import LISTS, matrix
 from diffad_lib.runs.speed import Speed, by_rate, probe, step_flop
 from small import SMALL
@@ -135,7 +136,7 @@ def test_a_rate_gives_the_time_of_the_counted_flop() -> None:
     assert by_rate(config, 2.0).step == pytest.approx(12 * flop.training / 2e12)
 
 
-def test_every_run_is_measured_once_and_seeds_share_it() -> None:
+def test_objects_and_textures_are_measured_once_each_and_seeds_share_it() -> None:
     asked = []
 
     def measure(config: RunConfig) -> Speed:
@@ -145,12 +146,13 @@ def test_every_run_is_measured_once_and_seeds_share_it() -> None:
     small = {"image_size": 32, "base_width": 4}
     jobs = planned(small, method="autoencoder", seed="0,1,2")
     found = forecast(jobs, measure)
-    assert (len(found), len(asked)) == (45, 1)
+    assert (len(found), len(asked)) == (45, 2)
+    assert {data_kind(config) for config in asked} == {"object", "texture"}
     text = shown(found)
     assert text.count("mvtec/bottle/autoencoder/paper") == 1 and "in sum" in text
-    figures = json.loads(as_json(found))
-    assert sum(one["flop"] for one in figures) == pytest.approx(sum(one.flop for one in found))
-    assert {one["seed"] for one in figures} == {0, 1, 2}
+    told = figures(found)
+    assert sum(one["flop"] for one in told) == pytest.approx(sum(one.flop for one in found))
+    assert {one["seed"] for one in told} == {0, 1, 2}
 
 
 def test_what_does_not_fit_is_told_with_the_setting_that_does() -> None:
@@ -195,7 +197,7 @@ def test_a_large_step_is_tried_on_less_and_scaled(monkeypatch) -> None:
         return 0.5, 7
 
     monkeypatch.setattr(speed, "_time_steps", timed)
-    monkeypatch.setattr(speed, "_time_prediction", lambda config, fabric: 0.25)
+    monkeypatch.setattr(speed, "_time_prediction", lambda config, fabric, count: 0.25)
     config = tiny("draem", image_size=128, accumulate=2)
     whole = probe(config)
     assert (whole.step, whole.test_image) == (1.0, 0.25)  # two micro-batches a step

@@ -91,8 +91,8 @@ def test_the_mini_data_are_made_where_no_data_are_given(
     monkeypatch: pytest.MonkeyPatch, data: Path
 ) -> None:
     made = []
-    monkeypatch.setattr("diffad_lib.runs.matrix.make_mini", made.append)
-    monkeypatch.setattr("diffad_lib.runs.matrix.MINI_ROOT", data)
+    monkeypatch.setattr("diffad_lib.runs.data.make_mini", made.append)
+    monkeypatch.setattr("diffad_lib.runs.data.MINI_ROOT", data)
     given = {name: ["all"] for name in LISTS} | {"seed": ["3"], "budget": ["mini"]}
     assert len(matrix(given)) == 4 * len(METHODS) and made == [data]
 

@@ -34,7 +34,7 @@ from diffad_lib.cli.plan import plan
 from diffad_lib.cli.results import compare, results
 from diffad_lib.cli.sweep import sweep
 from diffad_lib.datasets.catalog import CATALOG
-from diffad_lib.errors import DiffadError, shown, shown_lines
+from diffad_lib.errors import DiffadError, lacks, shown, shown_lines
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -62,8 +62,8 @@ def run(
     data_root: RunData = None,
     textures: Textures = None,
     runs_dir: RunsDir = Path("runs"),
-    variant: Variants = None,
-    set_: SetOptions = None,
+    variant: Variants = [],
+    set_: SetOptions = [],
     max_train_seconds: Limit = None,
     weights: Weights = None,
     again: Again = False,
@@ -74,7 +74,7 @@ def run(
     from diffad_lib.runs.tables import metrics_table
 
     config = build_config(
-        dataset, category, method, budget, variant or (), parse_overrides(set_ or ()),
+        dataset, category, method, budget, variant, parse_overrides(set_),
         seed=seed, data_root=data_root, textures=textures, runs_dir=runs_dir,
         max_train_seconds=max_train_seconds, weights=weights,
     )  # fmt: skip
@@ -97,8 +97,8 @@ def held_out(
     data_root: RunData = None,
     textures: Textures = None,
     runs_dir: RunsDir = Path("runs"),
-    variant: Variants = None,
-    set_: SetOptions = None,
+    variant: Variants = [],
+    set_: SetOptions = [],
     max_train_seconds: Limit = None,
 ) -> None:
     """Measure a recipe on defects drawn on held-out normal images; no test set takes part."""
@@ -107,7 +107,7 @@ def held_out(
     from diffad_lib.runs.tables import held_out_table
 
     config = build_config(
-        dataset, category, method, budget, variant or (), parse_overrides(set_ or ()),
+        dataset, category, method, budget, variant, parse_overrides(set_),
         seed=seed, data_root=data_root, textures=textures, runs_dir=runs_dir,
         max_train_seconds=max_train_seconds,
     )  # fmt: skip
@@ -145,9 +145,7 @@ def _course_packages() -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        raise DiffadError(
-            f"the course needs {error.name}: .venv/bin/python -m pip install -e '.[course]'"
-        ) from None
+        raise lacks("the course", str(error.name), "course") from None
 
 
 @app.command()
@@ -235,13 +233,13 @@ def import_official(
     ],
     method: MethodName,
     to: Annotated[Path, typer.Option(help="Folder for the weights in our format.")],
-    set_: SetOptions = None,
+    set_: SetOptions = [],
 ) -> None:
     """Official checkpoint files to a folder that `load_detector` reads."""
     from diffad_lib.convert import import_files
     from diffad_lib.runs.config import parse_overrides
 
-    import_files(method, files, to, parse_overrides(set_ or ()))
+    import_files(method, files, to, parse_overrides(set_))
     print(f"{method}: {to}")
 
 

@@ -42,11 +42,9 @@ Textures = Annotated[
     Path | None, typer.Option(help="Folder of texture images. (default: built-in textures)")
 ]
 RunsDir = Annotated[Path, typer.Option(help="Where run folders go.")]
-Variants = Annotated[
-    list[str] | None, typer.Option("--variant", help="A named departure; repeatable.")
-]
+Variants = Annotated[list[str], typer.Option("--variant", help="A named departure; repeatable.")]
 SetOptions = Annotated[
-    list[str] | None, typer.Option("--set", help="key=value of any setting; repeatable.")
+    list[str], typer.Option("--set", help="key=value of any setting; repeatable.")
 ]
 Again = Annotated[bool, typer.Option("--again", help="Run anew; an old run is put aside.")]
 Tflops = Annotated[

@@ -36,27 +36,27 @@ def plan(
     dataset: Datasets,
     category: Categories,
     method: Methods,
-    budget: Budgets = ["paper"],  # noqa: B006 - typer copies it
-    seed: Seeds = ["0"],  # noqa: B006
+    budget: Budgets = ["paper"],
+    seed: Seeds = ["0"],
     data_root: Counted = None,
-    variant: Variants = None,
-    set_: SetOptions = None,
+    variant: Variants = [],
+    set_: SetOptions = [],
     device_tflops: Tflops = None,
     device_gb: Gigabytes = None,
     to: To = None,
 ) -> None:
     """Tell what runs cost before they start: steps, FLOP, memory, hours, disk."""
-    from diffad_lib.files import write_text
+    from diffad_lib.files import write_json
     from diffad_lib.runs.config import parse_overrides
-    from diffad_lib.runs.forecast_tables import as_json
+    from diffad_lib.runs.forecast_tables import figures
     from diffad_lib.runs.matrix import LISTS, matrix
 
     lists = dict(zip(LISTS, (dataset, category, method, budget, seed), strict=True))
-    overrides = parse_overrides(set_ or ())
-    jobs = matrix(lists, variant or (), overrides, is_planned=True, data_root=data_root)
+    overrides = parse_overrides(set_)
+    jobs = matrix(lists, variant, overrides, is_planned=True, data_root=data_root)
     forecasts = print_costs(jobs, device_tflops, device_gb)
     if to is not None:
-        write_text(to, as_json(forecasts))
+        write_json(to, figures(forecasts))
 
 
 def print_costs(

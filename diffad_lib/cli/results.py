@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from diffad_lib.cli.options import one_of
 from diffad_lib.errors import DiffadError, nearest, shown
 from diffad_lib.metrics import METRICS
 
@@ -14,7 +15,7 @@ def results(
     runs_dirs: Annotated[
         list[Path], typer.Argument(metavar="RUNS_DIR...", help="Folders that hold run folders.")
     ],
-    metric: Annotated[str, typer.Option(help=", ".join(METRICS))] = next(iter(METRICS)),
+    metric: Annotated[str, typer.Option(help=one_of(METRICS))] = next(iter(METRICS)),
     to: Annotated[
         Path | None, typer.Option(help="Folder for tables, numbers and figures of all metrics.")
     ] = None,

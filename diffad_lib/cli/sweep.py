@@ -39,13 +39,13 @@ def sweep(
     dataset: Datasets,
     category: Categories,
     method: Methods,
-    budget: Budgets = ["mini"],  # noqa: B006 - typer copies it
-    seed: Seeds = ["0"],  # noqa: B006
+    budget: Budgets = ["mini"],
+    seed: Seeds = ["0"],
     data_root: RunData = None,
     textures: Textures = None,
     runs_dir: RunsDir = Path("runs"),
-    variant: Variants = None,
-    set_: SetOptions = None,
+    variant: Variants = [],
+    set_: SetOptions = [],
     max_train_seconds: Limit = None,
     profile: Profile = "local",
     jobs: JobCount = None,
@@ -60,7 +60,7 @@ def sweep(
 
     lists = dict(zip(LISTS, (dataset, category, method, budget, seed), strict=True))
     configs = matrix(
-        lists, variant or (), parse_overrides(set_ or ()),
+        lists, variant, parse_overrides(set_),
         data_root=data_root, textures=textures, runs_dir=runs_dir,
         max_train_seconds=max_train_seconds,
     )  # fmt: skip
@@ -69,10 +69,10 @@ def sweep(
     standings = [sweeps.standing(config) for config in configs]
     if dry_run:
         Console().print(sweeps.plan_table(standings))
-        if missing := [one.config for one in standings if one.is_missing]:
-            print_costs(missing, device_tflops)
     print(sweeps.in_sum(standings))
     if dry_run:
+        if missing := [one.config for one in standings if one.is_missing]:
+            print_costs(missing, device_tflops)
         return
     outcomes = sweeps.sweep(configs, profile, jobs)
     page = write_sweep_page(sweeps.sweep_folder(runs_dir), outcomes)

@@ -22,7 +22,7 @@ from diffad_lib.runs.config import RunConfig, build_config
 from diffad_lib.runs.data import MINI_ROOT
 from diffad_lib.runs.facts import project_root
 from diffad_lib.runs.folder import occupied
-from diffad_lib.runs.notebook import RUN_NOTEBOOK, execute, failed_notebook, run
+from diffad_lib.runs.notebook import RUN_NOTEBOOK, execute, executed_notebook, failed_notebook, run
 from diffad_lib.runs.record import Record
 from diffad_lib.runs.tables import metrics_table
 
@@ -92,7 +92,7 @@ def run_job(config: RunConfig, folder: Path, threads: int | None = None) -> Job:
     """Executes notebook 08 for a configuration; threads: see `execute`."""
     return Job(
         f"08 · {config.dataset}/{config.category} {config.method}",
-        config.run_folder / "notebook.ipynb",
+        executed_notebook(config.run_folder),
         folder / f"08_{config.dataset}_{config.category}_{config.method}.html",
         lambda: run(config, io.StringIO(), threads=threads),
     )

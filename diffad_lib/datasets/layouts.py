@@ -17,6 +17,11 @@ def list_categories(dataset: str, data_root: Path) -> list[str]:
     return [name for name in subfolders(root) if _is_category(found, root / name)]
 
 
+def has_dataset(dataset: str, data_root: Path) -> bool:
+    """Whether a dataset has its folder below `data_root`."""
+    return (data_root / find_dataset(dataset).folder).is_dir()
+
+
 def list_samples(dataset: str, category: str, data_root: Path) -> list[Sample]:
     """Samples of a category: normal training images, then normal, then defective test images.
 

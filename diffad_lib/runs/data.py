@@ -148,9 +148,9 @@ def load_data(config: RunConfig) -> tuple[ImageStack, ImageStack]:
 
     DiffadError if most masks of a defect look wrong and the settings do not tell to go on.
     """
-    splits = _splits(config, *_found(config))
-    size, rule = config.detector.image_size, config.evaluation.mask_rule
-    train, test = (load_split(split, size, mask_rule=rule) for split in splits)
+    splits, size = _splits(config, *_found(config)), config.detector.image_size
+    train = load_split(splits[0], size)  # without masks, so that no rule makes another cache of it
+    test = load_split(splits[1], size, mask_rule=config.evaluation.mask_rule)
     doubts = _mask_doubts(test)
     masks = Counter(sample.defect for sample in test.samples if sample.mask)
     for defect, count in masks.items():  # if most of all are wrong, then most of one defect are
@@ -177,17 +177,17 @@ def load_normal(config: RunConfig) -> ImageStack:
     return load_split(train, config.detector.image_size)
 
 
-def data_root(config: RunConfig) -> Path:
-    """The folder with the data; without one in the configuration, the mini data (made once)."""
-    if config.data_root is not None:
-        return config.data_root
+def data_root(given: Path | None) -> Path:
+    """The folder with the data; without one the mini data (made once)."""
+    if given is not None:
+        return given
     make_mini(MINI_ROOT)
     return MINI_ROOT
 
 
 def _found(config: RunConfig) -> tuple[Path, Scan]:
     """The category's folder and what lies in it; an error tells where it is of the mini data."""
-    root = data_root(config)
+    root = data_root(config.data_root)
     try:
         folder = category_folder(config.dataset, config.category, root)
     except DiffadError as error:

@@ -188,7 +188,7 @@ def finish(
     given = given_weights(experiment.config)
     save_detector(experiment.detector, folder, given.official if given else None)
     record = _record(experiment, training, predictions, metrics, swaps, total_seconds)
-    write_record(folder / RECORD_NAME, record)
+    write_record(folder / RECORD_NAME, record.model_copy(update={"weights": given}))
     for path in (*checkpoints(folder), folder / CONFIG_NAME):
         path.unlink(missing_ok=True)
     remove_leftovers(folder)
@@ -242,7 +242,6 @@ def _record(
         },
         peak_memory=facts.peak_memory(device),
         training=Training.model_validate(training, from_attributes=True),
-        weights=given_weights(experiment.config),
         images_per_second=predictions.images_per_second,
         invariance=invariance,
         metrics={name: Measured.of(metric) for name, metric in metrics.items()},

@@ -9,11 +9,11 @@ import torch
 
 from diffad_lib.cost import count_memory
 from diffad_lib.datasets.catalog import find_dataset
-from diffad_lib.datasets.layouts import list_categories, list_samples
+from diffad_lib.datasets.layouts import has_dataset, list_categories, list_samples
 from diffad_lib.detector import Detector
 from diffad_lib.methods.method import find_method
 from diffad_lib.runs.config import RunConfig
-from diffad_lib.runs.data import data_root
+from diffad_lib.runs.data import data_kind, data_root
 from diffad_lib.runs.speed import Speed, step_flop, test_image_flop
 from diffad_lib.settings import DetectorSettings
 
@@ -40,13 +40,13 @@ def count_images(config: RunConfig) -> Images:
 
     Without `data_root` a category that only the mini data has is counted there.
     """
-    dataset, root = find_dataset(config.dataset), config.data_root
-    official = dataset.categories.get(config.category)
-    has_data = root is not None and (root / dataset.folder).is_dir()
+    root = config.data_root
+    official = find_dataset(config.dataset).categories.get(config.category)
+    has_data = root is not None and has_dataset(config.dataset, root)
     is_there = root and has_data and config.category in list_categories(config.dataset, root)
     if official and not is_there:
         return Images(official.train_good, official.test_good + official.test_defect, "catalog")
-    samples = list_samples(config.dataset, config.category, data_root(config))
+    samples = list_samples(config.dataset, config.category, data_root(root))
     train = sum(sample.split == "train" for sample in samples)
     source = "found" if root else "mini data"
     return Images(train, len(samples) - train, source)
@@ -128,13 +128,17 @@ class Choice:
 def forecast(configs: Iterable[RunConfig], measure: Callable[[RunConfig], Speed]) -> list[Forecast]:
     """A forecast of every run; runs with equal settings are measured once."""
     speeds: dict[Any, Speed] = {}
+    images: dict[Any, Images] = {}
     found = []
     for config in configs:
-        key = (config.method, *(getattr(config, name) for name in ("detector", "synthesis")))
-        key += (config.training, config.evaluation)
+        place = config.dataset, config.category, config.data_root
+        if place not in images:
+            images[place] = count_images(config)
+        sections = config.detector, config.synthesis, config.training, config.evaluation
+        key = config.method, data_kind(config), *sections
         if key not in speeds:
             speeds[key] = measure(config)
-        found.append(Forecast(config, count_images(config), speeds[key]))
+        found.append(Forecast(config, images[place], speeds[key]))
     return found
 
 

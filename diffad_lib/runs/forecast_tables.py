@@ -1,15 +1,11 @@
-"""Forecasts on the terminal, and as JSON."""
+"""Forecasts on the terminal, and for other programs."""
 
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from rich import box
 from rich.table import Table
-from rich.text import Text
 
 from diffad_lib.cost import Linear, count_memory
-from diffad_lib.errors import shown
 from diffad_lib.methods.method import find_method
 from diffad_lib.runs.config import RunConfig
 from diffad_lib.runs.forecast import (
@@ -22,6 +18,7 @@ from diffad_lib.runs.forecast import (
     first_fit,
 )
 from diffad_lib.runs.speed import step_flop
+from diffad_lib.runs.tables import add_row, plain_table
 
 GIB = 2**30
 HEADINGS = ("run", "seeds", "images", "steps", "PFLOP", "hours", "GB")
@@ -47,7 +44,7 @@ def shown_forecasts(
 
 def jobs_table(forecasts: Sequence[Forecast]) -> Table:
     """One row for the seeds of a run, and their sum."""
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, show_footer=True)
+    table = plain_table(show_footer=True)
     sums = ["in sum", str(len(forecasts)), "", *_sums(forecasts)]
     for heading, total in zip(HEADINGS, sums, strict=True):
         table.add_column(heading, total, justify="left" if heading == "run" else "right")
@@ -56,8 +53,8 @@ def jobs_table(forecasts: Sequence[Forecast]) -> Table:
         runs.setdefault(_without_seed(one), []).append(one)
     for who, seeds in runs.items():
         images, mark = seeds[0].images, "*" if seeds[0].images.source == "catalog" else ""
-        cells = [shown("/".join(who)), str(len(seeds)), f"{images.train:,}{mark}", *_sums(seeds)]
-        table.add_row(*map(Text, cells))
+        cells = ["/".join(who), str(len(seeds)), f"{images.train:,}{mark}", *_sums(seeds)]
+        add_row(table, cells)
     return table
 
 
@@ -81,7 +78,7 @@ def memory_table(config: RunConfig) -> Table:
     activations."""
     ways = choices(config)
     columns = list(dict.fromkeys((way.precision, way.recomputes) for way in ways))
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    table = plain_table()
     table.add_column("micro-batch × accumulate")
     for precision, recomputes in columns:
         heading = precision + (", recomputed" if recomputes else "")
@@ -90,7 +87,7 @@ def memory_table(config: RunConfig) -> Table:
         of_size = {(one.precision, one.recomputes): one for one in ways if one.batch_size == size}
         first = next(iter(of_size.values()))
         cells = [f"{of_size[column].bytes / GIB:.1f}" for column in columns]
-        table.add_row(f"{size} × {first.accumulate}", *cells)
+        add_row(table, (f"{size} × {first.accumulate}", *cells))
     return table
 
 
@@ -129,12 +126,12 @@ def _advice(way: Choice | None) -> str:
     return told
 
 
-def as_json(forecasts: Iterable[Forecast]) -> str:
+def figures(forecasts: Iterable[Forecast]) -> list[dict[str, Any]]:
     """Every run with its figures, for other programs."""
-    return json.dumps([_figures(one) for one in forecasts], indent=1)
+    return [_figures(one) for one in forecasts]
 
 
-def _figures(one: Forecast) -> Mapping[str, Any]:
+def _figures(one: Forecast) -> dict[str, Any]:
     config = one.config
     who = {key: getattr(config, key) for key in ("dataset", "category", "method", "budget", "seed")}
     return who | {

@@ -21,8 +21,8 @@ from diffad_lib.datasets.layouts import list_samples
 from diffad_lib.datasets.samples import Sample
 from diffad_lib.errors import DiffadError, nearest
 from diffad_lib.files import unwritable, write_atomically
-from diffad_lib.mini import exact_foreground, is_mini, make_mini
-from diffad_lib.runs.data import MINI_ROOT
+from diffad_lib.mini import exact_foreground, is_mini
+from diffad_lib.runs.data import data_root
 from diffad_lib.synthesis import FOREGROUND_METHODS
 from diffad_lib.synthesis.foreground import (
     PLAUSIBLE_SHARE,
@@ -86,9 +86,7 @@ class Images:
 
     def samples(self) -> list[Sample]:
         """Normal training images; DiffadError as `list_samples`, or if there are none."""
-        if self.root is None:
-            make_mini(MINI_ROOT)
-        samples = list_samples(self.dataset, self.category, self.root or MINI_ROOT)
+        samples = list_samples(self.dataset, self.category, data_root(self.root))
         train = [sample for sample in samples if sample.split == "train"]
         if not train:
             raise DiffadError(f"{self.dataset}/{self.category} has no training images; add them")
@@ -96,7 +94,7 @@ class Images:
 
     def exact_masks(self) -> Callable[[Path], Mask] | None:
         """What knows the exact mask of an image: of the mini data only."""
-        root = self.root or MINI_ROOT
+        root = data_root(self.root)
         return partial(exact_foreground, root, self.dataset) if is_mini(root) else None
 
 
@@ -195,7 +193,7 @@ def write_foregrounds(
     sheet: a contact sheet goes there. DiffadError for a folder that is not empty, for masks that
     are not there, and one that names an image which cannot be read.
     """
-    check_place(to)
+    _check_place(to)
     if sheet and sheet.suffix.lower() not in _SHEETS:
         raise DiffadError(f"{sheet}: a sheet ends with {', '.join(_SHEETS)}; rename it")
     samples = images.samples()
@@ -226,7 +224,7 @@ def write_foregrounds(
     return found
 
 
-def check_place(to: Path) -> None:
+def _check_place(to: Path) -> None:
     """DiffadError unless a folder is absent or empty."""
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise DiffadError(f"{to}: is there already; move it away or name another folder with --to")

@@ -20,30 +20,33 @@ def check_given(config: RunConfig) -> None:
 
     Also for a setting of the training that was changed: it would have no effect.
     """
-    if config.weights is None:
-        return
-    saved = read_saved(config.weights)
+    if config.weights is not None:
+        _check_settings(config, config.weights)
+        check_weights(config.weights)
+
+
+def _check_settings(config: RunConfig, folder: Path) -> None:
+    saved = read_saved(folder)
     if saved.method != config.method:
         told = f"holds weights of method {saved.method}"
-        raise DiffadError(f"{config.weights}: {told}; give --method {saved.method}")
+        raise DiffadError(f"{folder}: {told}; give --method {saved.method}")
     fields = type(config.detector).model_fields
     pairs = {key: (getattr(saved.settings, key), getattr(config.detector, key)) for key in fields}
     differ = {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
     if differ:
         told = ", ".join(f"{key} {theirs} (not {ours})" for key, (theirs, ours) in differ.items())
         mended = " ".join(f"--set {key}={_literal(theirs)}" for key, (theirs, _) in differ.items())
-        raise DiffadError(f"{config.weights}: is a detector with {told}; add {mended}")
+        raise DiffadError(f"{folder}: is a detector with {told}; add {mended}")
     planned = find_method(config.method).budget(config.budget).training
     for key, value in config.training:
         if key not in _USED and value != getattr(planned, key):
             raise DiffadError(f"{key} has no effect on weights that are not trained; leave it out")
-    check_weights(config.weights)
 
 
 def given_detector(config: RunConfig, folder: Path) -> Detector:
     """The detector in a folder; DiffadError as `check_given`."""
-    check_given(config)
-    return load_detector(folder)
+    _check_settings(config, folder)
+    return load_detector(folder)  # which compares the weights with their digest
 
 
 def given_weights(config: RunConfig) -> GivenWeights | None:

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from diffad_lib.datasets.catalog import find_dataset, run_datasets
-from diffad_lib.datasets.layouts import list_categories
+from diffad_lib.datasets.layouts import has_dataset, list_categories
 from diffad_lib.errors import DiffadError, nearest
 from diffad_lib.methods import method_names
 from diffad_lib.methods.method import find_method
-from diffad_lib.mini import MINI_CATEGORIES, is_mini, make_mini
+from diffad_lib.mini import MINI_CATEGORIES, is_mini
 from diffad_lib.runs.config import RunConfig, build_config
-from diffad_lib.runs.data import MINI_ROOT
+from diffad_lib.runs.data import data_root
 
 ALL = "all"
 LISTS = ("dataset", "category", "method", "budget", "seed")  # what can be a list
@@ -39,9 +39,7 @@ def matrix(
     if is_planned:
         found = _planned(lists["dataset"], root)
     else:
-        if root is None:
-            make_mini(MINI_ROOT)
-        root = root or MINI_ROOT
+        root = data_root(root)
         found = _there(lists["dataset"], root)
     places = _places(lists["category"], found, root)
     methods = _chosen("method", lists["method"], method_names())
@@ -102,7 +100,7 @@ def _there(given: Sequence[str], root: Path) -> dict[str, Categories]:
     """What lies below the folder, by dataset."""
     datasets = _datasets(given)
     if ALL in given:
-        datasets = [one for one in datasets if _is_there(one, root)]
+        datasets = [one for one in datasets if has_dataset(one, root)]
     found = {name: [*map(_composed, list_categories(name, root))] for name in datasets}
     return {name: Categories(categories, categories) for name, categories in found.items()}
 
@@ -115,7 +113,7 @@ def _planned(given: Sequence[str], root: Path | None) -> dict[str, Categories]:
     found = {}
     for name in _datasets(given):
         official = list(find_dataset(name).categories)
-        there = list_categories(name, root) if root and _is_there(name, root) else []
+        there = list_categories(name, root) if root and has_dataset(name, root) else []
         mini = [] if root else [category for place, category in MINI_CATEGORIES if place == name]
         named = list(dict.fromkeys([*map(_composed, there), *official, *mini]))
         if not named and ALL not in given:
@@ -130,10 +128,6 @@ def _datasets(given: Sequence[str]) -> list[str]:
         if name not in run_datasets():
             raise DiffadError(f'--dataset "{name}" is not known; {nearest(name, run_datasets())}')
     return datasets
-
-
-def _is_there(dataset: str, root: Path) -> bool:
-    return (root / find_dataset(dataset).folder).is_dir()
 
 
 def _places(

@@ -54,18 +54,19 @@ def run(
             raise DiffadError(f"{notebook}: not found; run diffad from a checkout of the project")
         with occupied(folder):
             if not is_complete(folder):  # another process may have completed it since
-                execute(notebook, _notebook(folder), parameters(config), stream, threads)
+                execute(notebook, executed_notebook(folder), parameters(config), stream, threads)
                 return read_record(folder / RECORD_NAME)
     return _finished(config, read_record(folder / RECORD_NAME), stream or sys.stdout)
 
 
-def _notebook(folder: Path) -> Path:
+def executed_notebook(folder: Path) -> Path:
+    """Where a run leaves its notebook."""
     return folder / "notebook.ipynb"
 
 
 def is_complete(folder: Path) -> bool:
     """A process killed between the record and the end of the notebook leaves parts of both."""
-    return (folder / RECORD_NAME).exists() and not _partial(_notebook(folder)).exists()
+    return (folder / RECORD_NAME).exists() and not _partial(executed_notebook(folder)).exists()
 
 
 def _finished(config: RunConfig, record: Record, stream: TextIO) -> Record:

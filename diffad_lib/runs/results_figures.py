@@ -15,12 +15,11 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 
 from diffad_lib import plots
-from diffad_lib.errors import DiffadError
+from diffad_lib.errors import lacks
 from diffad_lib.files import write_atomically
 from diffad_lib.metrics import METRICS, roc_curve, tabled
 from diffad_lib.runs.gather import Run
 
-_COLOURS = (plots.BLUE, plots.VERMILION, plots.GREEN, plots.PURPLE, plots.ORANGE, plots.SKY)
 _MARKERS = "osD^vP"
 _LINES: dict[str, Any] = dict(
     zip(_MARKERS, ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1))), strict=True)
@@ -31,7 +30,9 @@ _EMPTY = "#d9d9d9"
 def looks(frame: pd.DataFrame) -> dict[tuple[str, str], tuple[str, str]]:
     """Colour and marker of every (method, setting), the same in all figures of a frame."""
     cells = sorted({(row.method, row.setting) for row in frame.itertuples()})
-    return dict(zip(cells, itertools.cycle(zip(_COLOURS, _MARKERS, strict=True)), strict=False))
+    return dict(
+        zip(cells, itertools.cycle(zip(plots.LINE_COLOURS, _MARKERS, strict=True)), strict=False)
+    )
 
 
 def heat_map(frame: pd.DataFrame, metric: str) -> Figure:
@@ -42,14 +43,12 @@ def heat_map(frame: pd.DataFrame, metric: str) -> Figure:
     try:
         import seaborn
     except ImportError as error:
-        raise DiffadError(
-            f"the heat map needs {error.name}: .venv/bin/python -m pip install -e '.[course]'"
-        ) from None
+        raise lacks("the heat map", str(error.name), "course") from None
     parts = dict(list(frame[frame["metric"] == metric].groupby("collection", sort=False)))
     tables = {name: _matrix(part) for name, part in parts.items()}
     heights = [len(table) + 2 for table in tables.values()]
     width = max(len(table.columns) for table in tables.values())
-    figure = _figure(2.6 + 1.1 * width, 1.2 + 0.32 * sum(heights))
+    figure = plots.new_figure(2.6 + 1.1 * width, 1.2 + 0.32 * sum(heights))
     axes = figure.subplots(len(tables), 1, squeeze=False, height_ratios=heights)[:, 0]
     low = min(np.nanmin(table.to_numpy()) for table in tables.values())
     for axis, (name, table) in zip(axes, tables.items(), strict=True):
@@ -84,7 +83,7 @@ def seed_spread(frame: pd.DataFrame, metric: str) -> Figure:
     rows = frame[(frame["metric"] == metric) & ~frame["is_mean"]]
     places = list(dict.fromkeys(zip(rows["collection"], rows["category"], strict=True)))
     style = looks(frame)
-    figure = _figure(7.5, 0.9 + (0.17 * len(style) + 0.15) * len(places))
+    figure = plots.new_figure(7.5, 0.9 + (0.17 * len(style) + 0.15) * len(places))
     axis = figure.subplots()
     step = 0.8 / len(style)
     for row in rows.to_dict("records"):
@@ -97,8 +96,7 @@ def seed_spread(frame: pd.DataFrame, metric: str) -> Figure:
     names = [plots.readable(category) for _, category in places]
     axis.set(yticks=range(len(places)), yticklabels=names, xlabel=METRICS[metric].title)
     axis.set_ylim(len(places) - 0.5, -0.5)
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    plots.tidy(axis, loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
 
@@ -114,7 +112,7 @@ def _draw_row(axis: Axes, row: dict[str, Any], y: float, colour: str, marker: st
 def cost_and_result(frame: pd.DataFrame, metric: str) -> Figure:
     """A metric over the seconds of training and over the milliseconds an image, log scales."""
     rows = frame[(frame["metric"] == metric) & ~frame["is_mean"] & (frame["seeds"] > 0)]
-    figure = _figure(8.5, 3)
+    figure = plots.new_figure(8.5, 3)
     axes = figure.subplots(1, 2, sharey=True)
     costs = (rows["train_seconds"], 1000 / rows["images_per_second"])
     names = ("training, seconds", "prediction, milliseconds an image")
@@ -138,7 +136,7 @@ def roc_curves(runs: Sequence[Run], frame: pd.DataFrame) -> Figure:
     places = sorted({run.place for run in runs})
     columns = min(4, len(places))
     rows = -(-len(places) // columns)
-    figure = _figure(3 * columns + 1.6, 2.8 * rows)
+    figure = plots.new_figure(3 * columns + 1.6, 2.8 * rows)
     axes = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
     style = looks(frame)
     for axis in axes[len(places) :]:
@@ -146,8 +144,7 @@ def roc_curves(runs: Sequence[Run], frame: pd.DataFrame) -> Figure:
     for axis, place in zip(axes, places, strict=False):
         for run in (run for run in runs if run.place == place and run.record.images):
             colour, marker = style[run.cell]
-            labels = [image.label for image in run.record.images]
-            x, y = roc_curve([image.score for image in run.record.images], labels)
+            x, y = roc_curve(run.scores, run.labels)
             axis.plot(x, y, color=colour, linewidth=1.2, linestyle=_LINES[marker], alpha=0.8)
         axis.plot([0, 1], [0, 1], color=plots.GREY, linewidth=1, linestyle=":")
         axis.set(title=plots.readable(place[2]), xlabel="false-positive rate", aspect=1)
@@ -171,9 +168,3 @@ def write_figures(folder: Path, frame: pd.DataFrame, runs: Sequence[Run]) -> Non
             drawn[f"cost_{metric}"] = cost_and_result(frame, metric)
     for name, figure in drawn.items():
         write_atomically(folder / f"{name}.png", figure.savefig)
-
-
-def _figure(width: float, height: float) -> Figure:
-    figure = plt.figure(figsize=(width, height), dpi=100, layout="constrained")
-    plt.close(figure)  # or a notebook would show it a second time
-    return figure

@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from diffad_lib.errors import shown
+from diffad_lib.errors import shown, shown_lines
 from diffad_lib.files import write_text
 from diffad_lib.metrics import METRICS, tabled
 from diffad_lib.runs.compare import Comparison, verdict
 from diffad_lib.runs.gather import Gathered
 from diffad_lib.runs.published import published
 from diffad_lib.runs.results import Told, seeds_of_cells
+from diffad_lib.runs.tables import add_row, plain_table
 
 EMPTY = "–"
 HOW = (
@@ -95,11 +95,11 @@ def counts(frame: pd.DataFrame) -> list[str]:
 
 def terminal_table(sheet: Sheet) -> Table:
     """For the terminal; names from records are shown as they are, not as markup."""
-    table = Table(title=shown(sheet.title), box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1))
+    table = plain_table(sheet.title)
     for heading in sheet.headings:
         table.add_column(Text(shown(heading)), overflow="fold")
     for row in sheet.rows:
-        table.add_row(*(Text("\n".join(map(shown, cell.split("\n")))) for cell in row))
+        add_row(table, row)
     return table
 
 
@@ -112,7 +112,7 @@ def markdown(sheet: Sheet) -> str:
 
 
 def _in_markdown(cell: str) -> str:
-    plain = "\n".join(map(shown, cell.split("\n")))
+    plain = shown_lines(cell)
     for mark, safe in (("&", "&amp;"), ("<", "&lt;"), ("|", "\\|"), ("\n", "<br>")):
         plain = plain.replace(mark, safe)
     return plain
@@ -142,7 +142,7 @@ def comparison_table(found: Comparison) -> Table:
     """A row a metric: both means, their difference, and its three intervals."""
     (a, b), seeds = found.names, found.seeds
     title = f"{found.category}: A = {a} (seeds: {seeds[0]}), B = {b} (seeds: {seeds[1]})"
-    table = Table(title=shown(title), box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False)
+    table = plain_table(title)
     for heading in ("metric", "A", "B", "A − B", "other test images", "other seeds", "both"):
         table.add_column(heading, overflow="fold")
     for one in found.metrics:
@@ -152,7 +152,7 @@ def comparison_table(found: Comparison) -> Table:
             for interval in (told.images, told.seeds, told.both)
         ]
         values = f"{one.a:.3f}", f"{one.b:.3f}", f"{told.value:+.3f}"
-        table.add_row(METRICS[one.metric].title, *values, *ends)
+        add_row(table, (METRICS[one.metric].title, *values, *ends))
     return table
 
 

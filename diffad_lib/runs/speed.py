@@ -60,12 +60,18 @@ def probe(config: RunConfig) -> Speed:
 
     Where a step would take long, a smaller batch or image is tried, and scaled by its FLOP.
     """
-    fabric, flushed = make_fabric(config), flushes_denormals()
+    try:
+        fabric, flushed = make_fabric(config), flushes_denormals()
+    except DiffadError as error:
+        told = "no speed can be measured; give --device-tflops, or a device that is here"
+        raise DiffadError(f"{str(error).split(';')[0]}: {told}") from error
     torch.set_flush_denormal(True)
-    trial = _smaller(config, MOST_FLOP["cpu" if fabric.device.type == "cpu" else "cuda"])
+    most = MOST_FLOP["cpu" if fabric.device.type == "cpu" else "cuda"]
+    trial = _smaller(config, most)
     try:
         step, steps = _time_steps(trial, fabric)
-        image = _time_prediction(trial, fabric)
+        is_large = step_flop(trial) > most / 2
+        image = _time_prediction(trial, fabric, 2 if is_large else trial.evaluation.eval_batch_size)
     finally:
         torch.set_flush_denormal(flushed)
     size, count = trial.detector.image_size, trial.training.batch_size
@@ -120,13 +126,12 @@ def _time_steps(config: RunConfig, fabric: Fabric) -> tuple[float, int]:
     return train(steps), steps
 
 
-def _time_prediction(config: RunConfig, fabric: Fabric) -> float:
-    """Seconds of a test image, in predictions and in the swap test."""
+def _time_prediction(config: RunConfig, fabric: Fabric, count: int) -> float:
+    """Seconds of one of `count` test images, in predictions and in the swap test."""
     detector, how = new_detector(config), config.evaluation
     fabric.to_device(detector)
     if config.training.channels_last:
         detector.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    count = 2 if step_flop(config) > MOST_FLOP["cpu"] / 2 else how.eval_batch_size
     images = _noise(count, config.detector.image_size)
     truth = np.zeros(count, np.int64), np.zeros((count, *images.shape[2:]), np.uint8)
     predict_all(detector, images, fabric, how.eval_batch_size, config.seed)

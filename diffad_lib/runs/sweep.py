@@ -14,12 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich import box
 from rich.table import Table
-from rich.text import Text
 
 from diffad_lib.checkpoint import checkpoint_step, checkpoints
-from diffad_lib.errors import DiffadError, one_line, shown
+from diffad_lib.errors import DiffadError, lacks, one_line, shown
 from diffad_lib.files import drop_lock, take_lock, unwritable, write_json, write_text
 from diffad_lib.runs.config import RunConfig
 from diffad_lib.runs.facts import project_root
@@ -27,6 +25,7 @@ from diffad_lib.runs.folder import check_same_settings
 from diffad_lib.runs.job import GPUS, error_of, job_name, log_of, marker, write_job
 from diffad_lib.runs.notebook import is_complete
 from diffad_lib.runs.record import RECORD_NAME, Record, read_record
+from diffad_lib.runs.tables import add_row, plain_table
 
 LOCAL = "local"
 MOST_JOBS = 4  # at a time on a CPU, unless more are asked for; each takes up to 1 GB and more
@@ -69,15 +68,14 @@ def standing(config: RunConfig) -> Standing:
 
 def plan_table(standings: Sequence[Standing]) -> Table:
     """One row a run: what it is and where it stands."""
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    table = plain_table()
     for heading in ("category", "method", "budget", "seed", "state"):
         table.add_column(heading)
     for one in standings:
         config = one.config
         place = f"{config.dataset}/{config.category}"
         state = f"{one.state} {one.note}".strip()
-        cells = (place, config.method, config.budget, str(config.seed), state)
-        table.add_row(*(Text(shown(cell)) for cell in cells))
+        add_row(table, (place, config.method, config.budget, str(config.seed), state))
     return table
 
 
@@ -163,10 +161,7 @@ def sweep(
     Snakemake is not installed, another sweep of the runs folder goes on, or Snakemake itself fails.
     """
     if importlib.util.find_spec("snakemake") is None:
-        raise DiffadError(
-            "a sweep needs Snakemake: .venv/bin/python -m pip install -e '.[sweep]' "
-            "(--dry-run and `diffad run` do without)"
-        )
+        raise lacks("a sweep (but not its --dry-run)", "Snakemake", "sweep")
     folder = sweep_folder(configs[0].runs_dir).absolute()
     how = _how(configs[0], profile, at_a_time)
     try:

@@ -4,7 +4,10 @@ import html
 from collections.abc import Sequence
 from pathlib import Path
 
+from diffad_lib.runs.config import RunConfig
 from diffad_lib.runs.html import html_table, link, write_page
+from diffad_lib.runs.notebook import executed_notebook
+from diffad_lib.runs.record import Record
 from diffad_lib.runs.sweep import Outcome, title
 from diffad_lib.runs.tables import CAPTION, cells, headings
 
@@ -21,7 +24,7 @@ def write_sweep_page(folder: Path, outcomes: Sequence[Outcome]) -> Path:
             for one in failed
         ]
         parts += ["<h2>Failed</h2>", html_table(("run", "reason", "log"), reasons)]
-    if rows := [row for one in outcomes if (row := _row(one, page))]:
+    if rows := [_row(one.config, one.record, page) for one in outcomes if one.record]:
         category, method, *others = headings()
         titles = (category, method, "budget", "seed", *others)
         parts += ["<h2>Finished</h2>", f"<p>{CAPTION}.</p>", html_table(titles, rows)]
@@ -29,13 +32,8 @@ def write_sweep_page(folder: Path, outcomes: Sequence[Outcome]) -> Path:
     return page
 
 
-def _row(one: Outcome, page: Path) -> list[str]:
-    """Cells that are HTML; the first one leads to the executed notebook. [] without a record."""
-    if one.record is None:
-        return []
-    category, method, *others = cells(one.record)
-    texts = (method, one.config.budget, str(one.config.seed), *others)
-    return [
-        link(category, one.config.run_folder / "notebook.ipynb", page),
-        *map(html.escape, texts),
-    ]
+def _row(config: RunConfig, record: Record, page: Path) -> list[str]:
+    """Cells that are HTML; the first one leads to the executed notebook."""
+    category, method, *others = cells(record)
+    texts = (method, config.budget, str(config.seed), *others)
+    return [link(category, executed_notebook(config.run_folder), page), *map(html.escape, texts)]

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from diffad_lib.errors import DiffadError
+from diffad_lib.errors import DiffadError, lacks
 from diffad_lib.synthesis.perlin import uniform
 
 PLAUSIBLE_SHARE = (0.05, 0.95)  # outside it a mask is replaced by the whole image
@@ -140,10 +140,7 @@ def isnet_finder() -> Callable[[Pixels], Mask]:
     try:
         import rembg
     except ImportError:
-        raise DiffadError(
-            "IS-Net needs an extra package; in the checkout of the project: "
-            '.venv/bin/python -m pip install -e ".[rembg]"'
-        ) from None
+        raise lacks("IS-Net", "rembg", "rembg") from None
     try:
         session = rembg.new_session("isnet-general-use")
     except OSError as error:  # no network; an error of requests is an OSError too
