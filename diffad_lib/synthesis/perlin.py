@@ -1,4 +1,4 @@
-"""Perlin noise, a grid for every image. Source: DRAEM section 3.2, perlin.py, data_loader.py."""
+"""Perlin noise, a grid for every image. Source: DRAEM section 3.3, perlin.py, data_loader.py."""
 
 import math
 
