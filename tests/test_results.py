@@ -229,11 +229,11 @@ def test_figures_have_every_cell(tmp_path):
 
 
 def test_without_seaborn_it_is_told_what_to_install_and_nothing_is_written(
-    tmp_path, monkeypatch, capsys
+    tmp_path, monkeypatch, diffad
 ):
     three_seeds(tmp_path / "runs")
     monkeypatch.setitem(sys.modules, "seaborn", None)
-    code, _, told = diffad(capsys, "results", tmp_path / "runs", "--to", tmp_path / "to")
+    code, _, told = diffad("results", tmp_path / "runs", "--to", tmp_path / "to")
     assert code and "pip install" in told
     assert not (tmp_path / "to").exists()
 
