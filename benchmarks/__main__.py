@@ -3,6 +3,7 @@
     python -m benchmarks                                 this project alone
     python -m benchmarks --draem DIR --diffusionad DIR   beside checkouts of the official code
     python -m benchmarks --full --pairs 5 --threads 1    also at the size of the papers
+    python -m benchmarks --inference --full              latency and images a second of each method
 
 Every way of a work is called in turn, A B A B …, so that a busy machine hits all of them; ratios
 are taken pair by pair.
@@ -11,9 +12,12 @@ are taken pair by pair.
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from benchmarks import inference
+from benchmarks.inference_page import NAME, about, table, write_inference
 from benchmarks.measure import OURS, in_turn
 from benchmarks.page import table_lines, write_results
 from benchmarks.works import BF16, Checkouts, all_works
@@ -26,8 +30,9 @@ def main() -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--draem", type=Path, help="checkout of VitjanZ/DRAEM")
     parser.add_argument("--diffusionad", type=Path, help="checkout of HuiZhang0812/DiffusionAD")
+    parser.add_argument("--inference", action="store_true", help="how fast a line of parts goes")
     parser.add_argument("--full", action="store_true", help="also at the size of the papers")
-    parser.add_argument("--only", default="", help="works whose title has this in it")
+    parser.add_argument("--only", default="", help="works, or networks, whose title has this in it")
     parser.add_argument("--pairs", type=int, default=5, help="calls of each way (default: 5)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--to", type=Path, default=Path("runs/benchmarks"), help="folder")
@@ -38,6 +43,8 @@ def main() -> None:
     torch.set_flush_denormal(True)  # as a run does
     found = machine(torch.device("cpu"))
     precisions = [OURS, *([BF16] if found["bf16"] else [])]
+    if given.inference:
+        return _inference(given, found, precisions)
     results = []
     try:
         for work in all_works(Checkouts(given.draem, given.diffusionad), given.full, precisions):
@@ -51,6 +58,23 @@ def main() -> None:
         sys.exit(f'error: no work has "{given.only}" in its title')
     write_results(given.to, found, results)
     print(f"{given.to}/results.json, {given.to}/results.md and {given.to}/results.png")
+
+
+def _inference(given: argparse.Namespace, found: dict[str, Any], precisions: list[str]) -> None:
+    """Measures, prints the table and leaves a record and a page, beside those of the works."""
+    theirs, absent = inference.their_subjects()
+    subjects = [
+        one
+        for one in [*inference.own_subjects(given.full), *theirs]
+        if given.only.lower() in one.name.lower()
+    ]
+    if not subjects:
+        sys.exit(f'error: no network has "{given.only}" in its name')
+    rows = inference.measure(subjects, precisions, given.pairs)
+    most = inference.reached(precisions, given.pairs)
+    write_inference(given.to, found, rows, absent, most)
+    print(about(found, most), *table(rows), *absent, sep="\n")
+    print(f"{given.to}/{NAME}.json, {given.to}/{NAME}.md and {given.to}/{NAME}.png")
 
 
 if __name__ == "__main__":

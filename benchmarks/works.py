@@ -22,7 +22,7 @@ from diffad_lib.types import TrainingBatch
 
 OFFICIAL, BF16 = "official", "bf16"
 Precision = Literal["32-true", "bf16-mixed"]
-_PRECISIONS: dict[str, Precision] = {OURS: "32-true", BF16: "bf16-mixed"}
+PRECISIONS: dict[str, Precision] = {OURS: "32-true", BF16: "bf16-mixed"}
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def _work(kind: str, method: str, size: Size, place: Path | None, precisions: li
     """kind: "training step" or "test"."""
     make_ours, make_official = _MAKERS[kind]
     ways: dict[str, Callable[[], Action]] = {
-        way: partial(make_ours, method, size, _PRECISIONS[way]) for way in precisions
+        way: partial(make_ours, method, size, PRECISIONS[way]) for way in precisions
     }
     if place:
         ways[OFFICIAL] = partial(make_official, method, size, place)
