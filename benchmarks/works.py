@@ -120,7 +120,7 @@ class _Same:
         return "the batch of a benchmark"
 
 
-def _ours_training(method: str, size: Size, precision: Precision) -> Action:
+def ours_training(method: str, size: Size, precision: Precision) -> Action:
     detector, plan = _detector(method, size)
     fabric = Fabric(accelerator="cpu", devices=1, precision=precision)
     trainer = Trainer(detector, _Same(_batch(size)), plan, fabric)
@@ -152,7 +152,7 @@ def _official_testing(method: str, size: Size, place: Path) -> Action:
 
 
 _MAKERS: dict[str, tuple[Callable[..., Action], Callable[..., Action]]] = {
-    "training step": (_ours_training, _official_training),
+    "training step": (ours_training, _official_training),
     "test": (_ours_testing, _official_testing),
 }
 

@@ -11,7 +11,9 @@ import torch
 from benchmarks import official
 from benchmarks.measure import OURS, Times, Work, in_turn
 from benchmarks.page import table_lines
-from benchmarks.works import Checkouts, all_works
+from benchmarks.scaling import Axis, Curve, curves, draw
+from benchmarks.scaling import table_lines as scaling_lines
+from benchmarks.works import Checkouts, Size, all_works
 from diffad_lib.errors import DiffadError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -55,9 +57,33 @@ def test_the_command_leaves_every_time_with_the_machine(tmp_path: Path) -> None:
     assert (tmp_path / "results.png").stat().st_size > 1000
 
 
+def test_a_curve_tells_the_power_with_which_a_time_grows() -> None:
+    seconds = {"32": [9.0, 9.0, 9.0], "64": [1.0, 2.0, 7.0], "128": [8.0, 9.0, 8.0]}
+    curve = Curve("image size", "pixels", "a step", Times("a step", "call", 1, seconds))
+    assert curve.points() == [(32, 9), (64, 2), (128, 8)]
+    assert curve.power() == pytest.approx(2)
+    assert "image size^2.0" in scaling_lines([curve])[-1]
+
+
+@pytest.mark.slow
+def test_every_axis_is_measured_for_every_method_and_for_the_metrics(monkeypatch) -> None:
+    monkeypatch.setattr("benchmarks.scaling.MAP_SIDE", 128)
+    axes = [Axis("batch", "images", (1, 2), lambda count: Size(64, 4, 4, count))]
+    found = list(curves(1, axes, maps=(2, 4)))
+    assert found[0].axis == "test images" and [value for value, _ in found[0].points()] == [2, 4]
+    measured = {(curve.axis, curve.what) for curve in found[1:]}
+    assert {("batch", f"{name} training step") for name in ("DRAEM", "DiffusionAD")} <= measured
+    assert all(seconds > 0 for curve in found for _, seconds in curve.points())
+    assert len(draw(found).axes) == len({curve.axis for curve in found})
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
-    [(["--only", "nothing"], "no work has"), (["--pairs", "0"], "at least 1")],
+    [
+        (["--only", "nothing"], "no work has"),
+        (["--pairs", "0"], "at least 1"),
+        (["--scaling", "--full"], "this project alone"),
+    ],
 )
 def test_what_cannot_be_measured_is_one_line(arguments: list[str], told: str) -> None:
     command = [sys.executable, "-m", "benchmarks", *arguments]

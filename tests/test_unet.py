@@ -4,7 +4,9 @@ from torch import nn
 
 from diffad_lib.errors import DiffadError
 from diffad_lib.methods.diffusionad.official import load_diffusionad
-from diffad_lib.networks.unet import AttentionBlock, GroupNorm, UNet, UNetSettings
+from diffad_lib.networks import group_norm
+from diffad_lib.networks.group_norm import GroupNorm
+from diffad_lib.networks.unet import AttentionBlock, UNet, UNetSettings
 from reference import (
     DIFFUSIONAD_CHECKPOINT,
     assert_matches,
@@ -153,6 +155,38 @@ def test_group_norm_keeps_the_dtype_under_autocast_and_changes_nothing_without()
         rounded = ours(x.bfloat16())
         assert rounded.dtype == torch.bfloat16 and ours(x).dtype == torch.float32
     torch.testing.assert_close(rounded.float(), theirs(x), rtol=2e-2, atol=2e-2)
+
+
+@pytest.mark.parametrize("groups", [1, 3, 6])
+@pytest.mark.parametrize("at_a_time", [1, 40, 10**6])
+def test_group_norm_in_channels_last_has_the_gradients_of_its_values(
+    groups, at_a_time, monkeypatch
+):
+    monkeypatch.setattr(group_norm, "_AT_A_TIME", at_a_time)
+    monkeypatch.setattr(group_norm, "_MANY", 1)
+    torch.manual_seed(0)
+    norm = GroupNorm(groups, 6).double()
+    norm.weight.data, norm.bias.data = torch.rand(6).double() + 0.5, torch.randn(6).double()
+    x = (2 * torch.randn(2, 6, 5, 3).double() + 1).contiguous(memory_format=torch.channels_last)
+    inputs = (x.requires_grad_(), *norm.parameters())
+    assert type(norm(x).grad_fn).__name__ == "_ByPixelsBackward"
+    assert torch.autograd.gradcheck(lambda *_: norm(x), inputs)
+
+
+def test_group_norm_in_bfloat16_rounds_its_gradients_once():
+    torch.manual_seed(0)
+    norm = GroupNorm(4, 16)
+    x = (torch.randn(2, 16, 64, 64) + 3).bfloat16()
+    assert x.numel() >= group_norm._MANY
+    fast = x.contiguous(memory_format=torch.channels_last).requires_grad_()
+    exact = x.double().requires_grad_()
+    weights = torch.randn(x.shape).bfloat16()
+    found = torch.autograd.grad(norm(fast), [fast, norm.weight, norm.bias], weights)
+    norm.double()
+    right = torch.autograd.grad(norm(exact), [exact, norm.weight, norm.bias], weights.double())
+    for one, other in zip(found, right, strict=True):
+        assert (one - other).abs().max() < 2**-8 * other.abs().max()
+    assert found[0].dtype == torch.bfloat16 and found[1].dtype == torch.float32
 
 
 @pytest.mark.parametrize(

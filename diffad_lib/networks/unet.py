@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from diffad_lib.errors import DiffadError, short_repr
+from diffad_lib.networks.group_norm import GroupNorm
 from diffad_lib.settings import DetectorSettings, setting
 
 CHANNEL_MULTIPLIERS: dict[int, tuple[int, ...]] = {
@@ -85,19 +86,6 @@ class UNetSettings(DetectorSettings):
 
     def with_least_memory(self) -> Self:
         return self.but(recompute_levels=len(self.multipliers))
-
-
-class GroupNorm(nn.GroupNorm):
-    """Group norm in the dtype of its input, with float32 statistics, also under autocast.
-
-    Autocast on a GPU would compute it in float32, and keep a float32 copy of every input for the
-    backward pass: more memory than all convolutions. Without autocast nothing changes.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
-        with torch.autocast(x.device.type, enabled=False):
-            return F.group_norm(x, self.num_groups, weight, bias, self.eps)
 
 
 class TimestepEmbedding(nn.Module):
