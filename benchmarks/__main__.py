@@ -4,6 +4,7 @@
     python -m benchmarks --draem DIR --diffusionad DIR   beside checkouts of the official code
     python -m benchmarks --full --pairs 5 --threads 1    also at the size of the papers
     python -m benchmarks --scaling                       how times grow instead
+    python -m benchmarks --inference --full              latency and images a second, instead
 
 Every way of a work is called in turn, A B A B …, so that a busy machine hits all of them; ratios
 are taken pair by pair.
@@ -12,10 +13,12 @@ are taken pair by pair.
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from benchmarks import scaling
+from benchmarks import inference, scaling
+from benchmarks.inference_page import NAME, about, table, write_inference
 from benchmarks.measure import OURS, in_turn
 from benchmarks.page import table_lines, write_results
 from benchmarks.works import BF16, Checkouts, all_works
@@ -30,7 +33,8 @@ def main() -> None:
     parser.add_argument("--diffusionad", type=Path, help="checkout of HuiZhang0812/DiffusionAD")
     parser.add_argument("--full", action="store_true", help="also at the size of the papers")
     parser.add_argument("--scaling", action="store_true", help="how times grow, instead")
-    parser.add_argument("--only", default="", help="works whose title has this in it")
+    parser.add_argument("--inference", action="store_true", help="how fast a line is, instead")
+    parser.add_argument("--only", default="", help="works, or networks, with this in their name")
     parser.add_argument("--pairs", type=int, default=5, help="calls of each way (default: 5)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--to", type=Path, default=Path("runs/benchmarks"), help="folder")
@@ -39,6 +43,8 @@ def main() -> None:
         sys.exit("error: --pairs and --threads must be at least 1")
     if given.scaling and (given.full or given.only or given.draem or given.diffusionad):
         sys.exit("error: --scaling measures this project alone, and all of its curves")
+    if given.inference and (given.scaling or given.draem or given.diffusionad):
+        sys.exit("error: --inference measures no curves, and no checkouts")
     torch.set_num_threads(given.threads)
     torch.set_flush_denormal(True)  # as a run does
     found = machine(torch.device("cpu"))
@@ -47,6 +53,8 @@ def main() -> None:
         print(f"{given.to}/scaling.json, {given.to}/scaling.md and {given.to}/scaling.png")
         return
     precisions = [OURS, *([BF16] if found["bf16"] else [])]
+    if given.inference:
+        return _inference(given, found, precisions)
     results = []
     try:
         for work in all_works(Checkouts(given.draem, given.diffusionad), given.full, precisions):
@@ -60,6 +68,20 @@ def main() -> None:
         sys.exit(f'error: no work has "{given.only}" in its title')
     write_results(given.to, found, results)
     print(f"{given.to}/results.json, {given.to}/results.md and {given.to}/results.png")
+
+
+def _inference(given: argparse.Namespace, found: dict[str, Any], precisions: list[str]) -> None:
+    """Measures, prints the table and leaves inference.json, .md and .png in the folder."""
+    theirs, absent = inference.their_subjects()
+    every = [*inference.own_subjects(given.full), *theirs]
+    subjects = [one for one in every if given.only.lower() in one.name.lower()]
+    if not subjects:
+        sys.exit(f'error: no network has "{given.only}" in its name')
+    rows = inference.measure(subjects, precisions, given.pairs)
+    most = inference.reached(precisions, given.pairs)
+    write_inference(given.to, found, rows, absent, most)
+    print(about(found, most), *table(rows), *absent, sep="\n")
+    print(f"{given.to}/{NAME}.json, {given.to}/{NAME}.md and {given.to}/{NAME}.png")
 
 
 if __name__ == "__main__":

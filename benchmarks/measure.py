@@ -30,6 +30,7 @@ class Times:
     units: int
     seconds: Mapping[str, list[float]]
     absent: tuple[str, ...] = field(default=())
+    cpu_seconds: Mapping[str, list[float]] = field(default_factory=dict)  # of all threads
 
     def median(self, way: str) -> float:
         """Seconds a unit."""
@@ -46,9 +47,11 @@ def in_turn(work: Work, pairs: int) -> Times:
     for action in actions.values():
         action()
     seconds: dict[str, list[float]] = {name: [] for name in actions}
+    cpu_seconds: dict[str, list[float]] = {name: [] for name in actions}
     for _ in range(pairs):
         for name, action in actions.items():
-            started = time.perf_counter()
+            started, cpu_started = time.perf_counter(), time.process_time()
             action()
             seconds[name].append(time.perf_counter() - started)
-    return Times(work.title, work.unit, work.units, seconds, work.absent)
+            cpu_seconds[name].append(time.process_time() - cpu_started)
+    return Times(work.title, work.unit, work.units, seconds, work.absent, cpu_seconds)

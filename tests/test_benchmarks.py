@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,12 @@ def test_ways_are_called_in_turn_after_one_call_each_that_does_not_count() -> No
     found = in_turn(Work("nothing", "image", 4, ways), pairs=3)
     assert called == [OURS, "other"] * 4
     assert [len(seconds) for seconds in found.seconds.values()] == [3, 3]
+
+
+def test_seconds_asleep_are_on_the_clock_but_not_of_the_processor() -> None:
+    ways = {OURS: lambda: lambda: time.sleep(0.1)}
+    found = in_turn(Work("nothing", "image", 1, ways), pairs=2)
+    assert min(found.seconds[OURS]) >= 0.1 and max(found.cpu_seconds[OURS]) < 0.05
 
 
 def test_a_ratio_is_taken_pair_by_pair() -> None:
