@@ -58,7 +58,7 @@ def table(rows: Sequence[Row]) -> list[str]:
     lines = [_line(head), _line(["---"] * len(head))]
     for same in _by_network(rows):
         first = same[0]
-        cells = [first.name, str(first.pixels), f"{first.flop / 1e9:.3g}"]
+        cells = [first.name, str(first.pixels), _number(first.flop / 1e9)]
         cells += [_latency(one.one) for one in same]
         cells.append(_side(same, lambda one: 1000 * statistics.median(one.one.cpu_seconds)))
         speeds = _side(same, lambda one: one.images_per_second)

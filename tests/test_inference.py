@@ -204,7 +204,7 @@ def test_the_command_leaves_every_time_and_what_is_absent(monkeypatch, tmp_path:
     page = (tmp_path / "inference.md").read_text(encoding="utf-8")
     for text in (page, capsys.readouterr().out):
         assert "a processor, threads: 1" in text and "anomalib is not installed" in text
-        assert "| autoencoder, small | 32 | 1e+03 |" in text
+        assert "| autoencoder, small | 32 | 1,000 |" in text
     assert (tmp_path / "inference.png").stat().st_size > 1000
     with pytest.raises(SystemExit, match='no network has "nothing" in its name'):
         command._inference(given_to(tmp_path, "nothing"), machine, [OURS])
