@@ -18,9 +18,11 @@ from diffad_lib.cli.options import (
     CategoryName,
     DataRoot,
     DatasetName,
+    Devices,
     ForegroundMethod,
     Limit,
     MethodName,
+    Nodes,
     RunData,
     RunsDir,
     Seed,
@@ -66,10 +68,14 @@ def run(
     set_: SetOptions = [],
     max_train_seconds: Limit = None,
     weights: Weights = None,
+    devices: Devices = 1,
+    num_nodes: Nodes = 1,
     again: Again = False,
 ) -> None:
     """Train and evaluate one method on one category, through notebook 08."""
     from diffad_lib.runs.config import build_config, parse_overrides
+    from diffad_lib.runs.launch import node_rank
+    from diffad_lib.runs.notebook import join
     from diffad_lib.runs.notebook import run as run_notebook
     from diffad_lib.runs.tables import metrics_table
 
@@ -77,7 +83,10 @@ def run(
         dataset, category, method, budget, variant, parse_overrides(set_),
         seed=seed, data_root=data_root, textures=textures, runs_dir=runs_dir,
         max_train_seconds=max_train_seconds, weights=weights,
+        devices=devices, num_nodes=num_nodes,
     )  # fmt: skip
+    if node_rank(config.training):
+        return join(config)
     record = run_notebook(config, again=again)
     Console().print(metrics_table([record]))
     print(shown(f"run folder: {config.run_folder}"))
