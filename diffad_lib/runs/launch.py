@@ -44,7 +44,7 @@ def node_rank(plan: TrainingSettings) -> int:
 
 
 @dataclass
-class _Member:
+class Member:
     """A process of the training, and what it writes."""
 
     name: str
@@ -82,12 +82,12 @@ def train_together(config: RunConfig, precision: str, keep: Sequence[int] = ()) 
     precision: of Fabric. keep: handles that the processes inherit, such as of a lock. Raises what
     one of them failed with, as DiffadError or RuntimeError. None outlives this process.
     """
-    plan, members = config.training, list[_Member]()
+    plan, members = config.training, list[Member]()
     job = json.dumps({"config": settings_of(config), "precision": precision})
     torch.cuda.empty_cache()  # the processes need it; without a GPU this does nothing
     first = node_rank(plan) * plan.devices
     with ExitStack() as stack:
-        for rank, environment in enumerate(_environments(plan), start=first):
+        for rank, environment in enumerate(environments(plan), start=first):
             output = stack.enter_context(tempfile.TemporaryFile())
             errors = stack.enter_context(tempfile.TemporaryFile())
             process = subprocess.Popen(
@@ -101,13 +101,13 @@ def train_together(config: RunConfig, precision: str, keep: Sequence[int] = ()) 
             )
             stack.enter_context(process)
             stack.callback(process.kill)
-            members.append(_Member(f"process {rank} of {plan.processes}", process, output, errors))
-        failed = _watch(members)
+            members.append(Member(f"process {rank} of {plan.processes}", process, output, errors))
+        failed = watch(members)
         if failed:
             raise failed[0].failure()
 
 
-def _environments(plan: TrainingSettings) -> list[dict[str, str]]:
+def environments(plan: TrainingSettings) -> list[dict[str, str]]:
     """For each process of this machine the variables that Fabric reads."""
     place = {name: os.environ.get(name, "") for name in _NODE}
     if plan.num_nodes == 1:
@@ -121,7 +121,7 @@ def _environments(plan: TrainingSettings) -> list[dict[str, str]]:
     return [place | {"LOCAL_RANK": str(rank)} for rank in range(plan.devices)]
 
 
-def _watch(members: Sequence[_Member]) -> list[_Member]:
+def watch(members: Sequence[Member]) -> list[Member]:
     """Wait for all, or for a while after one has failed; those that failed, a cause first."""
     failed_at = None
     while True:

@@ -46,9 +46,9 @@ def main() -> None:
 
 def _train(config: dict[str, Any], precision: str) -> None:
     with contextlib.redirect_stdout(None):  # the process of the run has told it
-        meet_others = functools.partial(_meet_others, precision=precision)
-        experiment = prepare(RunConfig(**config), meet_others)
-    _check_same(experiment)
+        meet = functools.partial(meet_others, precision=precision)
+        experiment = prepare(RunConfig(**config), meet)
+    check_same(experiment)
     report = functools.partial(print, flush=True)
     trainer = make_trainer(
         experiment, report if experiment.fabric.is_global_zero else lambda _: None
@@ -57,7 +57,7 @@ def _train(config: dict[str, Any], precision: str) -> None:
     distributed.destroy_process_group()
 
 
-def _meet_others(config: RunConfig, precision: Any) -> Fabric:
+def meet_others(config: RunConfig, precision: Any) -> Fabric:
     """Fabric chooses the device of this process, and NCCL for GPUs or gloo for CPUs."""
     plan = config.training
     fabric = Fabric(
@@ -72,7 +72,7 @@ def _meet_others(config: RunConfig, precision: Any) -> Fabric:
     return fabric
 
 
-def _check_same(experiment: Experiment) -> None:
+def check_same(experiment: Experiment) -> None:
     """DiffadError if the first process has other settings or reads other files."""
     ours = settings_of(experiment.config)
     told = ours, experiment.data.model_dump(mode="json")

@@ -63,13 +63,10 @@ def run(
 
 def join(config: RunConfig) -> None:
     """Take part in the training of a run that another machine executes; writes nothing here."""
-    print(
-        f"trains with {config.training.num_nodes - 1} other machines; node 0 evaluates and writes"
-    )
     if not is_complete(config.run_folder):  # if the folder is seen from here
         check_inputs(config)
         train_together(config, precision_of(make_fabric(config)))
-    print("the training is at its end")
+    print("the training is at its end; node 0 evaluates and writes")
 
 
 def executed_notebook(folder: Path) -> Path:
