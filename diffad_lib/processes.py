@@ -105,18 +105,20 @@ class Processes:
         """The time that the first process tells, so that all decide the same."""
         return self.gather(torch.tensor(seconds, dtype=torch.float64))[0].item()
 
-    def from_first(self, content: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
-        """The `content()` of the first process, on this device; None in the first one."""
+    def begin_as_first(
+        self, content: Callable[[], dict[str, Any]], restore: Callable[[dict[str, Any]], None]
+    ) -> None:
+        """Call `restore` in all processes but the first with the `content()` of the first."""
         if self.count == 1:
-            return None
+            return
         buffer = io.BytesIO()
         if self.rank == 0:
             torch.save(content(), buffer)
         message = [buffer.getvalue()]
         reach(distributed.broadcast_object_list, message, 0, group=self.hosts)
-        if self.rank == 0:
-            return None
-        return torch.load(io.BytesIO(message[0]), map_location=self.device, weights_only=True)
+        if self.rank:
+            sent = io.BytesIO(message[0])
+            restore(torch.load(sent, map_location=self.device, weights_only=True))
 
     def _norms(self) -> list[_BatchNorm]:
         """Batch norms whose running statistics change: not frozen ones."""

@@ -117,20 +117,15 @@ class Trainer:
             how = self._identity(), self.fabric.device, self._restore, self.report
             if found := load_checkpoint(self.folder, *how):
                 self.report(f"resumed from step {self.state.step} of {found}")
-        if content := self.processes.from_first(self._content):
-            self._restore(content)
+        self.processes.begin_as_first(self._content, self._restore)
         resumed_from, started = self.state.step, time.monotonic() - self.state.seconds
-
-        def seconds() -> float:
-            return self.processes.agree(time.monotonic() - started)
-
         saved_at, pause = self.state.seconds, self.plan.checkpoint_seconds
         self.detector.train()
         while self.spent < 1:
             self._set_rates()
             self.window.append(self._optimiser_step())
             self.state.step += 1
-            self.state.seconds = seconds()
+            self.state.seconds = self.processes.agree(time.monotonic() - started)
             due = [one for one in self.callbacks if self.state.step % one.every == 0]
             unsaved = self.state.seconds - saved_at
             is_late = 0 < 2 * pause <= unsaved  # ten steps may take longer than two pauses
@@ -140,10 +135,10 @@ class Trainer:
                     callback(self.state.step, self._candidate().eval())
                     self.detector.train()
                 if unsaved >= pause:
-                    begun = seconds()
+                    begun = time.monotonic()
                     self._save()
-                    saved_at = seconds()
-                    pause = self._pause(saved_at - begun)
+                    saved_at = self.processes.agree(time.monotonic() - started)
+                    pause = self._pause(self.processes.agree(time.monotonic() - begun))
         self._save()
         return self._result(resumed_from)
 
@@ -168,10 +163,7 @@ class Trainer:
             group["lr"] = group["initial_lr"] * factor
 
     def _optimiser_step(self) -> dict[str, Tensor]:
-        """One step over `accumulate` micro-batches, those of other processes too.
-
-        Returns what this process adds to the mean of every loss term, on the device.
-        """
+        """One step over `accumulate` micro-batches; its share in the mean of every loss term."""
         sums: dict[str, Tensor] = {}
         accumulate = self.plan.accumulate
         for micro in self.processes.own(accumulate):
@@ -229,14 +221,13 @@ class Trainer:
         )
 
     def _check_finite(self, row: dict[str, float], step: int, shares: Tensor) -> None:
-        """DiffadError that names the batches of the processes whose shares are not finite."""
         bad = [name for name, value in row.items() if not math.isfinite(value)]
         if not bad:
             return
         indices = range((step - 1) * self.plan.accumulate, step * self.plan.accumulate)
-        good = shares.isfinite().all(dim=1)  # of each process
-        named = [index for index in indices if not good[index % len(good)]]
-        names = "; ".join(self.batches.describe(index) for index in named or indices)
+        good = shares.isfinite().all(dim=1)  # whether a process has computed no such loss
+        theirs = [index for index in indices if not good[index % len(good)]]
+        names = "; ".join(self.batches.describe(index) for index in theirs)
         kept = checkpoints(self.folder) if self.folder else []
         stays = f"the last good checkpoint stays in {kept[0]}; " if kept else ""
         raise DiffadError(
