@@ -292,7 +292,8 @@ def until(happened: Callable[[], object]) -> None:
 
 @slow
 def test_a_run_in_two_processes_is_that_of_one(root: Path, capsys) -> None:
-    alone, together = config_of(root, "alone", devices=1), config_of(root, "together")
+    how = {"select_on_test_epochs": 10}  # every ten steps, by the first process
+    alone, together = config_of(root, "alone", 1, **how), config_of(root, "together", **how)
     expected = run(alone)
     capsys.readouterr()
     found = run(together)
@@ -310,6 +311,7 @@ def test_a_run_in_two_processes_is_that_of_one(root: Path, capsys) -> None:
     )
     assert (found.device["processes"], expected.device["processes"]) == (2, 1)
     assert found.training.resumed_from == 0 and found.training.steps == 30
+    assert found.training.selected_step == expected.training.selected_step in (10, 20, 30)
     names = {path.name for path in together.run_folder.iterdir()} - {".training.lock"}
     assert names == {"record.json", "detector.safetensors", "detector.json"}
 
