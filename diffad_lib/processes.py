@@ -13,6 +13,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, distributed, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim import Optimizer
 
 from diffad_lib.errors import DiffadError, one_line
 
@@ -72,7 +73,7 @@ class Processes:
                 for statistic in _statistics([norm]):
                     statistic.mul_(1 - m)
 
-    def add_up(self) -> None:
+    def add_up(self, optimizer: Optimizer) -> None:
         """Gradients and running statistics become their sums over all processes.
 
         One message for each dtype, after the last backward pass: it does not overlap with it, and
@@ -81,10 +82,9 @@ class Processes:
         if self.count == 1:
             return
         parts = _statistics(self._norms())
-        for weight in self.detector.parameters():
-            if weight.requires_grad:
-                weight.grad = torch.zeros_like(weight) if weight.grad is None else weight.grad
-                parts.append(weight.grad)
+        for weight in (one for group in optimizer.param_groups for one in group["params"]):
+            weight.grad = torch.zeros_like(weight) if weight.grad is None else weight.grad
+            parts.append(weight.grad)
         for dtype in dict.fromkeys(part.dtype for part in parts):
             same = [part for part in parts if part.dtype == dtype]
             message = torch.cat([part.reshape(-1) for part in same])
@@ -95,9 +95,9 @@ class Processes:
     def gather(self, values: Tensor) -> Tensor:
         """[processes, ...] on the CPU, from the values [...] of each process."""
         values = values.cpu()
-        found = [torch.empty_like(values) for _ in range(self.count)]
         if self.count == 1:
             return values[None]
+        found = [torch.empty_like(values) for _ in range(self.count)]
         reach(distributed.all_gather, found, values, group=self.hosts)
         return torch.stack(found)
 

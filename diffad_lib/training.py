@@ -179,7 +179,7 @@ class Trainer:
             self.fabric.backward(terms["total"] / accumulate)
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0) + value.detach() / accumulate
-        self.processes.add_up()
+        self.processes.add_up(self.optimizer)
         self.optimizer.step()
         self.optimizer.zero_grad()
         if self.averaged is not None:

@@ -58,7 +58,8 @@ class Member:
         new = os.pread(self.output.fileno(), 2**20, self.told)
         lines = new[: new.rfind(b"\n") + 1]
         self.told += len(lines)
-        print(shown_lines(lines.decode(errors="replace")), end="", flush=True)
+        if lines:
+            print(shown_lines(lines.decode(errors="replace")), end="", flush=True)
 
     def failure(self) -> Exception:
         """What it failed with."""
