@@ -53,7 +53,7 @@ def test_every_method_is_measured_at_every_size_and_the_papers_at_its_own(monkey
 
 
 def test_a_networks_flop_are_those_of_cost_and_of_a_real_prediction(monkeypatch):
-    monkeypatch.setattr(inference, "SIZES", (64,))
+    monkeypatch.setattr(inference, "SIZES", (32,))
     for one in inference._of_method(find_method("autoencoder"), full=False):
         detector = one.make()
         assert detector.settings.image_size == one.pixels
