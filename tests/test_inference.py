@@ -174,8 +174,8 @@ def row(precision: str, pixels: int = 64, faster: float = 1) -> Row:
 def test_a_row_tells_spread_and_speed_on_the_clock_and_of_the_processor():
     line = table([row(OURS), row(BF16, faster=2)])[-1]
     assert line == (
-        "| DRAEM, laptop | 64 | 1 | 30 (20 to 500) | 30 (20 to 500) | 20 / 20 | 16: 4 / 4 | "
-        "8 / 16 |"
+        "| DRAEM, laptop | 64 | 1 | 30 (20 to 500) | 30 (20 to 500) | 20 / 20 | "
+        "16: 4 / 4 (8 / 16) | 8 / 16 |"
     )
 
 
