@@ -22,7 +22,7 @@ def table_lines(results: Sequence[Times]) -> list[str]:
             each = [one / found.units for one in seconds]
             ratio = "" if way == OURS or OURS not in found.seconds else _ratio(found, way)
             lines.append(
-                f"| {found.work} | {way} | {statistics.median(each):.4g} s/{found.unit} | "
+                f"| {found.work} | {way} | {found.median(way):.4g} s/{found.unit} | "
                 f"{min(each):.4g} to {max(each):.4g} | {ratio} |"
             )
         lines += [f"| {found.work} | {told} | | | |" for told in found.absent]

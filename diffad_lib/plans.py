@@ -16,6 +16,8 @@ Precision = Literal["auto", "32", "bf16-mixed", "16-mixed"]
 LrSchedule = Literal["constant", "paper-steps", "code-steps", "cosine", "cosine-10"]
 # What every mini budget changes of its laptop budget; 32-bit, so that figures repeat elsewhere.
 MINI: Mapping[str, Any] = {"image_size": 64, "precision": "32", "bootstrap_samples": 200}
+# Training settings that say where a run computes, not what: a run may go on with others.
+PLACES = frozenset({"devices", "num_nodes"})
 
 
 class TrainingSettings(Settings):
@@ -46,6 +48,8 @@ class TrainingSettings(Settings):
     precision: Precision = setting("32", "auto is bf16 where the hardware computes in it")
     channels_last: bool = setting(False, "channels-last memory format")
     device: Literal["auto", "cpu", "cuda", "mps"] = setting("auto", "device that computes")
+    devices: int = setting(1, "processes on a machine, each with a device of its own", ge=1)
+    num_nodes: int = setting(1, "machines that train together", ge=1)
     checkpoint_seconds: float = setting(
         60.0, "least time between checkpoints, s; up to ten times that where writing one is slow",
         ge=0,
@@ -59,6 +63,25 @@ class TrainingSettings(Settings):
         if (self.steps is None) == (self.epochs is None):
             raise ValueError("set exactly one of steps and epochs")
         return self
+
+    @model_validator(mode="after")
+    def _check_shares(self) -> Self:
+        """Processes share micro-batches, so each of them has to get as many."""
+        processes, images = self.processes, self.batch_size * self.accumulate
+        if self.accumulate % processes == 0:
+            return self
+        sizes = range(self.batch_size, 0, -1)
+        advice = f"choose an accumulate that {processes} divides"
+        if micro := next((size for size in sizes if images % (size * processes) == 0), 0):
+            same = f"{images} images a step (batch norm then sees {micro})"
+            advice = f"set batch_size={micro} and accumulate={images // micro} for the same {same}"
+        told = f"{processes} processes cannot share accumulate={self.accumulate}"
+        raise ValueError(f"{told}; {advice}")
+
+    @property
+    def processes(self) -> int:
+        """Processes that train together, on all machines."""
+        return self.devices * self.num_nodes
 
     def rate(self, network: str) -> tuple[float, LrSchedule]:
         """Learning rate and schedule of a network, by its name in `Detector.parameter_groups`."""

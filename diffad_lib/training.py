@@ -16,7 +16,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from diffad_lib.checkpoint import checkpoints, load_checkpoint, save_checkpoint
 from diffad_lib.detector import BatchSource, Detector
 from diffad_lib.errors import DiffadError
-from diffad_lib.plans import TrainingSettings, lr_factor
+from diffad_lib.plans import PLACES, TrainingSettings, lr_factor
+from diffad_lib.processes import Processes
 from diffad_lib.progress import next_line
 
 _FLUSH_STEPS = 10  # losses are read from the device this often, so that it is not kept waiting
@@ -78,7 +79,8 @@ class TrainingState:
 class Trainer:
     """One training of a plan in steps: detector, optimiser, averaged weights, state.
 
-    With a folder, the last two checkpoints are kept there, and the training goes on from them.
+    With a folder, the last two checkpoints are kept there, and the training goes on from them. Of
+    several processes (`processes.py`) only the first has one.
     """
 
     def __init__(
@@ -108,6 +110,7 @@ class Trainer:
             group["initial_lr"] = group["lr"]
         averaging = get_ema_multi_avg_fn(plan.ema_decay)
         self.averaged = AveragedModel(detector, multi_avg_fn=averaging) if plan.ema_decay else None
+        self.processes = Processes(fabric, detector)
         self.state = TrainingState()
         self.window: list[dict[str, Tensor]] = []  # losses that are still on the device
         self.next_report = 0.0
@@ -122,32 +125,33 @@ class Trainer:
             how = self._identity(), self.fabric.device, self._restore, self.report
             if found := load_checkpoint(self.folder, *how):
                 self.report(f"resumed from step {self.state.step} of {found}")
+        self.processes.begin_as_first(self._content, self._restore)
         resumed_from, started = self.state.step, time.monotonic() - self.state.seconds
         saved_at, pause = self.state.seconds, self.plan.checkpoint_seconds
         self.detector.train()
         while self.spent < 1:
             self.window.append(self.step())
-            self.state.seconds = time.monotonic() - started
+            self.state.seconds = self.processes.agree(time.monotonic() - started)
             due = [one for one in self.callbacks if self.state.step % one.every == 0]
             unsaved = self.state.seconds - saved_at
             is_late = 0 < 2 * pause <= unsaved  # ten steps may take longer than two pauses
             if len(self.window) >= _FLUSH_STEPS or self.spent >= 1 or due or is_late:
                 self._flush()
-                for callback in due:
+                for callback in due if self.fabric.is_global_zero else ():
                     callback(self.state.step, self._candidate().eval())
                     self.detector.train()
                 if unsaved >= pause:
                     begun = time.monotonic()
                     self._save()
-                    saved_at = time.monotonic() - started
-                    pause = self._pause(time.monotonic() - begun)
+                    saved_at = self.processes.agree(time.monotonic() - started)
+                    pause = self._pause(self.processes.agree(time.monotonic() - begun))
         self._save()
         return self._result(resumed_from)
 
     def step(self) -> dict[str, Tensor]:
         """One optimiser step, with the rates of its turn, of a detector in training mode.
 
-        Returns the mean of every loss term over the micro-batches, on the device.
+        Returns this process's share in the mean of every loss term over the micro-batches.
         """
         self._set_rates()
         terms = self._optimiser_step()
@@ -175,10 +179,10 @@ class Trainer:
             group["lr"] = group["initial_lr"] * factor
 
     def _optimiser_step(self) -> dict[str, Tensor]:
-        """The gradients of `accumulate` micro-batches, and the update of the weights."""
+        """The gradients of the micro-batches, and the update of the weights; see `step`."""
         sums: dict[str, Tensor] = {}
         accumulate = self.plan.accumulate
-        for micro in range(accumulate):
+        for micro in self.processes.own(accumulate):
             batch = self.batches(self.state.step * accumulate + micro)
             if self.plan.channels_last:
                 batch = replace(
@@ -191,6 +195,7 @@ class Trainer:
             self.fabric.backward(terms["total"] / accumulate)
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0) + value.detach() / accumulate
+        self.processes.add_up(self.optimizer)
         self.optimizer.step()
         self.optimizer.zero_grad()
         if self.averaged is not None:
@@ -203,9 +208,11 @@ class Trainer:
 
     def _flush(self) -> None:
         """Read the window's losses, stop on a non-finite one, add a row to the history."""
-        rows = [{name: float(value) for name, value in terms.items()} for terms in self.window]
+        own = torch.stack([torch.stack([*terms.values()]) for terms in self.window])
+        shares = self.processes.gather(own)  # [processes, steps, terms]
+        rows = [dict(zip(self.window[0], row, strict=True)) for row in shares.sum(dim=0).tolist()]
         for step, row in enumerate(rows, start=self.state.step - len(rows) + 1):
-            self._check_finite(row, step)
+            self._check_finite(row, step, shares[:, step - self.state.step - 1])
         self.window.clear()
         means = {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
         groups, state = self.optimizer.param_groups, self.state
@@ -229,12 +236,14 @@ class Trainer:
             f"{rate:.1f} steps/s  {left:.0f} s left"
         )
 
-    def _check_finite(self, row: dict[str, float], step: int) -> None:
+    def _check_finite(self, row: dict[str, float], step: int, shares: Tensor) -> None:
         bad = [name for name, value in row.items() if not math.isfinite(value)]
         if not bad:
             return
         indices = range((step - 1) * self.plan.accumulate, step * self.plan.accumulate)
-        names = "; ".join(self.batches.describe(index) for index in indices)
+        good = shares.isfinite().all(dim=1)  # whether a process has computed no such loss
+        theirs = [index for index in indices if not good[index % len(good)]]
+        names = "; ".join(self.batches.describe(index) for index in theirs)
         kept = checkpoints(self.folder) if self.folder else []
         stays = f"the last good checkpoint stays in {kept[0]}; " if kept else ""
         raise DiffadError(
@@ -244,12 +253,15 @@ class Trainer:
 
     def _identity(self) -> dict[str, Any]:
         """What has to be equal for a checkpoint to be gone on from."""
-        return self.plan.model_dump(mode="json", exclude={"checkpoint_seconds"})
+        return self.plan.model_dump(mode="json", exclude={"checkpoint_seconds", *PLACES})
 
     def _save(self) -> None:
-        if self.folder is None:
-            return
-        content = {
+        if self.folder is not None:
+            save_checkpoint(self.folder, self._content())
+
+    def _content(self) -> dict[str, Any]:
+        """What a checkpoint holds, and what all processes begin with."""
+        return {
             "plan": self._identity(),
             "state": asdict(self.state),
             "detector": self.detector.state_dict(),
@@ -258,7 +270,6 @@ class Trainer:
             "precision": self.fabric.strategy.precision.state_dict(),
             "callbacks": [callback.state_dict() for callback in self.callbacks],
         }
-        save_checkpoint(self.folder, content)
 
     def _restore(self, content: dict[str, Any]) -> None:
         self.detector.load_state_dict(content["detector"])

@@ -2,58 +2,53 @@
 
 from itertools import pairwise
 
+import cv2
 import numpy as np
 import torch
 from sklearn.metrics import auc, roc_auc_score
 
 
-def auroc_by_loop(scores, labels):
-    pairs = list(zip(scores.tolist(), labels.tolist(), strict=True))
-    wins = [
-        1.0 if bad > good else 0.5 if bad == good else 0.0
-        for bad, is_bad in pairs
-        if is_bad
-        for good, is_other in pairs
-        if not is_other
-    ]
-    return sum(wins) / len(wins)
+def half_by_loop(mask, factor):
+    height, width = (side // factor for side in mask.shape)
+    small = torch.zeros(height, width, dtype=torch.int64)
+    for y in range(height):
+        for x in range(width):
+            block = mask[y * factor : (y + 1) * factor, x * factor : (x + 1) * factor]
+            small[y, x] = 2 * int(block.sum()) >= factor**2
+    return small
 
 
-def auroc_by_ranks(scores, labels):
-    """Mean ranks of equal scores, as Mann and Whitney have it."""
-    less = (scores[:, None] > scores).sum(dim=1)
-    equal = (scores[:, None] == scores).sum(dim=1)
-    ranks = less + (equal + 1) / 2
-    bad = int(labels.sum())
-    return float((ranks[labels == 1].sum() - bad * (bad + 1) / 2) / (bad * (len(labels) - bad)))
+def blocks(mask, factor):
+    """[H/f,W/f,f²]."""
+    height, width = (side // factor for side in mask.shape)
+    split = mask.reshape(height, factor, width, factor).transpose(1, 2)
+    return split.reshape(height, width, factor**2)
+
+
+def half_by_blocks(mask, factor):
+    return (2 * blocks(mask, factor).sum(dim=-1) >= factor**2).long()
+
+
+def half_by_area(mask, factor):
+    small = cv2.resize(
+        mask.numpy().astype(np.float64),
+        (mask.shape[1] // factor, mask.shape[0] // factor),
+        interpolation=cv2.INTER_AREA,
+    )
+    return torch.from_numpy((small > 0.5 - 1e-9).astype(np.int64))
+
+
+def bilinear_of_opencv(mask, factor):
+    sides = mask.shape[1] // factor, mask.shape[0] // factor
+    return torch.from_numpy((cv2.resize(mask.numpy() * 1.0, sides) >= 0.5).astype(np.int64))
+
+
+def shares(mask, factor):
+    return blocks(mask, factor).double().mean(dim=-1)
 
 
 def auroc_of_scikit(scores, labels):
     return float(roc_auc_score(labels.numpy(), scores.numpy()))
-
-
-def auroc_with(win):
-    """Learners' answers: the mean over pairs of win(defective, normal)."""
-
-    def answer(scores, labels):
-        bad, good = scores[labels > 0], scores[labels < 1]
-        return float(np.mean([[float(win(b, g)) for g in good] for b in bad]))
-
-    return answer
-
-
-def auroc_without_ties(scores, labels):
-    bad, good = scores[labels > 0], scores[labels < 1]
-    won = [float(b > g) for b in bad for g in good if b != g]
-    return sum(won) / len(won)
-
-
-def auroc_by_sorting(scores, labels):
-    order = sorted(range(len(scores)), key=lambda i: float(scores[i]))
-    ranks = {index: rank for rank, index in enumerate(order, start=1)}
-    bad = [i for i in range(len(scores)) if labels[i] == 1]
-    total = sum(ranks[i] for i in bad) - len(bad) * (len(bad) + 1) / 2
-    return total / (len(bad) * (len(scores) - len(bad)))
 
 
 def report(chosen, told, latest=False):
@@ -84,9 +79,9 @@ def all_of_them(labels, mask):
 
 def best_by_argmax(scores, labels, mask):
     values = torch.tensor(
-        [auroc_by_loop(look[mask], labels[mask]) for look in scores], dtype=torch.float64
+        [auroc_of_scikit(look[mask], labels[mask]) for look in scores], dtype=torch.float64
     )
-    return auroc_by_ranks(scores[int(values.argmax())][~mask], labels[~mask])
+    return auroc_of_scikit(scores[int(values.argmax())][~mask], labels[~mask])
 
 
 def area_by_loop(x, y, limit):
@@ -122,9 +117,9 @@ def area_with_next(x, y, limit):
 
 
 RIGHT = [
-    ("10.1", auroc_by_loop),
-    ("10.1", auroc_by_ranks),
-    ("10.1", auroc_of_scikit),
+    ("10.1", half_by_loop),
+    ("10.1", half_by_blocks),
+    ("10.1", half_by_area),
     ("10.2", report(given, rest)),
     ("10.2", best_by_argmax),
     ("10.3", area_by_loop),
@@ -132,11 +127,13 @@ RIGHT = [
 ]
 
 HINTED = [
-    ("10.1", auroc_with(lambda b, g: b >= g), "a tie counts as a win"),
-    ("10.1", auroc_with(lambda b, g: b > g), "a tie counts as a loss"),
-    ("10.1", auroc_without_ties, "left out"),
-    ("10.1", auroc_by_sorting, "order of the files"),
-    ("10.1", lambda s, y: auroc_of_scikit(-s, y), "turned around"),
+    ("10.1", lambda m, f: blocks(m, f).amin(dim=-1), "that is the cast"),
+    ("10.1", lambda m, f: blocks(m, f).amax(dim=-1), "touches it"),
+    ("10.1", lambda m, f: blocks(m, f).median(dim=-1).values, "exactly half"),
+    ("10.1", lambda m, f: blocks(m, f)[..., 0], "one pixel of each block"),
+    ("10.1", bilinear_of_opencv, "at most four"),
+    ("10.1", shares, "not yet a mask"),
+    ("10.1", lambda m, f: (shares(m, f) < 0.5).long(), "turned around"),
     ("10.2", report(given, given), "that is the leak"),
     ("10.2", report(rest, rest), "on the other half"),
     ("10.2", report(all_of_them, rest), "chosen on all images"),
@@ -155,12 +152,11 @@ HINTED = [
 ]
 
 OTHER = [
-    ("10.1", lambda s, y: 0.5),
-    ("10.1", lambda s, y: torch.tensor(auroc_by_loop(s, y))),
-    ("10.1", lambda s, y: float(s[y == 1].mean() - s[y == 0].mean())),
-    ("10.1", lambda s, y: float(s[y == 1].min() >= s[y == 0].max())),
-    ("10.1", lambda s, y: round(auroc_by_loop(s, y), 2)),
-    ("10.1", lambda s, y: 2 * auroc_by_loop(s, y) - 1),
+    ("10.1", lambda m, f: m),
+    ("10.1", lambda m, f: shares(m, f) >= 0.5),
+    ("10.1", lambda m, f: (shares(m, f) >= 0.25).long()),
+    ("10.1", lambda m, f: half_by_blocks(m, f).T),
+    ("10.1", lambda m, f: torch.zeros_like(half_by_blocks(m, f))),
     ("10.2", lambda s, y, c: max(auroc_of_scikit(look[~c], y[~c]) for look in s) + 0.01),
     ("10.2", lambda s, y, c: auroc_of_scikit(s.mean(dim=0)[~c], y[~c])),
     ("10.2", lambda s, y, c: float(np.mean([auroc_of_scikit(one[~c], y[~c]) for one in s]))),

@@ -17,6 +17,7 @@ import pytest
 
 import layout_factory as factory
 from course_files import ROOT
+from started import DIFFAD
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("run")]
 
@@ -83,7 +84,7 @@ def python(root: Path, *arguments: str) -> str:
 
 
 def diffad(root: Path, *arguments: str) -> str:
-    return python(root, "-c", "from diffad_lib.cli import main; main()", *arguments)
+    return python(root, *DIFFAD[1:], *arguments)
 
 
 @pytest.fixture(scope="module")

@@ -15,9 +15,8 @@ from benchmarks.page import table_lines
 from benchmarks.scaling import Axis, Curve, curves, draw
 from benchmarks.scaling import table_lines as scaling_lines
 from benchmarks.works import Checkouts, Size, all_works
+from course_files import ROOT
 from diffad_lib.errors import DiffadError
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_ways_are_called_in_turn_after_one_call_each_that_does_not_count() -> None:
@@ -52,6 +51,7 @@ def test_without_checkouts_the_table_says_what_was_not_measured() -> None:
     assert "official: give its checkout with --diffusionad" in told
 
 
+@pytest.mark.slow
 def test_the_command_leaves_every_time_with_the_machine(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks", "--only", "perlin", "--pairs", "2"]
     done = subprocess.run(
@@ -84,6 +84,7 @@ def test_every_axis_is_measured_for_every_method_and_for_the_metrics(monkeypatch
     assert len(draw(found).axes) == len({curve.axis for curve in found})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

@@ -16,7 +16,6 @@ import pytest
 from papermill.parameterize import parameterize_path
 
 import layout_factory as factory
-from diffad_lib import cli
 from diffad_lib.datasets import images
 from diffad_lib.datasets.images import load_split
 from diffad_lib.datasets.layouts import list_samples
@@ -28,6 +27,7 @@ from diffad_lib.runs.folder import settings_of
 from diffad_lib.runs.record import Record
 from diffad_lib.weights import save_detector
 from small import small_detector
+from started import Command
 
 
 @pytest.fixture
@@ -47,8 +47,8 @@ def no_kernel(*arguments, **options) -> None:
 class Cli:
     """Runs `diffad run` in this process; options replace the defaults, None leaves one out."""
 
-    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
-        self.root, self.monkeypatch, self.capsys = root, monkeypatch, capsys
+    def __init__(self, root: Path, diffad: Command) -> None:
+        self.root, self.diffad = root, diffad
 
     def __call__(self, *more: str, **options: str | Path) -> tuple[int, str]:
         defaults = {
@@ -60,11 +60,9 @@ class Cli:
             "runs-dir": self.root / "runs",
         }
         named = defaults | {key.replace("_", "-"): value for key, value in options.items()}
-        pairs = [str(part) for key, value in named.items() for part in (f"--{key}", value)]
-        self.monkeypatch.setattr(sys, "argv", ["diffad", "run", *pairs, *more])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        return stop.value.code, self.capsys.readouterr().err
+        pairs = [part for key, value in named.items() for part in (f"--{key}", value)]
+        told = self.diffad("run", *pairs, *more)
+        return told.code, told.err
 
     def error(self, *more: str, **options: str | Path) -> str:
         """The one line of a run that has to fail."""
@@ -76,8 +74,8 @@ class Cli:
 
 
 @pytest.fixture
-def diffad(root: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> Cli:
-    return Cli(root, monkeypatch, capsys)
+def diffad_run(root: Path, diffad: Command) -> Cli:
+    return Cli(root, diffad)
 
 
 @pytest.fixture
@@ -113,36 +111,36 @@ def reads_data(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_input_that_is_not_there_or_not_known(
-    diffad: Cli, root: Path, options: dict, parts: list[str]
+    diffad_run: Cli, root: Path, options: dict, parts: list[str]
 ) -> None:
-    line = diffad.error(**options)
+    line = diffad_run.error(**options)
     for part in parts:
         assert part in line
     assert not (root / "runs").exists()
 
 
-def test_a_textures_folder_without_images(diffad: Cli, root: Path) -> None:
+def test_a_textures_folder_without_images(diffad_run: Cli, root: Path) -> None:
     (root / "empty").mkdir()
-    assert "holds no image" in diffad.error(textures=root / "empty")
+    assert "holds no image" in diffad_run.error(textures=root / "empty")
 
 
-def test_a_mask_without_an_image_and_an_image_without_a_mask(diffad: Cli, root: Path) -> None:
+def test_a_mask_without_an_image_and_an_image_without_a_mask(diffad_run: Cli, root: Path) -> None:
     base = root / "data" / "mvtec" / "bottle"
     image, mask = base / "test/crack/000.png", base / "ground_truth/crack/000_mask.png"
     image.rename(root / "aside.png")
-    assert str(mask) in diffad.error()
+    assert str(mask) in diffad_run.error()
     (root / "aside.png").rename(image)
     mask.unlink()
-    assert str(image) in diffad.error()
+    assert str(image) in diffad_run.error()
     assert not (root / "runs").exists()
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_an_empty_split(diffad: Cli, root: Path, split: str) -> None:
+def test_an_empty_split(diffad_run: Cli, root: Path, split: str) -> None:
     own = root / "own" / "parts"
     factory.write_noise(own / split / "good" / "0.png", 0)
     (own / "train").mkdir(exist_ok=True)
-    line = diffad.error(dataset="custom", category="parts", data_root=root / "own")
+    line = diffad_run.error(dataset="custom", category="parts", data_root=root / "own")
     assert "parts" in line and {"train": "test", "test": "train"}[split] in line
 
 
@@ -157,10 +155,10 @@ BAD_IMAGES = {
 @pytest.mark.usefixtures("reads_data")
 @pytest.mark.parametrize("place", ["train/good/001.png", "test/stain/001.png"])
 @pytest.mark.parametrize("reason", BAD_IMAGES)
-def test_an_image_that_cannot_be_used(diffad: Cli, root: Path, reason: str, place: str) -> None:
+def test_an_image_that_cannot_be_used(diffad_run: Cli, root: Path, reason: str, place: str) -> None:
     path = root / "data" / "mvtec" / "bottle" / place
     factory.write_pixels(path, BAD_IMAGES[reason])
-    line = diffad.error()
+    line = diffad_run.error()
     assert str(path) in line and reason in line
     assert not list((root / "cache").glob(".*"))
 
@@ -169,72 +167,72 @@ def test_an_image_that_cannot_be_used(diffad: Cli, root: Path, reason: str, plac
 @pytest.mark.parametrize(
     "place", ["mvtec/bottle/train/good/001.png", "dtd/images/banded/banded_0001.jpg"]
 )
-def test_a_truncated_file(diffad: Cli, root: Path, place: str) -> None:
+def test_a_truncated_file(diffad_run: Cli, root: Path, place: str) -> None:
     path = root / "data" / place
     path.write_bytes(path.read_bytes()[:600])
-    line = diffad.error()
+    line = diffad_run.error()
     assert str(path) in line and "cut off or damaged" in line
 
 
 @pytest.mark.usefixtures("reads_data")
-def test_an_image_size_that_the_method_cannot_take(diffad: Cli) -> None:
-    assert "multiple of 32" in diffad.error("--set", "image_size=40")
+def test_an_image_size_that_the_method_cannot_take(diffad_run: Cli) -> None:
+    assert "multiple of 32" in diffad_run.error("--set", "image_size=40")
 
 
-def test_a_runs_folder_that_cannot_be_made(diffad: Cli, root: Path) -> None:
+def test_a_runs_folder_that_cannot_be_made(diffad_run: Cli, root: Path) -> None:
     (root / "taken").write_text("a file")
-    line = diffad.error(runs_dir=root / "taken")
+    line = diffad_run.error(runs_dir=root / "taken")
     assert str(root / "taken") in line and "--runs-dir" in line
     assert (root / "taken").read_text() == "a file"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_runs_folder_without_permission(diffad: Cli, root: Path) -> None:
+def test_a_runs_folder_without_permission(diffad_run: Cli, root: Path) -> None:
     (root / "locked").mkdir(mode=0o555)
-    line = diffad.error(runs_dir=root / "locked")
+    line = diffad_run.error(runs_dir=root / "locked")
     assert str(root / "locked") in line and "Permission denied" in line
 
 
 def test_a_full_disk_leaves_no_part_of_a_notebook(
-    diffad: Cli, root: Path, monkeypatch: pytest.MonkeyPatch
+    diffad_run: Cli, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(source: Path, output: Path, **options) -> None:
         Path(output).write_text("{")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(papermill, "execute_notebook", refuse)
-    line = diffad.error()
+    line = diffad_run.error()
     assert str(root / "runs") in line and "No space left on device" in line
     assert [path for path in (root / "runs").rglob("*") if path.is_file()] == []
 
 
 def test_a_kernel_that_does_not_start_is_one_line(
-    diffad: Cli, root: Path, monkeypatch: pytest.MonkeyPatch
+    diffad_run: Cli, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def die(source: Path, output: Path, **options) -> None:
         Path(output).write_text("{}")
         raise RuntimeError("Kernel died before replying to kernel_info")
 
     monkeypatch.setattr(papermill, "execute_notebook", die)
-    line = diffad.error()
+    line = diffad_run.error()
     assert str(root / "runs") in line and "the process that computes died" in line
 
 
 def test_a_temporary_folder_too_long_for_a_socket_is_named(
-    diffad: Cli, root: Path, monkeypatch: pytest.MonkeyPatch
+    diffad_run: Cli, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = root / ("x" * 100)
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    line = diffad.error()
+    line = diffad_run.error()
     assert str(folder) in line and "set TMPDIR" in line
     assert list(folder.iterdir()) == []
 
 
 @pytest.mark.usefixtures("reads_data")
-def test_a_line_break_in_a_name_stays_one_line(diffad: Cli, root: Path) -> None:
+def test_a_line_break_in_a_name_stays_one_line(diffad_run: Cli, root: Path) -> None:
     (root / "data/mvtec/bottle/train/good/a\nb.png").touch()
-    assert r"a\nb.png is cut off" in diffad.error()
+    assert r"a\nb.png is cut off" in diffad_run.error()
 
 
 @pytest.mark.parametrize(
@@ -251,18 +249,12 @@ def test_what_a_terminal_only_shows_stays_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("place", ["train/good/{}.png", "test/{}/0.png"])
-def test_a_name_forges_no_line_of_the_report(
-    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, place: str
-) -> None:
+def test_a_name_forges_no_line_of_the_report(root: Path, diffad: Command, place: str) -> None:
     name = "a\ncustom: 1 found, 0 absent, 0 problems\x1b[2A\u202e"
     path = root / "data/mvtec/bottle" / place.format(name)
     path.parent.mkdir(exist_ok=True)
     path.touch()
-    arguments = ["diffad", "data", "verify", "mvtec", "--data-root", str(root / "data")]
-    monkeypatch.setattr(sys, "argv", arguments)
-    with pytest.raises(SystemExit):
-        cli.main()
-    report = capsys.readouterr().out
+    report = diffad("data", "verify", "mvtec", "--data-root", root / "data").out
     assert place.format(r"a\ncustom: 1 found, 0 absent, 0 problems\x1b[2A\u202e") in report
     assert "\ncustom" not in report and "\x1b" not in report and "\u202e" not in report
 
@@ -283,46 +275,35 @@ def test_what_a_notebook_prints_cannot_command_the_terminal(
 
 
 def test_verify_names_a_file_whose_name_the_terminal_cannot_show(
-    root: Path, monkeypatch: pytest.MonkeyPatch
+    root: Path, monkeypatch: pytest.MonkeyPatch, diffad: Command
 ) -> None:
     folder = root / os.fsdecode(b"data/mvtec/bottle/train/\xb0")
     folder.mkdir()
     (folder / "0.png").touch()
     terminal = io.TextIOWrapper(io.BytesIO(), "utf-8")
     monkeypatch.setattr(sys, "stdout", terminal)
-    monkeypatch.setattr(
-        sys, "argv", ["diffad", "data", "verify", "mvtec", "--data-root", str(root / "data")]
-    )
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
+    told = diffad("data", "verify", "mvtec", "--data-root", root / "data")
     terminal.flush()
-    assert stop.value.code == 1 and b"train/\\udcb0" in terminal.buffer.getvalue()
+    assert told.code == 1 and b"train/\\udcb0" in terminal.buffer.getvalue()
 
 
 def test_the_cache_is_shown_and_cleared(
-    root: Path, monkeypatch: pytest.MonkeyPatch, capsys
+    root: Path, monkeypatch: pytest.MonkeyPatch, diffad: Command
 ) -> None:
-    def told(*words: str) -> str:
-        monkeypatch.setattr(sys, "argv", ["diffad", "cache", *words])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        assert not stop.value.code
-        return capsys.readouterr().out
-
     monkeypatch.setattr(images, "_SAFE_NANOSECONDS", -1)  # files just made are known at once
     folder = root / "cache"
-    assert told() == f"{folder}: 0 files, 0.0 MB\n"
+    assert diffad("cache") == (0, f"{folder}: 0 files, 0.0 MB\n", "")
     load_split(list_samples("mvtec", "bottle", root / "data"), 128)
-    assert told() == f"{folder}: 2 files, 0.7 MB\n"
-    assert told("clear") == f"{folder}: 2 files removed, 0.7 MB\n"
+    assert diffad("cache") == (0, f"{folder}: 2 files, 0.7 MB\n", "")
+    assert diffad("cache", "clear") == (0, f"{folder}: 2 files removed, 0.7 MB\n", "")
     assert list(folder.iterdir()) == []
 
 
-def test_a_damaged_record_is_named(diffad: Cli, root: Path) -> None:
+def test_a_damaged_record_is_named(diffad_run: Cli, root: Path) -> None:
     config = build_config("mvtec", "bottle", "draem", runs_dir=root / "runs")
     config.run_folder.mkdir(parents=True)
     (config.run_folder / "record.json").write_text("{")
-    line = diffad.error()
+    line = diffad_run.error()
     assert str(config.run_folder / "record.json") in line and "delete it" in line
 
 
@@ -348,14 +329,14 @@ def test_a_run_killed_between_record_and_notebook_is_not_complete(root: Path) ->
     assert notebook.run(config) == Record.model_validate(record)
 
 
-def test_an_unknown_option_is_a_usage_error(diffad: Cli) -> None:
-    code, stderr = diffad("--stepps", "3")
+def test_an_unknown_option_is_a_usage_error(diffad_run: Cli) -> None:
+    code, stderr = diffad_run("--stepps", "3")
     assert code == 2 and "--stepps" in stderr and "Traceback" not in stderr
 
 
 @pytest.mark.parametrize("name", ["{x}", "{", "a}b", "{seed}", "{category.__class__}"])
 def test_braces_in_a_path_are_not_filled_in(
-    diffad: Cli, root: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    diffad_run: Cli, root: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     written = []
 
@@ -364,19 +345,19 @@ def test_braces_in_a_path_are_not_filled_in(
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(papermill, "execute_notebook", look)
-    line = diffad.error(runs_dir=root / name)
+    line = diffad_run.error(runs_dir=root / name)
     assert "free some space" not in line and "Input/output error" in line
     assert written[0].is_relative_to(root / name)
 
 
 def test_an_error_of_the_program_shows_its_traceback_and_asks_for_a_report(
-    diffad: Cli, monkeypatch: pytest.MonkeyPatch
+    diffad_run: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*arguments, **options) -> None:
         raise KeyError("surprise")
 
     monkeypatch.setattr(notebook, "run", fail)
-    code, stderr = diffad()
+    code, stderr = diffad_run()
     assert code == 70 and "Traceback" in stderr and "surprise" in stderr
     assert "please report it" in stderr.splitlines()[-1]
 

@@ -7,7 +7,6 @@ import pytest
 from diffad_lib.errors import DiffadError
 from diffad_lib.runs.compare import compare_folders, verdict
 from record_factory import made_record, put, three_seeds
-from test_results import diffad
 
 
 def two(tmp_path, **changes):
@@ -43,8 +42,8 @@ def test_one_seed_gives_no_verdict(tmp_path):
     assert "B has one seed: how far another seed would be is unknown" in found.notes
 
 
-def test_the_command_says_it_in_a_line_a_metric(tmp_path, capsys):
-    code, out, err = diffad(capsys, "compare", *two(tmp_path))
+def test_the_command_says_it_in_a_line_a_metric(tmp_path, diffad):
+    code, out, err = diffad("compare", *two(tmp_path))
     assert (code, err) == (0, "")
     assert "pixel AP: real" in out and "A = draem laptop (seeds: 3)" in out
 
@@ -56,8 +55,8 @@ def test_the_command_says_it_in_a_line_a_metric(tmp_path, capsys):
         ({"category": "cable"}, r"other test images \(mvtec/bottle, mvtec/cable\)"),
     ],
 )
-def test_records_of_other_test_sets_are_refused(tmp_path, changes, words, capsys):
-    code, _, err = diffad(capsys, "compare", *two(tmp_path, **changes))
+def test_records_of_other_test_sets_are_refused(tmp_path, changes, words, diffad):
+    code, _, err = diffad("compare", *two(tmp_path, **changes))
     assert code == 1 and re.search(words, err) and err.count("\n") == 1
 
 

@@ -1,11 +1,8 @@
 """`diffad convert`: official files in, our format out, and back."""
 
-import sys
-
 import pytest
 import torch
 
-from diffad_lib import cli
 from diffad_lib.convert import export_files, import_files
 from diffad_lib.errors import DiffadError
 from diffad_lib.weights import load_detector, save_detector
@@ -31,16 +28,14 @@ def test_exported_files_come_back_as_the_same_detector(tmp_path, method):
     assert back.settings == detector.settings.but(**changes)
 
 
-def test_the_command_imports_and_exports(tmp_path, monkeypatch, capsys):
+def test_the_command_imports_and_exports(tmp_path, diffad):
     save_detector(small_detector("draem"), tmp_path / "ours")
     files = [str(tmp_path / name) for name in ("a.pckl", "a_seg.pckl")]
     to = ("--to", str(tmp_path / "back"), "--method", "draem", "--set", "image_size=32")
     for arguments in (["export", str(tmp_path / "ours"), *files], ["import", *files, *to]):
-        monkeypatch.setattr(sys, "argv", ["diffad", "convert", *arguments])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        assert stop.value.code == 0
-    assert str(tmp_path / "back") in capsys.readouterr().out
+        told = diffad("convert", *arguments)
+        assert told.code == 0
+    assert str(tmp_path / "back") in told.out
     assert load_detector(tmp_path / "back").settings.image_size == 32
 
 

@@ -22,7 +22,13 @@ def real_batch(size: int, count: int) -> TrainingBatch:
     return TrainingBatch(normal, torch.where(mask > 0, 1 - normal, normal), mask, generator)
 
 
-@pytest.mark.parametrize("name", method_names())
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name == "autoencoder" else [pytest.mark.slow])
+        for name in method_names()
+    ],
+)
 @pytest.mark.parametrize("bf16", [False, True])
 def test_predicted_bytes_are_those_of_a_real_step(name: str, bf16: bool) -> None:
     detector = small_detector(name).train()
@@ -59,6 +65,7 @@ def test_a_detector_that_reads_values_cannot_be_counted() -> None:
         count_flop(Reading, settings)
 
 
+@pytest.mark.slow
 def test_recomputing_saves_less_and_costs_flop() -> None:
     plain = small_detector("diffusionad").settings
     spared = plain.with_least_memory()
@@ -74,6 +81,7 @@ def test_recomputing_saves_less_and_costs_flop() -> None:
 COSTS = (ROOT / "docs" / "costs.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_full_size_counts_are_the_known_ones_and_those_of_the_page() -> None:
     """Counted by others with other tools: a U-Net 563, a head 76, DRAEM's network 320 GFLOP."""
     draem, diffusionad = (find_method(name) for name in ("draem", "diffusionad"))
@@ -87,6 +95,7 @@ def test_full_size_counts_are_the_known_ones_and_those_of_the_page() -> None:
     assert tested in COSTS and trained in COSTS
 
 
+@pytest.mark.slow
 def test_batch_16_of_diffusionad_trains_within_24_gb_in_bf16_by_count() -> None:
     method = find_method("diffusionad")
     paper = method.budget("paper")

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import nbformat
@@ -18,6 +17,7 @@ from diffad_lib.course.chapters import read_cards
 from diffad_lib.course.headless import Job, chapter_job, run_jobs
 from diffad_lib.errors import DiffadError
 from diffad_lib.runs.record import Record
+from started import until
 
 pytestmark = pytest.mark.slow
 
@@ -242,9 +242,7 @@ def test_an_interrupt_ends_the_kernels_and_starts_no_other(checkout):
     notebooks = [str(checkout / "notebooks" / f"{stem}.ipynb") for stem in ("00_good", "03_good")]
     command = [sys.executable, "-c", program, str(checkout), *notebooks]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 60
-    while not (checkout / "00_good").exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
+    until((checkout / "00_good").exists, process)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode != 0 and b"KeyboardInterrupt" in errors

@@ -121,12 +121,14 @@ def called_real(advantage, seeds, trials, seed):
     return np.mean(calls, axis=0)
 
 
+@pytest.mark.slow
 def test_null_effects_are_called_real_in_less_than_a_twentieth():
     real, by_images = called_real(0.0, 3, 300, 11)
     assert real <= 0.05
     assert by_images > 0.15  # what the rule is there to prevent
 
 
+@pytest.mark.slow
 def test_planted_effects_are_found_at_the_stated_rate():
     """With as many seeds as `seeds_needed` says, 4 of 5 are found (a little more: see the module).
 

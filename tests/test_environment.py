@@ -14,7 +14,8 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-ROOT = Path(__file__).resolve().parents[1]
+from course_files import ROOT
+
 CONDA_NAMES = {"pytorch-cpu": "torch"}
 
 

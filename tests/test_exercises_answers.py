@@ -52,6 +52,7 @@ def test_every_exercise_has_answers_of_every_kind_in_the_file_of_its_chapter(kin
         assert chapters == {module.__name__.removeprefix("answers_")}
 
 
+@pytest.mark.slow
 def test_every_hint_is_drawn_by_an_answer():
     drawn = {(exercise, verdict(exercise, answer).message) for exercise, answer, _ in HINTED}
     hints = {(exercise.id, m.hint) for exercise in all_exercises() for m in exercise.mistakes}

@@ -23,6 +23,7 @@ from diffad_lib.runs.config import RunConfig, build_config
 from diffad_lib.runs.folder import CONFIG_NAME, occupied
 from diffad_lib.runs.record import read_record
 from diffad_lib.types import Prediction
+from small import run_here
 
 TINY = {"image_size": 32, "steps": 4, "batch_size": 2, "bootstrap_samples": 0, "precision": "32"}
 
@@ -48,8 +49,7 @@ def finish(run: ex.Experiment, result: ex.TrainingResult) -> Path:
 def test_the_record_holds_the_swap_test(method: str, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("DIFFAD_CACHE", str(tmp_path / "cache"))
     factory.make_mvtec(tmp_path / "data")
-    run = ex.prepare(config_of(tmp_path, method, steps=1))
-    record = read_record(finish(run, ex.train_experiment(run)))
+    record = run_here(config_of(tmp_path, method, steps=1))
     assert [*record.swaps] == ["its own", "the image itself", "another image's", "noise"]
     assert all(0 <= row.image_auroc <= 1 and 0 < row.pixel_ap <= 1 for row in record.swaps.values())
 
@@ -97,6 +97,7 @@ def is_kept_out(folder: Path) -> bool:
     return done.returncode != 0
 
 
+@pytest.mark.slow
 def test_another_process_is_kept_out_from_the_training_to_the_record(config: RunConfig) -> None:
     run = ex.prepare(config)
     assert not is_kept_out(config.run_folder)
@@ -112,6 +113,7 @@ def test_another_process_is_kept_out_from_the_training_to_the_record(config: Run
     assert names == {"record.json", "detector.safetensors", "detector.json"}
 
 
+@pytest.mark.slow
 def test_a_training_that_fails_keeps_nobody_out(config: RunConfig) -> None:
     run = ex.prepare(config)
     broken = replace(run, detector=run.detector.to(torch.float64))
@@ -150,8 +152,7 @@ def test_what_changed_while_a_run_was_interrupted_is_said_and_stays_in_the_recor
 
 
 def test_a_run_in_one_go_was_resumed_under_nothing(config: RunConfig) -> None:
-    run = ex.prepare(config)
-    assert read_record(finish(run, ex.train_experiment(run))).resumed_under == []
+    assert run_here(config).resumed_under == []
 
 
 @pytest.mark.parametrize("part", ["data", "under", "all"])
@@ -178,8 +179,7 @@ def test_before_the_first_checkpoint_other_data_are_no_obstacle(config, tmp_path
 
 
 def test_the_record_tells_that_scores_are_those_of_the_images_alone(config, capsys) -> None:
-    run = ex.prepare(config)
-    found = read_record(finish(run, ex.train_experiment(run))).invariance
+    found = run_here(config).invariance
     assert found.holds and found.images == 4
     assert (
         "4 images predicted alone and in other batches: scores differ by" in capsys.readouterr().out

@@ -155,6 +155,7 @@ def test_torch_content_comes_back(tmp_path: Path) -> None:
     assert torch.equal(content["weights"], torch.arange(3))
 
 
+@pytest.mark.slow
 def test_torch_content_that_does_not_fit_on_the_disk_is_one_line(tmp_path: Path) -> None:
     # A file-size limit refuses like a full disk does, and needs no rights. torch.save to a path
     # would answer with a RuntimeError about positions in a zip file.

@@ -8,11 +8,9 @@ from pathlib import Path
 import pytest
 from lightning_fabric import Fabric
 from rich.console import Console
-from typer.testing import CliRunner
 
 import layout_factory as factory
 from course_files import ROOT
-from diffad_lib.cli import app
 from diffad_lib.cost import count_flop, count_memory
 from diffad_lib.datasets.catalog import CATALOG
 from diffad_lib.errors import DiffadError
@@ -71,15 +69,12 @@ def test_a_category_counts_for_the_datasets_that_have_it() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"dataset": "mvtek"}, '--dataset "mvtek" is not known; did you mean "mvtec"'),
         ({"category": "botle"}, '--category "botle" is in no dataset here (mvtec); did'),
-        ({"method": "dream"}, '--method "dream" is not known; did you mean "draem"'),
-        ({"budget": "papr"}, '--budget "papr" is not known; did you mean "paper"'),
         ({"seed": "all"}, "--seed all: there is no end of them"),
         ({"dataset": "custom"}, '--dataset "custom" has no official categories; give --data-r'),
     ],
 )
-def test_an_unknown_name_is_told_with_the_nearest(given, message: str) -> None:
+def test_what_cannot_be_planned_is_told(given, message: str) -> None:
     with pytest.raises(DiffadError, match=re.escape(message)):
         planned(**given)
 
@@ -117,15 +112,15 @@ def test_the_page_tells_the_steps_of_every_dataset() -> None:
         assert [f"{count:,}" for count in steps] == [row.split(" | ")[1], row.split(" | ")[3]]
 
 
-def test_the_command_prints_every_run_and_writes_the_figures(tmp_path: Path) -> None:
+def test_the_command_prints_every_run_and_writes_the_figures(tmp_path: Path, diffad) -> None:
     small = ["--set", "image_size=32", "--set", "base_width=4", "--device-tflops", "1"]
     who = ["--dataset", "mvtec,mpdd", "--category", "bottle", "--category", "tubes"]
     to = tmp_path / "plan.json"
     command = ["plan", *who, "--method", "autoencoder", *small, "--seed", "0,1", "--to", str(to)]
-    done = CliRunner().invoke(app, command)
-    assert done.exit_code == 0, done.output
-    assert "mvtec/bottle/autoencoder/paper" in done.output
-    assert "mpdd/tubes/autoencoder/paper" in done.output and "in sum" in done.output
+    code, told, _ = diffad(*command)
+    assert code == 0
+    assert "mvtec/bottle/autoencoder/paper" in told
+    assert "mpdd/tubes/autoencoder/paper" in told and "in sum" in told
     assert len(json.loads(to.read_text(encoding="utf-8"))) == 4
 
 
@@ -136,6 +131,7 @@ def test_a_rate_gives_the_time_of_the_counted_flop() -> None:
     assert by_rate(config, 2.0).step == pytest.approx(12 * flop.training / 2e12)
 
 
+@pytest.mark.slow
 def test_objects_and_textures_are_measured_once_each_and_seeds_share_it() -> None:
     asked = []
 
@@ -155,6 +151,7 @@ def test_objects_and_textures_are_measured_once_each_and_seeds_share_it() -> Non
     assert {one["seed"] for one in told} == {0, 1, 2}
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_told_with_the_setting_that_does() -> None:
     config = tiny("diffusionad")
     ways = choices(config)
@@ -177,6 +174,7 @@ def test_what_does_not_fit_is_told_with_the_setting_that_does() -> None:
     assert varied.training.batch_size * varied.training.accumulate == 4
 
 
+@pytest.mark.slow
 def test_the_predicted_time_of_a_small_run_is_near_the_real_one(tmp_path: Path, monkeypatch):
     """With wide bounds, as other processes may run beside."""
     monkeypatch.setenv("DIFFAD_CACHE", str(tmp_path / "cache"))
@@ -189,6 +187,7 @@ def test_the_predicted_time_of_a_small_run_is_near_the_real_one(tmp_path: Path, 
     assert "measured: " in expected.speed.told
 
 
+@pytest.mark.slow
 def test_a_large_step_is_tried_on_less_and_scaled(monkeypatch) -> None:
     tried = []
 
@@ -210,6 +209,7 @@ def test_a_large_step_is_tried_on_less_and_scaled(monkeypatch) -> None:
     assert scaled.test_image == pytest.approx(0.25 * 4, rel=0.02)
 
 
+@pytest.mark.slow
 def test_disk_is_what_a_run_leaves(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("DIFFAD_CACHE", str(tmp_path / "cache"))
     factory.make_mvtec(tmp_path / "data")

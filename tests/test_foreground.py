@@ -199,6 +199,15 @@ def test_missing_and_empty_masks_are_named(official) -> None:
         load_mask_folder(folder, samples, 20)
 
 
+def test_a_mask_of_noise_is_named(official) -> None:
+    folder, samples = official
+    noise = np.zeros((600, 600), np.uint8)
+    noise[::2, ::2] = 255
+    cv2.imwrite(str(folder / "good/001.png"), noise)
+    with pytest.raises(DiffadError, match=r"001\.png: 90000 regions are more"):
+        load_mask_folder(folder, samples, 20)
+
+
 def test_missing_rembg_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "rembg", None)
     with pytest.raises(DiffadError, match=r"in the checkout .* install -e '\.\[rembg\]'"):

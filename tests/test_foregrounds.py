@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 import layout_factory as factory
-from diffad_lib import cli
 from diffad_lib.errors import DiffadError
 from diffad_lib.mini import exact_foregrounds, find_category, write
 from diffad_lib.mini.official import TRAIN_GOOD, dagm_files, mvtec_files, visa_files
@@ -62,14 +61,16 @@ def test_a_run_reads_the_masks_of_every_layout(tmp_path, dataset, category, make
     assert sum(path.is_file() for path in to.rglob("*")) == len(samples)  # of no test image
 
 
-def test_the_setting_that_the_command_names_gives_a_run_these_masks(tmp_path, monkeypatch, capsys):
+@pytest.mark.slow
+def test_the_setting_that_the_command_names_gives_a_run_these_masks(tmp_path, monkeypatch, diffad):
     factory.make_mvtec(tmp_path)
     monkeypatch.setenv("DIFFAD_CACHE", str(tmp_path / "cache"))
     to, sheet = tmp_path / "mvtec" / "bottle" / "DISthresh", tmp_path / "sheet.png"
     where = ["--dataset", "mvtec", "--category", "bottle", "--data-root", str(tmp_path)]
     arguments = [*where, "--method", "random-region", "--to", str(to), "--sheet", str(sheet)]
-    assert call(monkeypatch, *arguments) == 0
-    told = capsys.readouterr().out.splitlines()
+    code, out, _ = diffad("foregrounds", *arguments)
+    told = out.splitlines()
+    assert code == 0
     assert told[0].startswith("3 masks mark ")
     key, _, folder = told[-1].partition("--set ")[2].partition("=")
     config = build_config(
@@ -82,13 +83,6 @@ def test_the_setting_that_the_command_names_gives_a_run_these_masks(tmp_path, mo
     counted = [one.counts_as for one in run.data.inventory if "DISthresh" in one.folder]
     assert counted == ["foreground mask"]
     assert cv2.imread(str(sheet)).std() > 10
-
-
-def call(monkeypatch, *arguments: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["diffad", "foregrounds", *arguments])
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    return stop.value.code
 
 
 @pytest.mark.parametrize(
@@ -213,15 +207,15 @@ def test_a_folder_that_holds_something_is_left_as_it_is(tmp_path):
         (["--category", "botle"], 'did you mean "bottle"?'),
     ],
 )
-def test_wrong_requests_are_one_line(tmp_path, monkeypatch, capsys, options, told):
+def test_wrong_requests_are_one_line(tmp_path, diffad, options, told):
     factory.make_mvtec(tmp_path)
     where = ["--dataset", "mvtec", "--category", "bottle", "--data-root", str(tmp_path)]
-    assert call(monkeypatch, *where, "--to", str(tmp_path / "to"), *options) == 1
-    line = capsys.readouterr().err
-    assert told in line and line.count("\n") == 1
+    code, _, line = diffad("foregrounds", *where, "--to", tmp_path / "to", *options)
+    assert code == 1 and told in line and line.count("\n") == 1
     assert not (tmp_path / "to").exists()
 
 
+@pytest.mark.slow
 def test_the_sheet_shows_the_doubtful_masks_first_and_not_all_images(tmp_path):
     base = factory.make_mvtec(tmp_path)
     for number in range(60):
@@ -286,6 +280,7 @@ def test_methods_find_a_part_of_the_mini_data(name, find):
     assert (mask & exact).sum() / (mask | exact).sum() > 0.95
 
 
+@pytest.mark.slow
 def test_the_page_tells_what_is_measured():
     """One cell of its table: plate by Otsu, on the training images of the mini data."""
     plate, overlaps = find_category("plate"), []

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import shlex
-import sys
 
 import cv2
 import numpy as np
@@ -13,7 +12,7 @@ import torch
 import torch.nn.functional as F
 
 import layout_factory as factory
-from diffad_lib import cli, plots
+from diffad_lib import plots
 from diffad_lib.convert import import_files
 from diffad_lib.errors import DiffadError
 from diffad_lib.methods.diffusionad import DiffusionADSettings, official
@@ -28,7 +27,7 @@ from diffad_lib.runs.given import check_given, check_same_weights
 from diffad_lib.runs.record import read_record
 from diffad_lib.weights import load_detector
 from official_recipe import fill
-from small import small_detector
+from small import run_here, small_detector
 
 DRAEM = {"image_size": 32, "base_width": 4, "segmentation_width": 4}
 FIXED = {"residual_blocks": 2, "attention_resolutions": (32, 16, 8), "norm_groups": 32}
@@ -73,10 +72,7 @@ def config(root, method: str, weights: str, budget: str = "paper", **settings) -
 def evaluated(of: RunConfig):
     """What notebook 08 does, in this process; the record."""
     check_given(of)
-    run = ex.prepare(of)
-    result = ex.train_experiment(run)
-    predictions, metrics = ex.evaluate_experiment(run)
-    return read_record(ex.finish(run, result, predictions, metrics, ex.swap_experiment(run), 1.0))
+    return run_here(of)
 
 
 def official_draem_score(networks, path) -> float:
@@ -90,6 +86,7 @@ def official_draem_score(networks, path) -> float:
         return F.avg_pool2d(anomalous, 21, stride=1, padding=10).max().item()
 
 
+@pytest.mark.slow
 def test_an_official_pair_scores_as_the_official_protocol_does(root, draem):
     _, networks = draem
     record = evaluated(config(root, "draem", "draem"))
@@ -102,6 +99,7 @@ def test_an_official_pair_scores_as_the_official_protocol_does(root, draem):
     assert record.config.detector["score_window"] == 21
 
 
+@pytest.mark.slow
 def test_the_record_says_that_nothing_was_trained_and_with_which_weights(root, draem):
     paths, _ = draem
     record = evaluated(config(root, "draem", "draem"))
@@ -116,6 +114,7 @@ def test_the_record_says_that_nothing_was_trained_and_with_which_weights(root, d
     assert sha256(folder / "detector.safetensors") == record.weights.sha256
 
 
+@pytest.mark.slow
 def test_an_official_diffusionad_scores_with_the_mean_of_its_50_highest_pixels(root):
     detector = small_detector("diffusionad", **DIFFUSIONAD | FIXED, channel_multipliers=None)
     fill(detector.denoising, "diffusionad.unet")
@@ -200,19 +199,17 @@ def test_a_variant_that_chooses_weights_by_looking_at_the_test_set_is_refused(ro
         check_given(of)
 
 
-def test_the_command_refuses_in_one_line_before_a_kernel_starts(root, draem, monkeypatch, capsys):
+def test_the_command_refuses_in_one_line_before_a_kernel_starts(root, draem, monkeypatch, diffad):
     monkeypatch.setattr(notebook, "execute", lambda *_: pytest.fail("a kernel was started"))
     where = ["--dataset", "mvtec", "--category", "bottle", "--data-root", str(root / "data")]
     given = ["--method", "draem", "--weights", str(root / "draem"), "--runs-dir", str(root / "r")]
-    monkeypatch.setattr(sys, "argv", ["diffad", "run", *where, *given])
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    line = capsys.readouterr().err
-    assert stop.value.code == 1 and line.count("\n") == 1
+    code, _, line = diffad("run", *where, *given)
+    assert code == 1 and line.count("\n") == 1
     assert "is a detector with image_size 32 (not 64)" in line
     assert not (root / "r").exists()
 
 
+@pytest.mark.slow
 def test_a_finished_run_knows_other_weights(root, draem):
     of = config(root, "draem", "draem")
     record = evaluated(of)
@@ -223,6 +220,7 @@ def test_a_finished_run_knows_other_weights(root, draem):
         check_same_weights(of, record)
 
 
+@pytest.mark.slow
 def test_a_run_that_trains_has_no_given_weights_in_its_record(root):
     of = build_config(
         "mvtec", "bottle", "draem", "mini", overrides=OURS | DRAEM | {"steps": 1, "batch_size": 2},

@@ -95,6 +95,7 @@ def test_a_device_that_computes_otherwise_is_found(quick, monkeypatch):
     assert "class='wrong'" in (quick / "out" / "index.html").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", BOTH)
 def test_agreement_is_not_blind(quick, method):
     """All that is compared depends on the weights: zero-initialised ones would hide it."""
@@ -118,6 +119,7 @@ def test_random_numbers_are_the_same_whatever_generator_is_asked():
     assert not torch.equal(drawn[0], torch.randn(5))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "error",
     [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("CUDNN_STATUS_ALLOC_FAILED")],
@@ -149,6 +151,7 @@ def test_another_error_ends_the_check_but_one_of_the_compiler_is_told(quick, mon
     assert row["left_out"] == "not compiled: ValueError: no compiler long"
 
 
+@pytest.mark.slow
 def test_the_plan_of_memory_stands_beside_the_measurement(quick, monkeypatch):
     config = tiny(quick, "draem")
     whole = gpu_steps.planned_bytes(config)
@@ -158,6 +161,7 @@ def test_the_plan_of_memory_stands_beside_the_measurement(quick, monkeypatch):
     assert gpu_steps.measure(config, gpu_steps.Way("32"))["planned_gib"] == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("foreground", ["none", "auto"])
 def test_a_measured_step_has_foregrounds_where_a_run_has_them(quick, monkeypatch, foreground):
     seen = []

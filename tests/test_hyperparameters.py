@@ -7,11 +7,11 @@ import pytest
 from course_files import ROOT
 from diffad_lib.methods import method_names
 from diffad_lib.methods.method import OFFICIAL_CODE, UNKNOWN, find_method
-from diffad_lib.plans import Budget
+from diffad_lib.plans import PLACES, Budget
 
 PUBLISHED = [name for name in method_names() if find_method(name).published]
 # Settings that change no number of a recipe: where, how fast and how safely it computes.
-OF_THE_MACHINE = {
+OF_THE_MACHINE = PLACES | {
     "accumulate", "steps", "max_train_seconds", "device", "channels_last", "checkpoint_seconds",
     "recompute_levels", "eval_batch_size", "bootstrap_samples", "accept_masks", "kind",
     "foreground_folder",

@@ -11,7 +11,6 @@ import pytest
 from nbformat.sign import NotebookNotary
 
 from course_files import FOLDER, NOTEBOOKS, ROOT, SOLUTIONS
-from diffad_lib import cli
 from diffad_lib.course import lab
 from diffad_lib.course.lab import copy_notebooks, lab_command, open_lab
 
@@ -121,22 +120,18 @@ def test_only_root_is_allowed_to_be_root(checkout, monkeypatch, user, expected):
     assert ("--allow-root" in lab_command(checkout, [])) == expected
 
 
-def test_lab_opens_the_first_copy_with_the_options_that_were_given(checkout, monkeypatch, capsys):
+def test_lab_opens_the_first_copy_with_the_options_that_were_given(checkout, monkeypatch, diffad):
     started = []
     monkeypatch.setattr(lab, "project_root", lambda: checkout)
     monkeypatch.setattr(os, "execv", lambda program, command: started.append((program, command)))
-    monkeypatch.setattr(sys, "argv", ["diffad", "lab", "--no-browser", "--port", "8890"])
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
+    told = diffad("lab", "--no-browser", "--port", "8890")
     ((program, command),) = started
-    assert not stop.value.code and program == command[0] == sys.executable
+    assert not told.code and program == command[0] == sys.executable
     assert command[1:4] == ["-m", "jupyterlab", f"--ServerApp.root_dir={checkout}"]
     assert command[-4:] == [
         "--no-browser", "--port", "8890", str(checkout / "work" / "00_a.ipynb"),
     ]  # fmt: skip
-    assert capsys.readouterr().out == (
-        "work/: your copy of the notebooks; what you change there is kept\n"
-    )
+    assert told.out == "work/: your copy of the notebooks; what you change there is kept\n"
 
 
 def test_lab_names_the_copies_that_are_older_than_the_course(checkout, monkeypatch, capsys):

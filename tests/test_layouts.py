@@ -354,6 +354,7 @@ def test_real_categories(dataset, category, expected):
     assert found.total() == sum(expected)
 
 
+@pytest.mark.slow
 @needs_shared
 def test_true_visa_csv_has_the_counts_of_the_catalog(tmp_path):
     """All images of the csv exist here as empty files, so that the reader sees VisA complete."""

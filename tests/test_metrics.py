@@ -21,6 +21,7 @@ from diffad_lib.metrics import (
     pro_curve,
     roc_curve,
 )
+from diffad_lib.metrics.intervals import draw_images, resampled
 from reference import REFERENCE, needs_reference, reference_json, referenced_metrics
 
 NAMES = ["image_auroc", "image_ap", "pixel_auroc", "pixel_ap", "aupro"]
@@ -228,6 +229,21 @@ def test_coarse_thresholds_do_not_move_the_interval_off_the_value():
         assert [metric.low, metric.high] == pytest.approx([metric.value] * 2, abs=1e-12)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_resampled_metric_is_that_of_the_images_drawn(name):
+    maps, masks = make_case(17, levels=10**6, images=12, side=32)
+    scores, labels = image_level(maps, masks)
+    images = METRICS[name].unit == "image"
+    given = (scores[:, None, None], labels[:, None, None]) if images else (maps, masks)
+    weights = draw_images(labels > 0, 6, np.random.default_rng(2))
+    found = resampled(name, *given, weights, fpr_limit=0.1)
+    for value, counts in zip(found, weights.astype(int), strict=True):
+        parts = (np.repeat(part, counts, axis=0) for part in (scores, labels, maps, masks))
+        exact = compute_metrics(*parts, fpr_limit=0.1, bootstrap_samples=0)[name].value
+        assert value == pytest.approx(exact, abs=1e-9 if images else 1e-3)
+    assert np.ptp(found) > 0.01
+
+
 def test_intervals_repeat_for_a_seed_and_narrow_with_more_images():
     few = make_case(10, images=8)
     many = [np.tile(array, (9, 1, 1)) for array in few]  # intervals shrink by 3
@@ -361,6 +377,7 @@ def test_limit_outside_zero_to_one_is_an_error(limit):
         aupro(*make_case(20), limit)
 
 
+@pytest.mark.slow
 def test_metrics_of_many_pixels_need_little_more_memory_than_the_maps() -> None:
     rng = np.random.default_rng(0)
     maps = rng.random((12, 512, 512), np.float32)

@@ -246,6 +246,7 @@ def test_norm_guided_training_form_is_the_official_one():
     assert_equal(guided.pred_x0_norm_guided, expected["train.pred_x0_norm_guided"], signal)
 
 
+@pytest.mark.slow
 def test_diffusionad_has_the_official_losses_and_gradients(monkeypatch):
     expected, detector = official("diffusionad"), diffusionad()
     one_anomalous = mask("diffusionad.mask")

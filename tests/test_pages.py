@@ -3,7 +3,6 @@
 import base64
 import html
 import re
-import sys
 
 import nbformat
 import pytest
@@ -11,7 +10,6 @@ from nbformat.sign import NotebookNotary
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from course_files import every_notebook, read
-from diffad_lib import cli
 from diffad_lib.course import pages
 from diffad_lib.course.pages import (
     caption,
@@ -130,15 +128,6 @@ def test_a_page_is_whole_on_paper(tmp_path):
     assert "white-space: pre-wrap" in head and "beforeprint" in head
 
 
-def diffad_page(monkeypatch, capsys, *arguments) -> str:
-    """What `diffad page` prints."""
-    monkeypatch.setattr(sys, "argv", ["diffad", "page", *arguments])
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    assert not stop.value.code
-    return capsys.readouterr().out
-
-
 @pytest.fixture
 def own_trust(tmp_path, monkeypatch):
     """No notebook is trusted yet."""
@@ -146,28 +135,27 @@ def own_trust(tmp_path, monkeypatch):
     monkeypatch.setenv("JUPYTER_CONFIG_DIR", str(tmp_path / "jupyter"))
 
 
-def test_the_page_of_a_chapter_is_that_of_the_course(own_trust, tmp_path, capsys, monkeypatch):
+def test_the_page_of_a_chapter_is_that_of_the_course(own_trust, tmp_path, diffad, monkeypatch):
     notebook = saved(tmp_path / "notebooks" / "a.ipynb", new_markdown_cell("[next](b.ipynb) $x$"))
     saved(tmp_path / "notebooks" / "b.ipynb")
     write_notebook_page(notebook, tmp_path / "course.html", ["a", "b"], trusted=True)
     monkeypatch.setattr(pages, "project_root", lambda: tmp_path)
     monkeypatch.chdir(tmp_path / "notebooks")
     for options, page in (([], "a.html"), (["--to", "new/page.html"], "new/page.html")):
-        assert diffad_page(monkeypatch, capsys, "a.ipynb", *options) == f"page: {page}\n"
+        assert diffad("page", "a.ipynb", *options)[:2] == (0, f"page: {page}\n")
         text = (tmp_path / "notebooks" / page).read_text(encoding="utf-8")
         assert without_title(text) == without_title((tmp_path / "course.html").read_text("utf-8"))
 
 
-def test_a_page_has_the_scripts_of_a_notebook_that_jupyter_trusts(
-    own_trust, tmp_path, capsys, monkeypatch
-):
+def test_a_page_has_the_scripts_of_a_notebook_that_jupyter_trusts(own_trust, tmp_path, diffad):
     notebook, page = foreign(tmp_path / "a.ipynb"), tmp_path / "a.html"
-    told = diffad_page(monkeypatch, capsys, str(notebook))
+    code, told, _ = diffad("page", notebook)
+    assert code == 0
     assert "does not trust" in told and f"jupyter trust {notebook}" in told
     assert "<script>alert" not in page.read_text(encoding="utf-8")
     with NotebookNotary() as notary:
         notary.sign(nbformat.read(notebook, as_version=4))
-    assert diffad_page(monkeypatch, capsys, str(notebook)) == f"page: {page}\n"
+    assert diffad("page", notebook)[:2] == (0, f"page: {page}\n")
     assert "<script>alert" in page.read_text(encoding="utf-8")
 
 

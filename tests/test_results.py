@@ -8,7 +8,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from diffad_lib import cli
 from diffad_lib.datasets.catalog import CATALOG
 from diffad_lib.methods import method_names
 from diffad_lib.metrics import METRICS
@@ -30,16 +29,6 @@ def row(frame, metric="image_auroc", **where):
         chosen = chosen[chosen[key] == value]
     (only,) = chosen.to_dict("records")
     return only
-
-
-def diffad(capsys, *arguments):
-    """Exit code, stdout, stderr of the command line."""
-    sys.argv, code = ["diffad", *map(str, arguments)], 0
-    try:
-        cli.main()
-    except SystemExit as end:
-        code = end.code or 0
-    return code, *capsys.readouterr()
 
 
 def test_a_cell_is_the_mean_of_its_seeds_with_both_intervals(tmp_path):
@@ -99,10 +88,10 @@ def test_settings_of_one_method_are_columns_of_their_own(tmp_path):
     assert sheet.headings[-2:] == ("draem, ours (laptop)", "draem, ours (paper+code-lr)")
 
 
-def test_damaged_records_are_named_and_the_others_are_shown(tmp_path, capsys):
+def test_damaged_records_are_named_and_the_others_are_shown(tmp_path, diffad):
     cell = three_seeds(tmp_path)
     (cell / "seed1" / "record.json").write_text("{")
-    code, out, err = diffad(capsys, "results", tmp_path)
+    code, out, err = diffad("results", tmp_path)
     assert code == 1 and f"{cell}/seed1/record.json: cannot be read" in err
     assert err.count("\n") == 1 and "with 2 seeds: 1" in out
 
@@ -176,7 +165,7 @@ def written(folder):
 
 
 @pytest.mark.slow
-def test_the_same_records_give_the_same_bytes_wherever_they_lie(tmp_path, capsys):
+def test_the_same_records_give_the_same_bytes_wherever_they_lie(tmp_path, diffad):
     three_seeds(tmp_path / "one")
     three_seeds(tmp_path / "one", 0.8, method="diffusionad")
     three_seeds(tmp_path / "one", data_root=None, category="plate")
@@ -184,8 +173,8 @@ def test_the_same_records_give_the_same_bytes_wherever_they_lie(tmp_path, capsys
     (tmp_path / "two" / "b").mkdir()
     (tmp_path / "two" / "deeper" / "mvtec" / "plate").rename(tmp_path / "two" / "b" / "plate")
     folders = [tmp_path / "two" / "deeper", tmp_path / "two" / "b"]
-    first = diffad(capsys, "results", tmp_path / "one", "--to", tmp_path / "out")
-    second = diffad(capsys, "results", *folders, "--to", tmp_path / "out2")
+    first = diffad("results", tmp_path / "one", "--to", tmp_path / "out")
+    second = diffad("results", *folders, "--to", tmp_path / "out2")
     assert first[1].replace("out\n", "") == second[1].replace("out2\n", "")
     assert written(tmp_path / "out") == written(tmp_path / "out2")
     assert {"results.csv", "results.md", "heat_map_aupro.png"} <= {*written(tmp_path / "out")}
@@ -201,15 +190,16 @@ def test_every_number_is_in_the_csv_and_nothing_stands_for_a_missing_one(tmp_pat
     assert "nan" not in "".join(lines)
 
 
-def test_names_from_records_are_no_markup(tmp_path, capsys):
+def test_names_from_records_are_no_markup(tmp_path, diffad):
     three_seeds(tmp_path, category="[red]x|<b>y\x1b[31m", data_root=None)
     (sheet,) = sheets(frame_of(tmp_path), "image_auroc")
     text = markdown(sheet)
     assert "x\\|&lt;b>y" in text and "\x1b" not in text
-    out = diffad(capsys, "results", tmp_path)[1]
+    out = diffad("results", tmp_path)[1]
     assert "[red]x" in out and "\x1b" not in out
 
 
+@pytest.mark.slow
 def test_figures_have_every_cell(tmp_path):
     three_seeds(tmp_path, 0.9)
     three_seeds(tmp_path, 0.8, method="diffusionad")
@@ -239,11 +229,11 @@ def test_figures_have_every_cell(tmp_path):
 
 
 def test_without_seaborn_it_is_told_what_to_install_and_nothing_is_written(
-    tmp_path, monkeypatch, capsys
+    tmp_path, monkeypatch, diffad
 ):
     three_seeds(tmp_path / "runs")
     monkeypatch.setitem(sys.modules, "seaborn", None)
-    code, _, told = diffad(capsys, "results", tmp_path / "runs", "--to", tmp_path / "to")
+    code, _, told = diffad("results", tmp_path / "runs", "--to", tmp_path / "to")
     assert code and "pip install" in told
     assert not (tmp_path / "to").exists()
 
@@ -262,9 +252,9 @@ def test_swaps_are_means_over_seeds(tmp_path):
         ([".", "--metric", "image_aurok"], 'did you mean "image_auroc"'),
     ],
 )
-def test_what_is_no_folder_of_runs_is_one_line(arguments, words, tmp_path, monkeypatch, capsys):
+def test_what_is_no_folder_of_runs_is_one_line(arguments, words, tmp_path, monkeypatch, diffad):
     monkeypatch.chdir(tmp_path)
-    code, _, err = diffad(capsys, "results", *arguments)
+    code, _, err = diffad("results", *arguments)
     assert code == 1 and re.search(words, err) and err.count("\n") == 1
 
 

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from course_files import ROOT
 from diffad_lib.datasets.catalog import CATALOG
 from diffad_lib.methods import method_names
 
-ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "diffad_lib"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 DESIGN = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
 MOST_LINES, MOST_FUNCTION_LINES, MOST_PARAMETERS = 300, 60, 7
-MOST_CORE_LINES = 12000  # of what does not grow when a method, a dataset or a chapter is added
+MOST_CORE_LINES = 12500  # of what does not grow when a method, a dataset or a chapter is added
 SCHOOL = ("course", "mini")
 
 

@@ -10,7 +10,6 @@ import resource
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -35,6 +34,7 @@ from diffad_lib.runs.notebook import run
 from diffad_lib.runs.record import SplitFacts, read_record
 from diffad_lib.weights import load_detector
 from small import KILLABLE_STEPS, SHORT_RUN
+from started import DIFFAD, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("run")]
 
@@ -69,7 +69,7 @@ def command(root: Path, runs: str, method: str, *more: str, **overrides) -> list
         for key, value in settings.items()
     ]
     return [
-        *(sys.executable, "-c", "from diffad_lib.cli import main; main()", "run"),
+        *(*DIFFAD, "run"),
         *("--dataset", "mvtec", "--category", "bottle", "--method", method),
         *("--data-root", str(root / "data"), "--textures", str(root / "data" / "dtd")),
         *("--runs-dir", str(root / runs)),
@@ -342,10 +342,7 @@ def test_a_terminated_run_ends_its_kernel_and_leaves_no_temporary_folder(root: P
         stderr=subprocess.PIPE,
         text=True,
     )
-    deadline = time.monotonic() + 120
-    while not [*runs.rglob(CHECKPOINT_NAME)]:
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: [*runs.rglob(CHECKPOINT_NAME)], process)
     assert [*temporary.glob("diffad-*")]
     process.terminate()
     _, errors = process.communicate(timeout=60)
@@ -376,10 +373,7 @@ def test_a_killed_run_goes_on_to_the_same_weights_and_a_killed_kernel_is_told(
         text=True,
         start_new_session=True,
     )
-    deadline = time.monotonic() + 120
-    while not (config.run_folder / CHECKPOINT_NAME).exists():
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.01)
+    until((config.run_folder / CHECKPOINT_NAME).exists, process)
     # The kernel has a session of its own, so that the process group is not enough.
     found = subprocess.run(
         ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True

@@ -10,6 +10,7 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
+from course_files import ROOT
 from diffad_lib.course import shipped
 from diffad_lib.course.shipped import CHECKPOINTS, FILES, SHIPPED, load_shipped, shipped_rows
 from diffad_lib.errors import DiffadError
@@ -19,12 +20,12 @@ from diffad_lib.runs.data import load_data
 from diffad_lib.runs.experiment import labels
 from diffad_lib.runs.record import RECORD_NAME, read_record
 
-ROOT = Path(__file__).resolve().parents[1]
 # Without oneDNN, which stands for another CPU here, maps moved by 2e-6 and these metrics by 1e-6.
 # Two images whose scores change places move the image AUROC by 1/(24 · 36) = 1.2e-3.
 TOLERANCES = {"image_auroc": 2e-3, "pixel_auroc": 1e-4, "aupro": 1e-4}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHIPPED)
 def test_the_weights_give_the_recorded_metrics(name):
     loaded = load_shipped(name)
@@ -181,6 +182,7 @@ def test_the_figures_of_three_seeds_are_complete_and_near_those_of_the_shipped_n
     assert measured == pytest.approx(recorded.metric("pixel_ap").value, abs=0.1)
 
 
+@pytest.mark.slow
 def test_a_head_of_the_tool_learns_from_what_it_sees():
     """Two of its steps: as many networks as inputs, and other weights for another input."""
     tool = runpy.run_path(str(ROOT / "tools" / "head_alone.py"))

@@ -93,6 +93,7 @@ def test_with_its_own_reconstruction_a_detector_says_the_same(name: str) -> None
     torch.testing.assert_close(again.image_score, own.image_score, rtol=0.05, atol=0.02)
 
 
+@pytest.mark.slow
 def test_the_shipped_draem_of_the_bracket_needs_its_reconstruction() -> None:
     detector = load_shipped("draem_bracket").detector
     images, masks = mini_split("bracket", "test", detector.settings.image_size)

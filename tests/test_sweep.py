@@ -17,7 +17,6 @@ import torch
 from papermill.exceptions import PapermillExecutionError
 
 import layout_factory as factory
-from diffad_lib import cli
 from diffad_lib.checkpoint import CHECKPOINT_NAME, checkpoint_step, save_checkpoint
 from diffad_lib.datasets.catalog import find_dataset
 from diffad_lib.errors import DiffadError, InUse
@@ -31,6 +30,7 @@ from diffad_lib.runs.notebook import configured, parameters
 from diffad_lib.runs.record import Record, read_record, write_record
 from diffad_lib.runs.sweep import FINISHED, GOES_ON, NEW, REFUSED, Outcome, standing
 from diffad_lib.runs.sweep_page import write_sweep_page
+from started import Command
 
 ODD = "큰 {병}, $(touch x) `y` <b>"
 METHODS = ["autoencoder", "diffusionad", "draem"]
@@ -201,32 +201,26 @@ def test_the_step_of_a_checkpoint_that_is_damaged_is_that_of_the_older_one(tmp_p
 
 def command(root: Path, *more: str) -> list[str]:
     return [
-        "diffad", "sweep", "--dataset", "mvtec", "--category", "all", "--method", "draem",
+        "sweep", "--dataset", "mvtec", "--category", "all", "--method", "draem",
         "--seed", "0,1", "--data-root", str(root / "data"), "--runs-dir", str(root / "runs"),
         "--set", "steps=3", "--set", "device=cpu", *more,
     ]  # fmt: skip
-
-
-def called(monkeypatch: pytest.MonkeyPatch, line: list[str]) -> int:
-    monkeypatch.setattr(sys, "argv", line)
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    return stop.value.code
 
 
 def no_process(*arguments: object, **options: object) -> None:
     raise AssertionError("a process was started")
 
 
+@pytest.mark.slow
 def test_a_dry_run_starts_nothing_and_needs_no_snakemake(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, diffad: Command
 ) -> None:
     monkeypatch.setattr(subprocess, "Popen", no_process)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     finish(config_of(tmp_path))
     before = sorted(tmp_path.rglob("*"))
-    assert called(monkeypatch, command(tmp_path, "--dry-run", "--device-tflops", "1")) == 0
-    told = capsys.readouterr().out
+    code, told, _ = diffad(*command(tmp_path, "--dry-run", "--device-tflops", "1"))
+    assert code == 0
     assert "4 runs: 1 finished, 3 new" in told and "13 of 15 official" not in told
     lines = [line for line in told.splitlines() if line.startswith("mvtec/")]
     lines, costs = lines[:4], lines[4:]  # of the three that are missing
@@ -237,11 +231,12 @@ def test_a_dry_run_starts_nothing_and_needs_no_snakemake(
 
 
 def test_without_snakemake_one_line_tells_how_to_install_it(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, diffad: Command
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert called(monkeypatch, command(tmp_path)) == 1
-    (line,) = capsys.readouterr().err.splitlines()
+    told = diffad(*command(tmp_path))
+    (line,) = told.err.splitlines()
+    assert told.code == 1
     assert line.startswith("error: ") and "pip install -e '.[sweep]'" in line
     assert not (tmp_path / "runs").exists()
 

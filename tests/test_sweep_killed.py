@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,14 +15,15 @@ import psutil
 import pytest
 
 import layout_factory as factory
+from course_files import ROOT
 from diffad_lib.checkpoint import CHECKPOINT_NAME
-from diffad_lib.runs import experiment as ex
 from diffad_lib.runs.config import RunConfig
 from diffad_lib.runs.job import job_name, log_of, marker
 from diffad_lib.runs.matrix import LISTS, matrix
-from diffad_lib.runs.record import Record, read_record
+from diffad_lib.runs.record import read_record
 from diffad_lib.runs.sweep import FINISHED, GOES_ON, standing, sweep_folder
-from small import KILLABLE_STEPS, SHORT_RUN
+from small import KILLABLE_STEPS, SHORT_RUN, run_here
+from started import DIFFAD, until
 
 pytestmark = [
     pytest.mark.slow,
@@ -32,7 +32,6 @@ pytestmark = [
     pytest.mark.skipif(not importlib.util.find_spec("snakemake"), reason="no Snakemake"),
 ]
 
-ROOT = Path(__file__).resolve().parents[1]
 ODD = "큰 {병}; touch hacked"
 FINE, BROKEN = ("bottle", ODD), "cable"
 SETTINGS = {**SHORT_RUN, "steps": KILLABLE_STEPS}
@@ -59,7 +58,7 @@ def configs_of(root: Path, runs: str) -> list[RunConfig]:
 def start(root: Path, *more: str) -> subprocess.Popen:
     """`diffad sweep` with two jobs at a time on one thread each, whatever machine this is."""
     line = [
-        *(sys.executable, "-c", "from diffad_lib.cli import main; main()", "sweep"),
+        *(*DIFFAD, "sweep"),
         *("--dataset", "mvtec", "--category", "all", "--method", "autoencoder", "--seed", "0,1"),
         *("--data-root", str(root / "data"), "--runs-dir", str(root / "runs"), "--jobs", "2"),
         *(part for key, value in SETTINGS.items() for part in ("--set", f"{key}={value}")),
@@ -74,14 +73,6 @@ def start(root: Path, *more: str) -> subprocess.Popen:
         stderr=subprocess.PIPE,
         text=True,
     )
-
-
-def until(happened: Callable[[], object], process: subprocess.Popen) -> None:
-    deadline = time.monotonic() + 300
-    while not happened():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def processes_of(root: Path) -> Iterator[psutil.Process]:
@@ -114,15 +105,6 @@ def is_snakemake(process: psutil.Process) -> bool:
     with contextlib.suppress(psutil.Error):  # it has ended since
         return "snakemake" in process.cmdline()
     return False
-
-
-def run_here(config: RunConfig) -> Record:
-    """The cells of notebook 08 that compute, without a process of its own and without a break."""
-    run = ex.prepare(config)
-    training = ex.train_experiment(run)
-    predictions, metrics = ex.evaluate_experiment(run)
-    path = ex.finish(run, training, predictions, metrics, ex.swap_experiment(run), 1.0)
-    return read_record(path)
 
 
 @pytest.fixture(scope="module")

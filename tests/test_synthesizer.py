@@ -71,6 +71,7 @@ def test_input_is_not_written_to() -> None:
     assert torch.equal(images, before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("recipe", "low", "high"), [(DRAEM, 0.0, 0.9), (DIFFUSIONAD, 0.2, 0.8)])
 def test_blend_keeps_a_share_beta_of_the_image(no_augmentation, recipe, low, high) -> None:
     # Rotated corners are black, and so no source of β.
@@ -98,6 +99,7 @@ def test_recipes_have_the_published_values() -> None:
     assert SynthesisSettings(anomaly_probability=0.5, **betas, **own) == DIFFUSIONAD
 
 
+@pytest.mark.slow
 def test_share_of_normal_images_matches_the_official_code() -> None:
     # A coin, and the empty masks: 5.4 % of the official ones (see test_perlin.py).
     count = 4000

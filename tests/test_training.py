@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from diffad_lib.files import write_torch
 from diffad_lib.plans import TrainingSettings, lr_factor
 from diffad_lib.selection import KeepBest
 from diffad_lib.training import Callback, Trainer, TrainingResult
+from started import until
 from toy import ToyBatches, ToyDetector, ToyTraining, toy_detector
 
 PLAN = ToyTraining(steps=40, learning_rate=1e-2, lr_schedule="cosine", checkpoint_seconds=0.0)
@@ -106,6 +106,7 @@ def test_an_interrupted_and_resumed_training_ends_with_the_same_weights(
     assert [row["total"] for row in whole.history] == [row["total"] for row in resumed.history]
 
 
+@pytest.mark.slow
 def test_a_killed_process_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     script = """
 import sys, time
@@ -120,10 +121,7 @@ t.run(folder=Path(sys.argv[1]), batches=Slow())
 """
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
     process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], env=environment)
-    deadline = time.monotonic() + 60
-    while not (tmp_path / CHECKPOINT_NAME).exists():
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.01)
+    until((tmp_path / CHECKPOINT_NAME).exists, process)
     process.send_signal(signal.SIGKILL)
     process.wait()
     resumed = run(folder=tmp_path)

@@ -1,7 +1,5 @@
 """The traps of chapter 10 make the errors that they name, and no other."""
 
-import json
-
 import cv2
 import numpy as np
 import pytest
@@ -9,6 +7,7 @@ import torch
 from sklearn.metrics import auc
 
 from diffad_lib.course import traps
+from diffad_lib.course.shipped import shipped_record
 from diffad_lib.diffusion.denoising import normal_image_mean
 from diffad_lib.diffusion.schedule import Schedule, linear_betas
 from diffad_lib.metrics import aupro, image_auroc
@@ -56,8 +55,23 @@ def test_an_effect_is_paired_and_holds_what_it_measures():
     assert found.low <= found.change <= found.high <= 0
     alone = [traps.effect(lambda rows: 0.0, right, LABELS, seed=s) for s in (0, 0, 1)]
     assert alone[0] == alone[1] != alone[2]
-    spread = np.std([right(np.random.default_rng(n).integers(0, 24, 24)) for n in range(50)])
-    assert spread > 0.01
+    coarse = traps.effect(
+        right, lambda rows: image_auroc(SCORES.round(1)[rows], LABELS[rows]), LABELS
+    )
+    assert coarse.high - coarse.low < (alone[0].high - alone[0].low) / 3
+
+
+def test_many_effects_are_those_of_each_trap_and_ask_for_the_right_figure_once():
+    asked = []
+
+    def right(rows):
+        asked.append(rows)
+        return image_auroc(SCORES[rows], LABELS[rows])
+
+    wrongs = [lambda rows, n=n: image_auroc(SCORES.round(n)[rows], LABELS[rows]) for n in (0, 1)]
+    found = traps.effects(right, wrongs, LABELS, samples=20)
+    assert len(asked) == 21 and found[0].change != found[1].change
+    assert found == [traps.effect(right, wrong, LABELS, samples=20) for wrong in wrongs]
 
 
 def test_resamples_keep_the_number_of_each_kind():
@@ -159,7 +173,7 @@ def test_a_truncated_mask_keeps_only_pixels_that_are_covered_wholly():
 def test_a_cut_mask_lies_between_the_whole_pixels_and_the_touched_ones():
     mask = blob()
     cut, whole = traps.cut_mask(mask, 64), traps.truncated_mask(mask, 64)
-    touched = traps.cut_mask(mask, 64, threshold=0)
+    touched = mask.reshape(64, 2, 64, 2).any(axis=(1, 3))
     assert (whole <= cut).all() and (cut <= touched).all()
     assert whole.sum() < cut.sum() < touched.sum()
 
@@ -288,7 +302,7 @@ def test_a_late_detector_shares_the_weights_and_leaves_the_other_as_it_was():
         after = detector.predict(images).reconstruction
     assert torch.equal(before, after) and torch.equal(before, on_time)
     assert not torch.equal(before, late)
-    assert traps.late_detector(detector).denoising is detector.denoising
+    assert traps.late_detector(detector, 1).denoising is detector.denoising
 
 
 def test_counting_from_1_reads_the_last_entry_at_t_0():
@@ -314,7 +328,7 @@ def test_unseeded_noise_gives_another_score_at_each_call():
 
 
 def recorded() -> dict:
-    return json.loads(traps.RECORD.read_text(encoding="utf-8"))
+    return shipped_record("traps")
 
 
 def every_prediction(record: dict) -> list[dict]:

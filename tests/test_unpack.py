@@ -201,6 +201,7 @@ def test_a_chain_of_headers_is_refused_before_it_is_read(tmp_path, kind):
     assert peak(tmp_path, gzip.compress(one * 5_000), DAMAGED) < 10_000_000
 
 
+@pytest.mark.slow
 def test_headers_of_many_members_are_forgotten(tmp_path: Path) -> None:
     record = b"8001 comment=" + b"x" * 7987 + b"\n"
     one = header("x", b"x", len(record)) + record.ljust(8192, b"\0") + header("a", tarfile.DIRTYPE)

@@ -173,6 +173,7 @@ def test_nothing_there_is_not_ok(tmp_path):
         verify("visa", tmp_path)
 
 
+@pytest.mark.slow
 @needs_shared
 def test_real_data():
     data = SHARED / "data"

@@ -10,25 +10,29 @@ figures. They go to notebooks/records/head_alone.json.
 
 import time
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from diffad_lib.course.lessons import mini_split
 from diffad_lib.course.shipped import RECORDS, load_shipped
+from diffad_lib.detector import Detector
 from diffad_lib.files import write_json
 from diffad_lib.losses import softmax_focal_loss
 from diffad_lib.methods.draem.detector import initialise
+from diffad_lib.methods.draem.settings import DraemSettings
 from diffad_lib.metrics import image_auroc, pixel_ap
 from diffad_lib.networks.segmentation import SegmentationNetwork
-from diffad_lib.plans import lr_factor
 from diffad_lib.runs.experiment import Experiment, prepare
 from diffad_lib.runs.facts import device_facts, package_versions
 from diffad_lib.scores import smoothed_maximum
 from diffad_lib.synthesis.foreground import automatic_masks
 from diffad_lib.training import Trainer
+from diffad_lib.types import Prediction, TrainingBatch
 
 CATEGORIES, SEEDS = ("bracket", "weave"), (0, 1, 2)
+AnyDetector = TypeVar("AnyDetector", bound=Detector)
 DRAWS = 4  # synthetic anomalies on each good test image
 Input = Callable[[Tensor], Tensor]  # what a head sees of images [B,3,H,W]
 Sets = dict[str, tuple[Tensor, Tensor]]  # images [N,3,H,W] and masks [N,1,H,W] by name
@@ -39,24 +43,36 @@ def experiment_with(category: str, seed: int) -> Experiment:
     return prepare(load_shipped(f"draem_{category}").config.but(seed=seed))
 
 
-def trained_head(experiment: Experiment, see: Input, channels: int) -> nn.Module:
+class Head(Detector):
+    """A segmentation network on what `see` makes of images; only the network is trained."""
+
+    def __init__(self, settings: DraemSettings, network: nn.Module, see: Input) -> None:
+        super().__init__(settings)
+        self.network, self.see = network, see
+
+    def training_losses(self, batch: TrainingBatch) -> dict[str, Tensor]:
+        with torch.no_grad():
+            seen = self.see(batch.image).contiguous(memory_format=torch.channels_last)
+        return {"total": softmax_focal_loss(self.network(seen), batch.mask)}
+
+    def predict(self, images: Tensor, generator: torch.Generator | None = None) -> Prediction:
+        maps = self.network(self.see(images)).softmax(dim=1)[:, 1:]
+        return Prediction(smoothed_maximum(maps, self.settings.score_window), maps, None)
+
+
+def trained_head(experiment: Experiment, see: Input, channels: int) -> Head:
     """A head after the steps of the plan, with its learning rates, on what `see` makes."""
-    plan, width = experiment.plan, experiment.detector.settings.segmentation_width
+    settings = experiment.detector.settings
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(experiment.config.seed)
-        head = SegmentationNetwork(channels, 2, width).apply(initialise)
-    head.to(memory_format=torch.channels_last)
-    optimizer = torch.optim.Adam(head.parameters(), fused=True)
-    for step in range(plan.steps):
-        factor = lr_factor(plan.lr_schedule, step, step / plan.steps, plan.warmup_fraction)
-        optimizer.param_groups[0]["lr"] = plan.learning_rate * factor
-        batch = experiment.batches(step)
-        with torch.no_grad():
-            seen = see(batch.image).contiguous(memory_format=torch.channels_last)
-        optimizer.zero_grad()
-        softmax_focal_loss(head(seen), batch.mask).backward()
-        optimizer.step()
-    return head.eval()
+        network = SegmentationNetwork(channels, 2, settings.segmentation_width).apply(initialise)
+    return trained(Head(settings, network, see), experiment)
+
+
+def trained(detector: AnyDetector, experiment: Experiment) -> AnyDetector:
+    """The detector after the training of the experiment."""
+    how = experiment.batches, experiment.plan, experiment.fabric
+    return Trainer(detector, *how, report=lambda _: None).train().detector
 
 
 def judged_sets(experiment: Experiment, category: str) -> Sets:
@@ -71,37 +87,36 @@ def judged_sets(experiment: Experiment, category: str) -> Sets:
     return {"synthetic": synthetic, "defects": (images, masks)}
 
 
-def figures(head: nn.Module, see: Input, sets: Sets, window: int) -> Iterator[dict]:
+def figures(head: Head, sets: Sets) -> Iterator[dict]:
     """Image AUROC and pixel AP of a head on each set."""
     for name, (images, masks) in sets.items():
         with torch.inference_mode():
-            maps = head(see(images)).softmax(dim=1)[:, 1:]
-        scores, labels = smoothed_maximum(maps, window), masks.flatten(1).any(dim=1)
+            found = head.predict(images)
+        labels = masks.flatten(1).any(dim=1)
         yield {
             "set": name,
-            "image_auroc": image_auroc(scores.numpy(), labels.numpy()),
-            "pixel_ap": pixel_ap(maps[:, 0].numpy(), masks[:, 0].numpy()),
+            "image_auroc": image_auroc(found.image_score.numpy(), labels.numpy()),
+            "pixel_ap": pixel_ap(found.anomaly_map[:, 0].numpy(), masks[:, 0].numpy()),
         }
 
 
 def rows(category: str, seed: int) -> Iterator[dict]:
     """The figures of the three heads of one category and seed."""
     experiment = experiment_with(category, seed)
-    plan = experiment.plan, experiment.fabric
-    joint = Trainer(experiment.detector, experiment.batches, *plan, report=lambda _: None).train()
-    rebuild = joint.detector.eval().reconstruction.requires_grad_(False)
+    joint = trained(experiment.detector, experiment)
+    rebuild = joint.reconstruction.requires_grad_(False)
 
     def both(images: Tensor) -> Tensor:
         return torch.cat([rebuild(images), images], dim=1)
 
     heads = {
-        "image alone": (trained_head(experiment, lambda images: images, 3), lambda images: images),
-        "beside a finished reconstruction": (trained_head(experiment, both, 6), both),
-        "joint": (joint.detector.segmentation, both),
+        "image alone": trained_head(experiment, lambda images: images, 3),
+        "beside a finished reconstruction": trained_head(experiment, both, 6),
+        "joint": Head(joint.settings, joint.segmentation, both),
     }
-    sets, window = judged_sets(experiment, category), experiment.config.detector.score_window
-    for name, (head, see) in heads.items():
-        for found in figures(head, see, sets, window):
+    sets = judged_sets(experiment, category)
+    for name, head in heads.items():
+        for found in figures(head, sets):
             yield {"category": category, "seed": seed, "head": name, **found}
 
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from diffad_lib.course import traps
-from diffad_lib.course.shipped import load_shipped
+from diffad_lib.course.shipped import RECORDS, load_shipped
 from diffad_lib.datasets.decode import decode_mask
 from diffad_lib.detector import Detector
 from diffad_lib.evaluation import predict_all
@@ -34,7 +34,7 @@ from diffad_lib.training import Callback, Trainer
 from diffad_lib.types import Prediction, TrainingBatch
 from diffad_lib.weights import WEIGHTS_NAME, load_detector, save_detector
 
-RUNS = Path("runs") / "traps"
+RUNS, RECORD = Path("runs") / "traps", RECORDS / "traps.json"
 DATASET, CATEGORY = "mpdd", "bracket"
 SEEDS = (0, 1, 2)
 LOOK_STEPS = 20  # steps between two looks at the test set
@@ -231,8 +231,8 @@ def main() -> None:
         "labels": test["labels"].tolist(),
         "noise": kept(RUNS / "noise.json", partial(measure_noise, test)),
     }
-    write_text(traps.RECORD, as_json(told, runs))
-    print(traps.RECORD)
+    write_text(RECORD, as_json(told, runs))
+    print(RECORD)
 
 
 @cache

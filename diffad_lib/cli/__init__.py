@@ -10,28 +10,22 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from diffad_lib.cli.options import (
-    Again,
-    BudgetOption,
     CategoryName,
     DataRoot,
     DatasetName,
     ForegroundMethod,
-    Limit,
     MethodName,
     RunData,
     RunsDir,
     Seed,
     SetOptions,
-    Textures,
-    Variants,
-    Weights,
     one_of,
 )
 from diffad_lib.cli.plan import plan
 from diffad_lib.cli.results import compare, results
+from diffad_lib.cli.run import held_out, run
 from diffad_lib.cli.sweep import sweep
 from diffad_lib.datasets.catalog import CATALOG
 from diffad_lib.errors import DiffadError, lacks, shown, shown_lines
@@ -51,68 +45,10 @@ app.add_typer(cache_app, name="cache")
 
 _DATASETS = one_of(key for key, dataset in CATALOG.items() if dataset.archives)
 
-
-@app.command()
-def run(
-    dataset: DatasetName,
-    category: CategoryName,
-    method: MethodName,
-    budget: BudgetOption = "mini",
-    seed: Seed = 0,
-    data_root: RunData = None,
-    textures: Textures = None,
-    runs_dir: RunsDir = Path("runs"),
-    variant: Variants = [],
-    set_: SetOptions = [],
-    max_train_seconds: Limit = None,
-    weights: Weights = None,
-    again: Again = False,
-) -> None:
-    """Train and evaluate one method on one category, through notebook 08."""
-    from diffad_lib.runs.config import build_config, parse_overrides
-    from diffad_lib.runs.notebook import run as run_notebook
-    from diffad_lib.runs.tables import metrics_table
-
-    config = build_config(
-        dataset, category, method, budget, variant, parse_overrides(set_),
-        seed=seed, data_root=data_root, textures=textures, runs_dir=runs_dir,
-        max_train_seconds=max_train_seconds, weights=weights,
-    )  # fmt: skip
-    record = run_notebook(config, again=again)
-    Console().print(metrics_table([record]))
-    print(shown(f"run folder: {config.run_folder}"))
-
-
+app.command()(run)
 app.command()(sweep)
 app.command()(plan)
-
-
-@app.command("held-out")
-def held_out(
-    dataset: DatasetName,
-    category: CategoryName,
-    method: MethodName,
-    budget: BudgetOption = "laptop",
-    seed: Seed = 0,
-    data_root: RunData = None,
-    textures: Textures = None,
-    runs_dir: RunsDir = Path("runs"),
-    variant: Variants = [],
-    set_: SetOptions = [],
-    max_train_seconds: Limit = None,
-) -> None:
-    """Measure a recipe on defects drawn on held-out normal images; no test set takes part."""
-    from diffad_lib.runs.config import build_config, parse_overrides
-    from diffad_lib.runs.held_out import held_out_path, hold_out
-    from diffad_lib.runs.tables import held_out_table
-
-    config = build_config(
-        dataset, category, method, budget, variant, parse_overrides(set_),
-        seed=seed, data_root=data_root, textures=textures, runs_dir=runs_dir,
-        max_train_seconds=max_train_seconds,
-    )  # fmt: skip
-    Console().print(held_out_table(hold_out(config).metrics))
-    print(shown(f"record: {held_out_path(config)}"))
+app.command("held-out")(held_out)
 
 
 @app.command()

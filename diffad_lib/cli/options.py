@@ -60,5 +60,7 @@ Weights = Annotated[
     Path | None,
     typer.Option(help="Evaluate the detector in this folder as it is; train nothing."),
 ]
+Devices = Annotated[int, typer.Option(help="GPUs, or CPU processes, of this machine that train.")]
+Nodes = Annotated[int, typer.Option(help="Machines that train together, see docs/processes.md.")]
 Limit = Annotated[float | None, typer.Option(help="Stop training after this many seconds.")]
 ForegroundMethod = Annotated[str, typer.Option("--method", help=one_of(FOREGROUND_METHODS))]

@@ -56,10 +56,15 @@ def load_shipped(name: str) -> Shipped:
     return Shipped(load_detector(folder), config, record)
 
 
-def shipped_rows(name: str) -> list[dict[str, Any]]:
-    """The figures in notebooks/records/NAME.json, a dict a row: of trainings too long for a cell.
+def shipped_record(name: str) -> dict[str, Any]:
+    """The figures in notebooks/records/NAME.json, of trainings too long for a cell.
 
     Raises DiffadError for a file that is missing or damaged.
     """
-    rows: list[dict[str, Any]] = json_object(RECORDS / f"{name}.json", "check it out again")["rows"]
+    return json_object(RECORDS / f"{name}.json", "check it out again")
+
+
+def shipped_rows(name: str) -> list[dict[str, Any]]:
+    """The rows of a `shipped_record` that has some, a dict each."""
+    rows: list[dict[str, Any]] = shipped_record(name)["rows"]
     return rows

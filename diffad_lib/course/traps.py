@@ -22,13 +22,12 @@ from diffad_lib.diffusion.schedule import Schedule
 from diffad_lib.methods.diffusionad.detector import DiffusionAD
 from diffad_lib.metrics import aupro
 from diffad_lib.metrics.curves import Floats, region_shares
-from diffad_lib.runs.facts import project_root
+from diffad_lib.metrics.intervals import draw_images
 from diffad_lib.synthesis.synthesizer import NormalSettings, Synthesizer
 from diffad_lib.types import TrainingBatch
 
 Figure = Callable[[NDArray], float]
 """A figure of the test images whose numbers [M] are given, some of them more than once."""
-RECORD = project_root() / "notebooks" / "records" / "traps.json"  # of tools/traps.py
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -48,19 +47,30 @@ class Effect(NamedTuple):
 def effect(
     right: Figure, wrong: Figure, labels: NDArray, samples: int = 200, seed: int = 0
 ) -> Effect:
-    """The effect of a trap with a paired interval: both figures on the same resampled images.
+    """The effect of one trap, as `effects`."""
+    return effects(right, [wrong], labels, samples, seed)[0]
+
+
+def effects(
+    right: Figure, wrongs: Sequence[Figure], labels: NDArray, samples: int = 200, seed: int = 0
+) -> list[Effect]:
+    """The effects of traps with paired intervals: all figures on the same resampled images.
 
     labels [N] in {0,1}: normal and defective images are drawn separately, so that each resample
     has as many of each as the test set.
     """
-    rng, numbers = np.random.default_rng(seed), np.arange(len(labels))
-    changes = []
-    for _ in range(samples):
-        kinds = (numbers[labels == 0], numbers[labels == 1])
-        rows = np.concatenate([rng.choice(kind, len(kind)) for kind in kinds])
-        changes.append(wrong(rows) - right(rows))
-    low, high = np.percentile(changes, [2.5, 97.5])
-    return Effect(right(numbers), wrong(numbers), float(low), float(high))
+    drawn = draw_images(labels > 0, samples, np.random.default_rng(seed)).astype(int)
+    found = []
+    for counts in (np.ones_like(labels), *drawn):  # first the test set itself
+        rows = np.repeat(np.arange(len(labels)), counts)
+        found.append([right(rows), *(wrong(rows) for wrong in wrongs)])
+    of_all, *resampled = np.array(found)
+    changes = np.array(resampled)[:, 1:] - np.array(resampled)[:, :1]
+    ends = np.percentile(changes, [2.5, 97.5], axis=0).T.tolist()
+    return [
+        Effect(float(of_all[0]), float(value), *end)
+        for value, end in zip(of_all[1:], ends, strict=True)
+    ]
 
 
 # Images and batches of the training
@@ -121,13 +131,13 @@ def truncated_mask(mask: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     return (whole_regions(mask, size) > 0).astype(np.uint8)
 
 
-def cut_mask(mask: NDArray[np.uint8], size: int, threshold: float = 0.5) -> NDArray[np.uint8]:
-    """A mask [H,W] in {0,1} at size × size: resized as an image, then cut at a threshold.
+def cut_mask(mask: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """A mask [H,W] in {0,1} at size × size: resized as an image, then cut at one half.
 
     Its regions have to be found anew: a thin one may be torn into several, or vanish.
     """
     grey = cv2.resize(mask.astype(np.float32), (size, size))
-    return (grey > threshold).astype(np.uint8)
+    return (grey > 0.5).astype(np.uint8)
 
 
 # The test set
@@ -178,10 +188,8 @@ def tied_auroc(scores: NDArray, labels: NDArray, tie: float) -> float:
 # Curves
 
 
-def pro_of_thresholds(
-    maps: NDArray, masks: NDArray, count: int = 1000, limit: float = 0.3, rescaled: bool = True
-) -> float:
-    """Area under the PRO curve as DiffusionAD's eval.py has it.
+def pro_of_thresholds(maps: NDArray, masks: NDArray, count: int, rescaled: bool = True) -> float:
+    """Area under the PRO curve up to 0.3 as DiffusionAD's eval.py has it, with 1000 thresholds.
 
     maps [N,H,W], masks [N,H,W] as `aupro`. The curve is known at `count` thresholds, evenly from
     the highest score down, and ends at the last one whose false-positive rate is below the limit.
@@ -191,6 +199,7 @@ def pro_of_thresholds(
     high, low = float(maps.max()), float(maps.min())
     thresholds = high - (high - low) / count * np.arange(count)
     rates, overlaps = _pro_at(maps, masks, thresholds)
+    limit = 0.3
     inside = rates <= limit
     rates, overlaps = rates[inside], overlaps[inside]
     span = np.ptp(rates) if rescaled else limit
@@ -241,14 +250,14 @@ def protocols(maps: NDArray, regions: NDArray, native: Sequence[NDArray]) -> dic
 # Diffusion
 
 
-def late_detector(detector: DiffusionAD, late: int = 1) -> DiffusionAD:
+def late_detector(detector: DiffusionAD, late: int) -> DiffusionAD:
     """The same detector and weights, told t + late at the test."""
     other = copy.copy(detector)
     other.predict_noise = told_late(detector.predict_noise, late)  # type: ignore[assignment]
     return other
 
 
-def told_late(predict_noise: NoisePredictor, late: int = 1) -> NoisePredictor:
+def told_late(predict_noise: NoisePredictor, late: int) -> NoisePredictor:
     """A noise predictor that is told t + late for an image at t, as where one counts from 1."""
     return lambda x_t, t: predict_noise(x_t, t + late)
 

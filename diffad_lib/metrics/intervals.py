@@ -115,6 +115,21 @@ def _measure(
     return metrics
 
 
+def resampled(
+    name: str, maps: ArrayLike, masks: ArrayLike, weights: Floats, fpr_limit: float = 0.3
+) -> Floats:
+    """A metric of `METRICS` of each resample [S]; weights [S,N] as `draw_images` gives them.
+
+    maps [N,H,W], masks [N,H,W] as `aupro`; for a metric of images their scores and labels, as maps
+    of one pixel. The thresholds are those of the intervals, so that images counted once give image
+    metrics exactly and pixel metrics nearly. Raises DiffadError as `aupro` does.
+    """
+    maps, masks = checked_maps(maps, masks)
+    normal, defective = split_scores(maps, masks > 0)
+    of_images = _sweep_each(maps, masks, _thresholds(normal, np.sort(defective)))
+    return METRICS[name].value_of(_weighted(of_images, weights), fpr_limit)
+
+
 def draw_images(strata: NDArray[np.bool_], samples: int, rng: np.random.Generator) -> Floats:
     """How often each image is in each resample [samples,N]; each stratum keeps its size."""
     weights = np.zeros((samples, len(strata)))

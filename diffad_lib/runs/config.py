@@ -14,7 +14,7 @@ from diffad_lib.datasets.catalog import run_datasets
 from diffad_lib.errors import DiffadError, nearest, one_line
 from diffad_lib.methods import method_names
 from diffad_lib.methods.method import Method, find_method
-from diffad_lib.plans import Budget
+from diffad_lib.plans import PLACES, Budget
 from diffad_lib.settings import BudgetName, setting
 
 _NAME_BYTES = 200  # of a folder; file systems take 255
@@ -72,8 +72,9 @@ class RunConfig(Budget):
         return folder / f"seed{self.seed}"
 
 
-# Keys of RunConfig itself, and the one setting that has an option of its own.
-_OPTION_KEYS = {*RunConfig.model_fields} - {*Budget.model_fields} | {"max_train_seconds"}
+# Training settings that have an option of their own: they do not name the run folder.
+OWN_OPTIONS = ("max_train_seconds", *sorted(PLACES))
+_OPTION_KEYS = {*RunConfig.model_fields} - {*Budget.model_fields} | {*OWN_OPTIONS}
 
 
 def build_config(
@@ -98,8 +99,9 @@ def build_config(
     departures: dict[str, Any] = {}
     for name in variants:
         departures |= found.departures(name)
-    if (limit := options.pop("max_train_seconds", None)) is not None:
-        departures["max_train_seconds"] = limit
+    for key in OWN_OPTIONS:
+        if (value := options.pop(key, None)) is not None:
+            departures[key] = value
     sections = found.budget(budget).with_settings(departures | overrides)
     return RunConfig(
         **dict(sections),

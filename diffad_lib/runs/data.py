@@ -41,11 +41,18 @@ MINI_ROOT = project_root() / "data" / "mini"
 
 
 def check_device(config: RunConfig) -> None:
-    """Raises DiffadError if the machine lacks the device that the configuration names."""
-    is_there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    device = config.training.device
-    if not is_there.get(device, True):
-        raise DiffadError(f"device: PyTorch finds no {device} here; set device=auto")
+    """Raises DiffadError if the machine lacks the devices that the configuration names."""
+    plan = config.training
+    count = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    if not count.get(plan.device, True):
+        raise DiffadError(f"device: PyTorch finds no {plan.device} here; set device=auto")
+    device = next((name for name in count if count[name]), "cpu")  # as Fabric's "auto" looks
+    device = device if plan.device == "auto" else plan.device
+    if plan.devices > count.get(device, plan.devices):
+        raise DiffadError(
+            f"devices: PyTorch finds {count[device]} {device} here, not {plan.devices}; give "
+            f"--devices {count[device]}, or set device=cpu"
+        )
 
 
 def check_inputs(config: RunConfig) -> None:

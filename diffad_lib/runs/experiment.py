@@ -3,8 +3,8 @@
 import datetime
 import math
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +12,10 @@ import torch
 from lightning_fabric import Fabric
 
 from diffad_lib.batches import SyntheticBatches
-from diffad_lib.checkpoint import checkpoints
+from diffad_lib.checkpoint import checkpoint_step, checkpoints
 from diffad_lib.datasets.images import ImageStack
 from diffad_lib.detector import Detector
-from diffad_lib.errors import shown
+from diffad_lib.errors import DiffadError, shown
 from diffad_lib.evaluation import SetPrediction, measure_invariance, predict_all
 from diffad_lib.files import remove_leftovers
 from diffad_lib.methods.method import find_method
@@ -33,6 +33,7 @@ from diffad_lib.runs.folder import (
     settings_of,
 )
 from diffad_lib.runs.given import given_detector, given_weights
+from diffad_lib.runs.launch import node_rank, train_together
 from diffad_lib.runs.record import (
     RECORD_NAME,
     Data,
@@ -65,15 +66,19 @@ class Experiment:
     flushed: bool  # whether the process took denormal numbers for 0 before
 
 
-def prepare(config: RunConfig) -> Experiment:
+def prepare(
+    config: RunConfig, meet_others: Callable[[RunConfig], Fabric] | None = None
+) -> Experiment:
     """Read data, make foregrounds, build detector and plan; DiffadError for damaged data.
+
+    meet_others: of one of several processes that train, see `member.py`.
 
     Until `finish`, this process takes denormal numbers for 0: with them a CPU computes many times
     slower. That is set here, because the threads that compute later have it from here.
     """
     started, flushed = time.monotonic(), flushes_denormals()
     torch.set_flush_denormal(True)
-    fabric = make_fabric(config)
+    fabric = (meet_others or make_fabric)(config)
     train, test = load_data(config)
     batches, detector = make_batches(config, train, fabric), new_detector(config)
     plan, seconds = config.training.in_steps(len(train.images)), time.monotonic() - started
@@ -101,7 +106,10 @@ def new_detector(config: RunConfig) -> Detector:
 
 
 def make_fabric(config: RunConfig) -> Fabric:
-    """Device and precision of a run; "auto" takes bf16 where the hardware computes in it."""
+    """Device and precision of a run; "auto" takes bf16 where the hardware computes in it.
+
+    One device, on which a run evaluates, also where several processes train it.
+    """
     check_device(config)
     device, precision = config.training.device, config.training.precision
     if precision == "auto":
@@ -118,18 +126,21 @@ def train_experiment(experiment: Experiment) -> TrainingResult:
 
     No other process trains in the folder until `finish`, or until this one fails.
     """
-    folder = experiment.config.run_folder
-    hold(folder)
+    folder, plan = experiment.config.run_folder, experiment.config.training
+    if node := node_rank(plan):
+        raise DiffadError(f"NODE_RANK={node}: on this node only `diffad run` can take part")
+    lock = hold(folder)
     try:
-        return _train(experiment)
+        return _train(experiment, lock)
     except BaseException:
         let_go(folder)
         raise
 
 
-def _train(experiment: Experiment) -> TrainingResult:
+def _train(experiment: Experiment, lock: int) -> TrainingResult:
     config, plan = experiment.config, experiment.config.training
-    under = facts.conditions(experiment.fabric.device, _precision(experiment.fabric))
+    precision = precision_of(experiment.fabric)
+    under = facts.conditions(experiment.fabric.device, precision) | {"processes": plan.processes}
     print("computes on {device}, threads: {threads}, precision {precision}".format(**under))
     if changed := claim_folder(config, experiment.data, under):
         print(f"began otherwise, so that last digits differ: {'; '.join(changed)}")
@@ -139,13 +150,30 @@ def _train(experiment: Experiment) -> TrainingResult:
         return TrainingResult(
             experiment.detector, 0, 0.0, [], "weights", resumed_from=0, selected_step=0
         )
+    if plan.processes == 1:
+        return make_trainer(experiment).train()
+    print(
+        f"{plan.processes} processes train, each {plan.accumulate // plan.processes} of the "
+        f"{plan.accumulate} micro-batches of a step"
+    )
+    began = checkpoint_step(config.run_folder) or 0
+    train_together(config, precision, keep=[lock])
+    # Nothing is left to train: it reads the last checkpoint.
+    result = make_trainer(experiment, report=lambda line: None).train()
+    return replace(result, resumed_from=began)
+
+
+def make_trainer(experiment: Experiment, report: Callable[[str], None] = print) -> Trainer:
+    """The training of a run in its folder; only the first of several processes writes there."""
+    config, plan = experiment.config, experiment.config.training
     callbacks = []
     if plan.select_on_test_epochs is not None:
         an_epoch = plan.steps_an_epoch(len(experiment.train.images))
         every = plan.select_on_test_epochs * an_epoch
         callbacks.append(KeepBest(lambda detector: _test_auroc_sum(experiment, detector), every))
     parts = experiment.detector, experiment.batches, experiment.plan, experiment.fabric
-    return Trainer(*parts, folder=config.run_folder, callbacks=callbacks).train()
+    folder = config.run_folder if experiment.fabric.is_global_zero else None
+    return Trainer(*parts, folder, callbacks, report)
 
 
 def evaluate_experiment(experiment: Experiment) -> tuple[SetPrediction, dict[str, Metric]]:
@@ -206,7 +234,8 @@ def _told(found: Invariance) -> str:
     return differ if found.holds else f"SCORES DEPEND ON WHAT ELSE IS PREDICTED: {differ}"
 
 
-def _precision(fabric: Fabric) -> str:
+def precision_of(fabric: Fabric) -> str:
+    """As Fabric calls it."""
     return fabric.strategy.precision.precision
 
 
@@ -220,6 +249,7 @@ def _record(
 ) -> Record:
     fabric, device = experiment.fabric, experiment.fabric.device
     images, seed = experiment.test.images, experiment.config.seed
+    processes = experiment.config.training.processes
     measured = measure_invariance(experiment.detector, images, fabric, predictions, seed)
     invariance = Invariance.model_validate(measured, from_attributes=True)
     print(_told(invariance))
@@ -232,7 +262,8 @@ def _record(
         ),
         git=facts.git_state(),
         versions=facts.package_versions(),
-        device=facts.device_facts(device) | {"precision": _precision(fabric)},
+        device=facts.device_facts(device)
+        | {"precision": precision_of(fabric), "processes": processes},
         resumed_under=resumed_under(experiment.config),
         seconds={
             "prepare": experiment.prepared_seconds,
@@ -240,7 +271,8 @@ def _record(
             "predict": predictions.seconds,
             "total": total_seconds,
         },
-        peak_memory=facts.peak_memory(device),
+        # Of other processes than this one the memory on a GPU is not known.
+        peak_memory=facts.peak_memory(device) | ({"device_bytes": None} if processes > 1 else {}),
         training=Training.model_validate(training, from_attributes=True),
         images_per_second=predictions.images_per_second,
         invariance=invariance,

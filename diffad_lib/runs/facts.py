@@ -101,9 +101,11 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 
 def peak_memory(device: torch.device) -> dict[str, int | None]:
-    """Peak resident bytes of this process, and peak bytes allocated on a CUDA device."""
+    """Peak resident bytes of this process or of the largest that it started, and peak bytes that
+    this process allocated on a CUDA device."""
     unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss: bytes on macOS, KiB on Linux
-    host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    whose = resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN
+    host = max(resource.getrusage(who).ru_maxrss for who in whose) * unit
     on_device = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
     return {"host_bytes": host, "device_bytes": on_device}
 

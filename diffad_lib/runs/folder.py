@@ -1,7 +1,7 @@
 """The folder of a run: which settings it belongs to, while it runs and afterwards."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError
 from diffad_lib.checkpoint import checkpoints
 from diffad_lib.errors import DiffadError
 from diffad_lib.files import drop_lock, take_lock, unwritable, write_json
+from diffad_lib.plans import PLACES
 from diffad_lib.runs.config import RunConfig
 from diffad_lib.runs.facts import differences
 from diffad_lib.runs.record import RECORD_NAME, Data, Facts, in_sections, read_json, read_record
@@ -105,16 +106,19 @@ def _refusals_told(folder: Path) -> Iterator[None]:
         raise unwritable(folder, error, "choose another --runs-dir") from error
 
 
-def hold(folder: Path) -> None:
-    """Let no other process train in a folder, until `let_go` or the end of this process."""
+def hold(folder: Path) -> int:
+    """Let no other process train in a folder, until `let_go` or the end of this process.
+
+    Returns the handle of the lock; a process that inherits it holds the folder as well.
+    """
     folder = folder.resolve()
-    if folder in _held:
-        return
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _held[folder] = take_lock(folder / _TRAINING_LOCK, _BUSY)
-    except OSError as error:
-        raise unwritable(folder, error, "choose another runs_dir") from error
+    if folder not in _held:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            _held[folder] = take_lock(folder / _TRAINING_LOCK, _BUSY)
+        except OSError as error:
+            raise unwritable(folder, error, "choose another runs_dir") from error
+    return _held[folder]
 
 
 def let_go(folder: Path) -> None:
@@ -151,13 +155,21 @@ def check_same_settings(config: RunConfig) -> None:
         held = {key: value for key, value in held.items() if key not in Interrupted.model_fields}
     else:
         return
+    for key, known, value in changed_settings(held, settings_of(config), {"runs_dir", *PLACES}):
+        raise DiffadError(
+            f"{folder}: holds a run with another {key} ({known!r}, now {value!r}); "
+            "move it away or choose another --runs-dir"
+        )
+
+
+def changed_settings(
+    held: Mapping[str, Any], now: Mapping[str, Any], free: Collection[str]
+) -> Iterator[tuple[str, Any, Any]]:
+    """Key, value held and value now of each setting that is another one, but for the free ones."""
     known = dict(_flat(held))
-    for key, value in _flat(settings_of(config)):
-        if key != "runs_dir" and known.get(key) != value:
-            raise DiffadError(
-                f"{folder}: holds a run with another {key} ({known.get(key)!r}, now {value!r}); "
-                "move it away or choose another --runs-dir"
-            )
+    for key, value in _flat(now):
+        if key not in free and known.get(key) != value:
+            yield key, known.get(key), value
 
 
 def _flat(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

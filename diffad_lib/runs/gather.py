@@ -16,11 +16,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from diffad_lib.errors import DiffadError, one_line
-from diffad_lib.plans import Budget
+from diffad_lib.plans import PLACES, Budget
 from diffad_lib.runs.record import RECORD_NAME, Record, read_record
 
 MINI = "mini data"
-_NO_DIFFERENCE = {"device", "checkpoint_seconds", "eval_batch_size"}  # settings without effect
+# Settings without effect.
+_NO_DIFFERENCE = {"device", "checkpoint_seconds", "eval_batch_size", *PLACES}
 
 
 class Run(NamedTuple):

@@ -16,12 +16,14 @@ from papermill.exceptions import PapermillExecutionError
 from diffad_lib.errors import DiffadError, InUse, shown, shown_lines
 from diffad_lib.files import unwritable
 from diffad_lib.plans import Budget
-from diffad_lib.runs.config import RunConfig, build_config, parse_overrides
+from diffad_lib.runs.config import OWN_OPTIONS, RunConfig, build_config, parse_overrides
 from diffad_lib.runs.data import check_inputs, what_is_read
+from diffad_lib.runs.experiment import make_fabric, precision_of
 from diffad_lib.runs.facts import differences, git_state, package_versions, project_root
 from diffad_lib.runs.folder import check_same_settings, occupied, put_aside, settings_of
 from diffad_lib.runs.given import check_given, check_same_weights
 from diffad_lib.runs.kernel import kernel_config, kernel_folder
+from diffad_lib.runs.launch import train_together
 from diffad_lib.runs.record import RECORD_NAME, Record, read_record
 from diffad_lib.weights import DETECTOR_NAME, WEIGHTS_NAME, check_weights
 
@@ -57,6 +59,14 @@ def run(
                 execute(notebook, executed_notebook(folder), parameters(config), stream, threads)
                 return read_record(folder / RECORD_NAME)
     return _finished(config, read_record(folder / RECORD_NAME), stream or sys.stdout)
+
+
+def join(config: RunConfig) -> None:
+    """Take part in the training of a run that another machine executes; writes nothing here."""
+    if not is_complete(config.run_folder):  # if the folder is seen from here
+        check_inputs(config)
+        train_together(config, precision_of(make_fabric(config)))
+    print("the training is at its end; node 0 evaluates and writes")
 
 
 def executed_notebook(folder: Path) -> Path:
@@ -100,9 +110,9 @@ def _finished(config: RunConfig, record: Record, stream: TextIO) -> Record:
 
 def parameters(config: RunConfig) -> dict[str, Any]:
     """The parameters cell of notebook 08 for a configuration, as literals."""
-    values, limit = settings_of(config), config.training.max_train_seconds
+    values = settings_of(config)
     who = {key: values[key] for key in RunConfig.model_fields if key not in Budget.model_fields}
-    return who | {"max_train_seconds": limit}
+    return who | {key: values["training"][key] for key in OWN_OPTIONS}
 
 
 def configured(values: Mapping[str, Any]) -> RunConfig:

@@ -1,4 +1,4 @@
-"""Perlin noise, a grid for every image. Source: DRAEM section 3.2, perlin.py, data_loader.py."""
+"""Perlin noise, a grid for every image. Source: DRAEM section 3.3, perlin.py, data_loader.py."""
 
 import math
 
@@ -29,26 +29,31 @@ def perlin_noise(scales: Tensor, height: int, width: int, generator: torch.Gener
     """float32 [B,1,H,W] Perlin noise times √2, about in [-1, 1]; scales int64 [B,2].
 
     Quintic fade, unit gradients of random direction; sides need not be multiples of the scales.
+    The noise of a pixel is a sum over the corners of its cell: the product of a corner's gradient
+    with the way from it, times how near it is along y, times how near it is along x. So along each
+    axis it is a matrix product of the gradients.
     """
     batch, device = len(scales), generator.device
     angles = 2 * math.pi * torch.rand(batch, _LATTICE**2, generator=generator, device=device)
-    gradients = torch.stack([angles.sin(), angles.cos()])  # [2,B,lattice²]: along y, along x
-    y = torch.arange(height, device=device) / height * scales[:, :1]  # [B,H], in cells
-    x = torch.arange(width, device=device) / width * scales[:, 1:]  # [B,W]
-    row, column = y.long(), x.long()
-    y, x = (y - row)[:, :, None], (x - column)[:, None, :]  # inside the cell, in [0,1)
-
-    def ramp(down: int, right: int) -> Tensor:
-        """Product of a corner's gradient with the way from that corner, [B,H,W]."""
-        index = (row[:, :, None] + down) * _LATTICE + column[:, None, :] + right  # [B,H,W]
-        along_y, along_x = gradients.gather(2, index.flatten(1).expand(2, -1, -1))
-        return along_y.view_as(index) * (y - down) + along_x.view_as(index) * (x - right)
-
-    fade_y, fade_x = (t**3 * (t * (6 * t - 15) + 10) for t in (y, x))
-    top = torch.lerp(ramp(0, 0), ramp(0, 1), fade_x.expand(-1, height, -1))
-    bottom = torch.lerp(ramp(1, 0), ramp(1, 1), fade_x.expand(-1, height, -1))
-    noise = torch.lerp(top, bottom, fade_y.expand(-1, -1, width))
+    angles = angles.view(batch, _LATTICE, _LATTICE)
+    near_y, way_y = _corners(scales[:, 0], height)  # [B,H,lattice]
+    near_x, way_x = _corners(scales[:, 1], width)  # [B,W,lattice]
+    noise = way_y @ angles.sin() @ near_x.mT + near_y @ angles.cos() @ way_x.mT
     return math.sqrt(2) * noise[:, None]  # [B,1,H,W]
+
+
+def _corners(cells: Tensor, length: int) -> tuple[Tensor, Tensor]:
+    """How near each lattice point is along an axis, and that times the way from it.
+
+    cells int64 [B]: on the axis. Both [B,length,lattice]; 0 but for the two ends of a pixel's cell.
+    """
+    position = torch.arange(length, device=cells.device) / length * cells[:, None]  # in cells
+    first = position.long()[:, :, None]
+    inside = position[:, :, None] - first  # of the cell, in [0,1)
+    fade = inside**3 * (inside * (6 * inside - 15) + 10)
+    lattice = torch.arange(_LATTICE, device=cells.device)
+    start, end = (lattice == first) * (1 - fade), (lattice == first + 1) * fade
+    return start + end, start * inside + end * (inside - 1)
 
 
 def rotate(images: Tensor, degrees: Tensor, padding: str = "zeros") -> Tensor:

@@ -1,67 +1,66 @@
 """Exercises of notebook 10, the traps museum."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from diffad_lib.course.exercises.chapter_00 import auroc_by_counting
 from diffad_lib.course.exercises.grading import Arguments, Exercise, Mistake
 
-# 10.1: AUROC with ties
+# 10.1: a mask made smaller
 
 
-def fair_auroc(scores: Tensor, labels: Tensor) -> float:
-    """Share of the pairs (defective, normal) in the right order; a tie counts one half."""
-    return _pairs(scores, labels, 0.5)
+def half_covered(mask: Tensor, factor: int) -> Tensor:
+    """1 where at least half of a block of factor × factor pixels is defective."""
+    return (_covered(mask, factor) >= 0.5).long()
 
 
-def _pairs(scores: Tensor, labels: Tensor, tie: float) -> float:
-    defective, normal = scores[labels == 1, None], scores[labels == 0]
-    won = (defective > normal).double() + tie * (defective == normal).double()
-    return won.mean().item()
+def _covered(mask: Tensor, factor: int) -> Tensor:
+    """The share of each block that is defective."""
+    return F.avg_pool2d(mask[None].double(), factor)[0]
 
 
-def _without_ties(scores: Tensor, labels: Tensor) -> float:
-    defective, normal = scores[labels == 1, None], scores[labels == 0]
-    return ((defective > normal).sum() / (defective != normal).sum()).item()
+def _bilinear(mask: Tensor, factor: int) -> Tensor:
+    """At most four pixels of a block are looked at, as OpenCV does where it makes smaller."""
+    small = F.interpolate(mask[None, None].double(), scale_factor=1 / factor, mode="bilinear")
+    return (small[0, 0] >= 0.5).long()
 
 
-def _as_they_lie(scores: Tensor, labels: Tensor) -> float:
-    """Ranks by a stable sort, so that ties keep the order of the files."""
-    ranks = torch.empty(len(scores), dtype=torch.float64)
-    ranks[scores.argsort(stable=True)] = torch.arange(1, len(scores) + 1, dtype=torch.float64)
-    defective = int(labels.sum())
-    above = ranks[labels == 1].sum().item() - defective * (defective + 1) / 2
-    return above / (defective * (len(scores) - defective))
-
-
-def _rounded_scores(generator: torch.Generator) -> list[Arguments]:
-    """With ties inside and between the kinds; the kinds lie mixed in the files."""
-    first = torch.tensor([0.2, 0.5, 0.5, 0.9, 0.1], dtype=torch.float64)
-    cases: list[Arguments] = [(first, torch.tensor([0, 1, 0, 1, 0]))]
-    for count in (6, 12, 30):
-        labels = torch.arange(count) % 3 % 2
-        labels = labels[torch.randperm(count, generator=generator)]
-        scores = torch.rand(count, generator=generator, dtype=torch.float64) + 0.3 * labels
-        cases.append(((5 * scores).round() / 5, labels))
+def _masks(generator: torch.Generator) -> list[Arguments]:
+    """Blobs: blocks that are covered by every share, exactly half among them."""
+    corner = torch.tensor([[1, 1, 1, 0], [1, 1, 0, 0], [1, 0, 0, 0], [0, 1, 0, 0]])
+    cases: list[Arguments] = [(corner, 2)]
+    for height, width, factor in ((12, 20, 2), (24, 16, 4), (15, 21, 3)):
+        noise = torch.rand(1, 1, height, width, generator=generator, dtype=torch.float64)
+        smooth = F.avg_pool2d(noise, 3, stride=1, padding=1)[0, 0]
+        cases.append(((smooth > smooth.median()).long(), factor))
     return cases
 
 
-_TIES = Exercise(
+_HALF = Exercise(
     "10.1",
-    fair_auroc,
-    _rounded_scores,
+    half_covered,
+    _masks,
     (
         Mistake(
-            "a tie counts as a win: `>=` where it has to be a half.", lambda s, y: _pairs(s, y, 1)
-        ),
-        Mistake("a tie counts as a loss: `>` forgets it.", lambda s, y: _pairs(s, y, 0)),
-        Mistake("pairs with a tie are left out; each counts one half.", _without_ties),
-        Mistake(
-            "ties are in the order of the files: sorting gives equal scores different ranks.",
-            _as_they_lie,
+            "a pixel counts only where the defect covers all of it: that is the cast.",
+            lambda m, f: (_covered(m, f) == 1).long(),
         ),
         Mistake(
-            "turned around: the share in which the normal image has the higher score.",
-            lambda s, y: 1 - fair_auroc(s, y),
+            "a pixel counts as soon as the defect touches it; half of it is asked for.",
+            lambda m, f: (_covered(m, f) > 0).long(),
+        ),
+        Mistake(
+            "a pixel of which exactly half is covered counts too.",
+            lambda m, f: (_covered(m, f) > 0.5).long(),
+        ),
+        Mistake(
+            "one pixel of each block decides for all; count all of them.", lambda m, f: m[::f, ::f]
+        ),
+        Mistake("bilinear: at most four pixels of each block are looked at.", _bilinear),
+        Mistake("that is the share that is covered, not yet a mask of 0 and 1.", _covered),
+        Mistake(
+            "turned around: the normal pixels are marked.", lambda m, f: 1 - half_covered(m, f)
         ),
     ),
 )
@@ -75,7 +74,7 @@ def honest_best(scores: Tensor, labels: Tensor, chosen_on: Tensor) -> float:
 
 
 def _auroc_of(scores: Tensor, labels: Tensor, where: Tensor) -> float:
-    return fair_auroc(scores[where], labels[where])
+    return auroc_by_counting(scores[where], labels[where])
 
 
 def _best(scores: Tensor, labels: Tensor, where: Tensor) -> int:
@@ -211,4 +210,4 @@ _LIMIT = Exercise(
     ),
 )
 
-EXERCISES = (_TIES, _HONEST, _LIMIT)
+EXERCISES = (_HALF, _HONEST, _LIMIT)

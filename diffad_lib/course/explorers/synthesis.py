@@ -40,7 +40,7 @@ def synthesis_explorer(
     choice of source, beside the image's own shuffled patches; sources are augmented. foreground:
     [H,W] or [1,H,W] in {0,1}; without one there is nothing to switch. scales: Perlin grid cells
     along y and x, powers of two up to 32. Every setting sees the same random numbers.
-    Source of the defaults: threshold 0.5, DRAEM section 3.2; β from 0 to 0.8, its official code.
+    Source of the defaults: threshold 0.5 and β from 0 to 0.8 are those of DRAEM's official code.
     """
     normal = checked_image(image)[None]  # [1,3,H,W]
     inside = None if foreground is None else checked_mask(foreground, normal)
