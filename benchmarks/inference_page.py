@@ -54,7 +54,8 @@ def table(rows: Sequence[Row]) -> list[str]:
     both = " / ".join(precisions)
     head = ["network", "px", "GFLOP an image"]
     head += [f"one image, ms, {one}" for one in precisions]
-    head += [f"{what}, {both}" for what in ("its CPU ms", "batch: images/s", "GFLOP a CPU second")]
+    speeds = "batch: images a second (a CPU second)"
+    head += [f"{what}, {both}" for what in ("its CPU ms", speeds, "GFLOP a CPU second")]
     lines = [_line(head), _line(["---"] * len(head))]
     for same in _by_network(rows):
         first = same[0]
@@ -62,6 +63,7 @@ def table(rows: Sequence[Row]) -> list[str]:
         cells += [_latency(one.one) for one in same]
         cells.append(_side(same, lambda one: 1000 * statistics.median(one.one.cpu_seconds)))
         speeds = _side(same, lambda one: one.images_per_second)
+        speeds += f" ({_side(same, lambda one: one.images_per_cpu_second)})"
         cells.append(f"{first.batch.images}: {speeds}")
         cells.append(_side(same, lambda one: one.flop * one.images_per_cpu_second / 1e9))
         lines.append(_line(cells))
