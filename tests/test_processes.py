@@ -37,6 +37,7 @@ from diffad_lib.runs.record import Record, read_record
 from small import SHORT_RUN, small_detector
 from toy import ToyBatches
 
+pytestmark = pytest.mark.xdist_group("processes")
 slow = pytest.mark.slow
 
 
