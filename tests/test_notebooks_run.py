@@ -63,14 +63,14 @@ def test_solutions_give_their_stored_outputs(path, tmp_path):
 
 
 @course_notebook
-def test_a_changed_number_is_noticed(path, tmp_path):
-    """The notebook up to its first number that is compared, with another digit there."""
-    changed = read(path)
-    number = next(
-        number
-        for number, cell in enumerate(changed.cells)
-        if cell.cell_type == "code" and not tags(cell) & NOT_COMPARED and first_digit(cell)
-    )
+def test_a_number_is_compared(path):
+    assert first_compared(read(path)) is not None
+
+
+def test_a_changed_number_is_noticed(tmp_path):
+    """A notebook up to its first number that is compared, with another digit there."""
+    changed = read(FOLDER / "06_anomaly_synthesis.ipynb")
+    number = first_compared(changed)
     changed.cells = changed.cells[: number + 1]
     output, place = first_digit(changed.cells[number])
     digit = str((int(output.text[place]) + 1) % 10)
@@ -80,6 +80,14 @@ def test_a_changed_number_is_noticed(path, tmp_path):
     others = len(code_cells(changed)) - 1
     assert re.search(rf"1 failed(, {others} passed)? in", done.stdout)
     assert f"changed.ipynb::Cell {others}" in done.stdout
+
+
+def first_compared(notebook: nbformat.NotebookNode) -> int | None:
+    """The first cell with a number that nbval compares."""
+    for number, cell in enumerate(notebook.cells):
+        if cell.cell_type == "code" and not tags(cell) & NOT_COMPARED and first_digit(cell):
+            return number
+    return None
 
 
 def first_digit(cell: nbformat.NotebookNode) -> tuple[nbformat.NotebookNode, int] | None:
