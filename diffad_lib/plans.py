@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import SerializeAsAny, model_validator
 
-from diffad_lib.datasets.images import MaskRule
+from diffad_lib.datasets.images import ImageRule, MaskRule
 from diffad_lib.errors import DiffadError, nearest, one_line
 from diffad_lib.settings import DetectorSettings, Settings, setting
 from diffad_lib.synthesis.synthesizer import NormalSettings
@@ -114,12 +114,16 @@ class HeadTraining(TrainingSettings):
 
 
 class EvaluationSettings(Settings):
-    """How the test set is predicted and measured."""
+    """How images are read, and how the test set is predicted and measured."""
 
     eval_batch_size: int = setting(16, "images predicted at a time", ge=1)
     fpr_limit: float = setting(0.3, "false-positive rate up to which AUPRO is taken", gt=0, le=1)
     bootstrap_samples: int = setting(1000, "resamples for the intervals, 0: none", ge=0)
     accept_masks: bool = setting(False, "go on where most masks look inverted")
+    image_rule: ImageRule = setting(
+        "area", "training images, test images and textures shrink by averaging areas, or linearly "
+        "as in the official codes, which leaves pixels out",
+    )  # fmt: skip
     mask_rule: MaskRule = setting(
         "half", "a pixel of a resized mask is defective where at least half of it is, or only "
         "where it is as a whole, as in the official codes; small defects vanish then",
@@ -180,6 +184,12 @@ def official_masks(source: str) -> Variant:
         {"mask_rule": "whole"},
         official=True,
     )
+
+
+def code_resize(source: str) -> Variant:
+    """The images of the official codes; source: where one of them makes them so."""
+    told = "Resize images linearly: where they shrink to less than half, pixels are left out."
+    return Variant(told, source, {"image_rule": "linear"}, official=True)
 
 
 def lr_factor(schedule: str, step: int, progress: float, warmup_fraction: float = 0.0) -> float:

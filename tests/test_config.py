@@ -67,13 +67,25 @@ def test_official_code_turns_all_of_a_methods_official_departures_on() -> None:
     assert (synthesis.rotation_degrees, synthesis.rotation_probability) == (90, 0.3)
     assert (synthesis.beta_min, synthesis.beta_max) == (0.0, 0.8)
     assert config.training.lr_schedule == "code-steps"
-    assert config.evaluation.mask_rule == "whole"
+    assert (config.evaluation.image_rule, config.evaluation.mask_rule) == ("linear", "whole")
     selecting = build_config("mvtec", "bottle", "diffusionad", variants=["official-code"])
     assert selecting.training.select_on_test_epochs == 50
-    assert selecting.evaluation.mask_rule == "whole"
+    assert (selecting.evaluation.image_rule, selecting.evaluation.mask_rule) == ("linear", "whole")
     assert selecting.detector.noisier_t_range is None  # its code does not read its own 600
     with pytest.raises(DiffadError, match="no official code of Autoencoder"):
         build_config("mvtec", "bottle", "autoencoder", variants=["official-code"])
+
+
+@pytest.mark.parametrize("method", ["draem", "diffusionad"])
+def test_code_resize_changes_the_image_rule_alone_and_names_the_folder(method: str) -> None:
+    plain, varied = (
+        build_config("mvtec", "bottle", method, "paper", variants)
+        for variants in ((), ("code-resize",))
+    )
+    assert (plain.evaluation.image_rule, plain.detector.image_size) == ("area", 256)
+    linear = plain.evaluation.but(image_rule="linear")
+    assert varied == plain.but(evaluation=linear, variants=("code-resize",))
+    assert varied.run_folder.parent.name == "paper+code-resize"
 
 
 def test_overrides_win_over_variants_and_presets() -> None:
@@ -152,6 +164,7 @@ def test_a_long_run_folder_is_cut_to_what_a_file_system_takes_and_stays_its_own(
             "only of diffusionad and draem",
         ),
         ({"overrides": {"image_size": 36}}, "image_size: "),
+        ({"overrides": {"image_rule": "lanczos"}}, "image_rule: Input should be 'area' or"),
         ({"colour": 1}, '"colour" is not a setting'),
         ({"seed": -1}, "seed: "),
         ({"max_train_seconds": 0}, "max_train_seconds: "),

@@ -76,8 +76,8 @@ def evaluated(of: RunConfig):
 
 
 def official_draem_score(networks, path) -> float:
-    """As test_DRAEM.py reads and scores an image: OpenCV's BGR, 21×21 averages, the maximum."""
-    pixels = cv2.imread(str(path)).astype(np.float32) / 255
+    """As test_DRAEM.py reads and scores an image at 32 px: BGR, 21×21 averages, the maximum."""
+    pixels = cv2.resize(cv2.imread(str(path)), dsize=(32, 32)).astype(np.float32) / 255
     image = torch.from_numpy(pixels.transpose(2, 0, 1).copy())[None]
     with torch.inference_mode():
         reconstruction = networks[0](image)
@@ -97,6 +97,31 @@ def test_an_official_pair_scores_as_the_official_protocol_does(root, draem):
         assert score == pytest.approx(official_draem_score(networks, path), abs=1e-5)
     assert np.ptp([*by_file.values()]) > 1e-3  # else any score would do
     assert record.config.detector["score_window"] == 21
+
+
+@pytest.mark.slow
+def test_of_larger_images_too_with_code_resize_and_with_it_alone(root, draem):
+    """As docs/official-checkpoints.md tells; `official-code` changes the training too."""
+    base = root / "data" / "mvtec" / "bottle" / "test"
+    for number, path in enumerate(sorted(base.rglob("*.png"))):
+        factory.write_noise(path, number, side=110)
+    for path in (base.parent / "ground_truth").rglob("*.png"):
+        factory.write_mask(path, side=110)
+
+    def score(*variants: str) -> list[float]:
+        of = build_config(
+            "mvtec", "bottle", "draem", "paper", variants, OURS | DRAEM,
+            data_root=root / "data", weights=root / "draem", runs_dir=root / "runs",
+        )  # fmt: skip
+        record = evaluated(of)
+        assert record.config.evaluation["image_rule"] == ("linear" if variants else "area")
+        found = [(one.score, base / one.defect / one.file) for one in record.images]
+        return [abs(ours - official_draem_score(draem[1], path)) for ours, path in found]
+
+    assert max(score("code-resize", "official-masks")) < 1e-5
+    assert max(score()) > 1e-4  # by averages of areas
+    with pytest.raises(DiffadError, match="lr_schedule has no effect"):
+        score("official-code")
 
 
 @pytest.mark.slow

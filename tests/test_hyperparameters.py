@@ -75,10 +75,10 @@ def departures(name: str) -> set[str]:
 def test_each_departure_of_the_official_codes_is_a_variant_of_its_own() -> None:
     draem, diffusionad = (find_method(name).variants for name in ("draem", "diffusionad"))
     assert {name for name, one in draem.items() if one.official} == {
-        "code-lr", "code-rotation", "code-beta", "official-masks",
+        "code-lr", "code-rotation", "code-beta", "code-resize", "official-masks",
     }  # fmt: skip
     assert {name for name, one in diffusionad.items() if one.official} == {
-        "select-on-test", "official-masks",
+        "select-on-test", "code-resize", "official-masks",
     }  # fmt: skip
     assert {"signed-range", "t-max-600"} <= diffusionad.keys()
     assert all(one.sentence and one.source for one in (*draem.values(), *diffusionad.values()))

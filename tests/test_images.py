@@ -12,14 +12,19 @@ import pytest
 
 import layout_factory as factory
 from diffad_lib.datasets import images as images_module
+from diffad_lib.datasets.cache import entry_path
 from diffad_lib.datasets.decode import decode_pair
 from diffad_lib.datasets.images import fingerprint, load_split
 from diffad_lib.datasets.layouts import list_samples
 from diffad_lib.datasets.regions import whole_regions
+from diffad_lib.datasets.samples import Sample
 from diffad_lib.errors import DiffadError
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 needs_shared = pytest.mark.skipif(not SHARED.exists(), reason="the shared data is not here")
+
+
+RULES_OF_IMAGES = ("area", "linear")
 
 
 def entries(cache: Path, suffix: str = ".u8") -> list[Path]:
@@ -147,6 +152,61 @@ def test_by_the_official_rule_a_pixel_counts_only_as_a_whole():
     two = np.zeros((64, 64), np.uint8)
     two[4:20, 4:20], two[40:60, 40:60] = 1, 1
     assert whole_regions(two, 32).max() == 2
+
+
+def weave(height: int, width: int) -> np.ndarray:
+    """A picture [H,W,3] with threads finer than a pixel of a small one, and noise."""
+    rows, columns = np.mgrid[:height, :width]
+    threads = 60 * np.sin(rows / 1.3)[..., None] + 40 * np.cos(columns / 2.1 + rows / 90)[..., None]
+    colours = np.array([90, 120, 150]) + threads
+    noise = np.random.default_rng(3).normal(0, 12, (height, width, 3))
+    return (colours + noise).clip(0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("shape", [(900, 900), (768, 1024), (700, 200), (100, 90)])
+def test_by_the_official_rule_an_image_has_the_bytes_of_the_official_code(shape, tmp_path, cache):
+    path = tmp_path / "weave.png"
+    factory.write_pixels(path, weave(*shape))
+    official = cv2.resize(cv2.imread(str(path), cv2.IMREAD_COLOR), dsize=(256, 256))  # BGR
+    one = [Sample(path, None, 0, "good", "test")]
+    linear = load_split(one, 256, cache, image_rule="linear").images[0]
+    np.testing.assert_array_equal(linear[::-1].transpose(1, 2, 0), official)
+
+
+def test_by_default_areas_are_averaged_as_before(tmp_path, cache):
+    path, picture = tmp_path / "weave.png", weave(900, 900)
+    factory.write_pixels(path, picture)
+    one = [Sample(path, None, 0, "good", "test")]
+    area, linear = (load_split(one, 256, cache, "half", rule).images[0] for rule in RULES_OF_IMAGES)
+    expected = cv2.resize(picture[..., ::-1], (256, 256), interpolation=cv2.INTER_AREA)
+    np.testing.assert_array_equal(load_split(one, 256, cache).images[0], area)
+    np.testing.assert_array_equal(area.transpose(1, 2, 0), expected)
+    assert np.abs(area.astype(int) - linear).mean() > 5
+
+
+def test_where_an_image_is_halved_the_rules_agree(tmp_path, cache):
+    factory.write_pixels(tmp_path / "weave.png", weave(512, 512))
+    one = [Sample(tmp_path / "weave.png", None, 0, "good", "test")]
+    area, linear = (load_split(one, 256, cache, "half", rule).images for rule in RULES_OF_IMAGES)
+    assert np.abs(area.astype(int) - linear).max() <= 1  # 0, but for another build of OpenCV
+
+
+def test_image_rules_have_caches_of_their_own_and_defaults_keep_theirs(samples, cache):
+    pairs = [(mask, image) for mask in ("half", "whole") for image in RULES_OF_IMAGES]
+    stacks = [load_split(samples, 12, cache, *pair) for pair in pairs]
+    assert len(entries(cache)) == 4
+    for (mask, image), stack in zip(pairs, stacks, strict=True):
+        again = load_split(samples, 12, cache, mask, image)
+        np.testing.assert_array_equal(again.images, stack.images)
+        same_images = stacks[RULES_OF_IMAGES.index(image)]
+        np.testing.assert_array_equal(stack.images, same_images.images)
+        same_masks = stacks[2 * (mask == "whole")]
+        np.testing.assert_array_equal(stack.regions, same_masks.regions)
+    assert (stacks[0].images != stacks[1].images).any()
+    facts = [(), ("whole",)]  # the keys of caches from before there was an `image_rule`
+    for told, stack in zip(facts, stacks[::2], strict=True):
+        key = entry_path(cache, ".u8", images_module.RULES, *told, 12, stack.fingerprint)
+        assert key in entries(cache)
 
 
 def test_mask_rules_have_caches_of_their_own(samples, cache):

@@ -147,6 +147,25 @@ def test_a_folder_with_other_settings_is_refused_by_key(tmp_path: Path, finished
     assert str(first.run_folder) in str(error.value) and "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("name", [RECORD_NAME, CONFIG_NAME])
+def test_a_run_on_images_of_another_rule_is_another_one(tmp_path: Path, name: str) -> None:
+    """Also where the folder has the same name, as after a change of a budget."""
+    ours = config(tmp_path)
+
+    def hold(**told: str) -> None:
+        held = settings_of(ours)
+        del held["evaluation"]["image_rule"]
+        held["evaluation"] |= told
+        content = whole_record() | {"config": held} if name == RECORD_NAME else held
+        write(ours.run_folder / name, json.dumps(content))
+
+    hold()  # from before there was the setting
+    check_same_settings(ours)
+    hold(image_rule="linear")
+    with pytest.raises(DiffadError, match=r"another image_rule \('linear', now 'area'\)"):
+        check_same_settings(ours)
+
+
 def test_a_moved_runs_folder_still_belongs_to_its_run(tmp_path: Path) -> None:
     here, there = config(tmp_path / "here"), config(tmp_path / "there")
     write(there.run_folder / CONFIG_NAME, json.dumps(settings_of(here)))

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 import layout_factory as factory
@@ -10,7 +12,8 @@ from diffad_lib.errors import DiffadError
 from diffad_lib.runs import data
 from diffad_lib.runs.config import RunConfig, build_config
 from diffad_lib.runs.data import check_inputs, load_data, load_normal, what_is_read
-from diffad_lib.runs.experiment import prepare
+from diffad_lib.runs.experiment import make_fabric, prepare
+from diffad_lib.runs.synthetic import make_batches
 
 
 @pytest.fixture
@@ -54,6 +57,43 @@ def test_official_masks_are_smaller(tmp_path) -> None:
         return int(test.masks.sum())
 
     assert test_masks("official-masks") == test_masks("official-code") < test_masks()
+
+
+def as_official(paths: list[Path]) -> np.ndarray:
+    """uint8 [N,3,64,64] RGB: images as both official codes read and resize them."""
+    resized = [cv2.resize(cv2.imread(str(path)), dsize=(64, 64)) for path in paths]
+    return np.stack(resized)[..., ::-1].transpose(0, 3, 1, 2)
+
+
+@pytest.mark.usefixtures("masks")
+@pytest.mark.parametrize("method", ["draem", "diffusionad"])
+def test_with_code_resize_all_images_are_those_of_the_official_code(method, tmp_path) -> None:
+    factory.make_dtd(tmp_path)
+    for number, path in enumerate(sorted(tmp_path.rglob("*.[jp]*g"))):
+        write = factory.write_mask if path.stem.endswith("_mask") else factory.write_noise
+        write(path, 200 + number, side=150)
+
+    def read(*variants: str) -> list[np.ndarray]:
+        config = build_config(
+            "mvtec", "bottle", method, "mini", variants, {"foreground": "none", "device": "cpu"},
+            data_root=tmp_path, textures=tmp_path / "dtd",
+        )  # fmt: skip
+        train, test = load_data(config)
+        batches = make_batches(config, train, make_fabric(config))
+        normal = load_normal(config)
+        return [train.images, test.images, normal.images, batches.synthesizer.textures, test.masks]
+
+    base = tmp_path / "mvtec" / "bottle"
+    train = sorted((base / "train").rglob("*.png"))
+    folders = sorted((base / "test").iterdir(), key=lambda folder: (folder.name != "good", folder))
+    test = [path for folder in folders for path in sorted(folder.iterdir())]
+    textures = sorted((tmp_path / "dtd").rglob("*.jpg"))
+    *linear, masks = read("code-resize")
+    *area, masks_of_area = read()
+    for images, ours, paths in zip(linear, area, (train, test, train, textures), strict=True):
+        np.testing.assert_array_equal(images, as_official(paths))
+        assert np.abs(images.astype(int) - ours).mean() > 5
+    np.testing.assert_array_equal(masks, masks_of_area)
 
 
 @pytest.mark.usefixtures("masks")

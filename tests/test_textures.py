@@ -6,9 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
+from diffad_lib.datasets.images import load_split
 from diffad_lib.errors import DiffadError
 from diffad_lib.mini.texture_bank import builtin_textures
-from diffad_lib.synthesis.textures import load_texture_folder, texture_files
+from diffad_lib.synthesis.textures import texture_files, texture_samples
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -52,39 +53,41 @@ def test_links_to_folders_are_followed_once(folder: Path, tmp_path: Path) -> Non
 
 
 def test_folder_is_loaded_as_rgb_of_the_wanted_size(folder: Path, tmp_path: Path) -> None:
-    textures = load_texture_folder(folder, 16, tmp_path / "cache").images
+    textures = load_split(texture_samples(folder), 16, tmp_path / "cache").images
     assert textures.shape == (3, 3, 16, 16) and textures.dtype == np.uint8
     assert textures[:, :, 8, 8].tolist() == [[200, 10, 20], [30, 60, 90], [5, 250, 125]]
 
 
 def test_second_load_reads_the_cache(folder: Path, tmp_path: Path, monkeypatch) -> None:
-    first = np.array(load_texture_folder(folder, 16, tmp_path / "cache").images)
+    first = np.array(load_split(texture_samples(folder), 16, tmp_path / "cache").images)
 
     def refuse(*_: object) -> None:
         raise AssertionError("decoded again")
 
     monkeypatch.setattr(cv2, "imdecode", refuse)
-    np.testing.assert_array_equal(load_texture_folder(folder, 16, tmp_path / "cache").images, first)
+    np.testing.assert_array_equal(
+        load_split(texture_samples(folder), 16, tmp_path / "cache").images, first
+    )
 
 
 def test_folder_without_images_is_named(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DiffadError, match=r"empty: holds no image"):
-        load_texture_folder(tmp_path / "empty", 16, tmp_path / "cache")
+        load_split(texture_samples(tmp_path / "empty"), 16, tmp_path / "cache")
     with pytest.raises(DiffadError, match=r"absent: no such folder"):
-        load_texture_folder(tmp_path / "absent", 16, tmp_path / "cache")
+        load_split(texture_samples(tmp_path / "absent"), 16, tmp_path / "cache")
 
 
 def test_damaged_texture_is_named(folder: Path, tmp_path: Path) -> None:
     path = folder / "images/banded/banded_2.png"
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(DiffadError, match=r"banded_2\.png is cut off"):
-        load_texture_folder(folder, 16, tmp_path / "cache")
+        load_split(texture_samples(folder), 16, tmp_path / "cache")
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="the shared data is not here")
 def test_sample_of_dtd_is_loaded(tmp_path: Path) -> None:
-    textures = load_texture_folder(SHARED / "data" / "dtd", 32, tmp_path).images
+    textures = load_split(texture_samples(SHARED / "data" / "dtd"), 32, tmp_path).images
     assert textures.shape == (300, 3, 32, 32)
 
 

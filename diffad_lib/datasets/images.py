@@ -22,7 +22,7 @@ from diffad_lib.datasets.cache import (
     remove_unused,
     write_entry,
 )
-from diffad_lib.datasets.decode import check_name, decode_pair, resize_image
+from diffad_lib.datasets.decode import check_name, decode_pair, resize_image, resize_linearly
 from diffad_lib.datasets.regions import resize_regions, whole_regions
 from diffad_lib.datasets.samples import Sample
 from diffad_lib.errors import DiffadError
@@ -32,6 +32,7 @@ RULES = 4  # raise it when other pixels are computed, so that no old cache is us
 _SAFE_NANOSECONDS = 2 * 10**9  # after which another change gives a file another time
 
 Digests = dict[Path, str]  # hexadecimal BLAKE2b of files
+ImageRule = Literal["area", "linear"]  # how an image shrinks
 MaskRule = Literal["half", "whole"]  # how much of a resized pixel has to be marked
 _Regions = NDArray[np.uint16]
 _ResizeRegions = Callable[[NDArray[np.uint8], int], _Regions]
@@ -59,11 +60,13 @@ def load_split(
     size: int,
     cache_dir: Path | None = None,
     mask_rule: MaskRule = "half",
+    image_rule: ImageRule = "area",
 ) -> ImageStack:
     """The samples at size × size pixels, from the cache or decoded into it.
 
-    The cache is keyed by the contents of the files, `size` and the `mask_rule` of masks: it can be
-    shared by processes and deleted at any time. mask_rule: `resize_regions` or `whole_regions`.
+    The cache is keyed by the contents of the files, `size` and the rules: it can be shared by
+    processes and deleted at any time. mask_rule: `resize_regions` or `whole_regions` of masks.
+    image_rule: `resize_image` or `resize_linearly`.
     cache_dir None: environment variable DIFFAD_CACHE, else ~/.cache/diffad.
     DiffadError for a file that cannot be used or that changes meanwhile, an empty list, a cache
     that cannot be written.
@@ -74,12 +77,13 @@ def load_split(
     digests = file_digests(_files(samples), folder)
     total, files = _identity(samples, digests)
     has_masks = any(sample.mask for sample in samples)
-    rules = [RULES, mask_rule] if has_masks and mask_rule != "half" else [RULES]
-    path = entry_path(folder, ".u8", *rules, size, total)
+    rules: list[str] = [mask_rule] if has_masks and mask_rule != "half" else []
+    rules += [image_rule] if image_rule != "area" else []
+    path = entry_path(folder, ".u8", RULES, *rules, size, total)
     content = load_entry(path)
     if content is None:
         resize = resize_regions if mask_rule == "half" else whole_regions
-        _build(path, samples, lambda one: _load(one, size, resize, digests), size)
+        _build(path, samples, lambda one: _load(one, size, image_rule, resize, digests), size)
         content = load_entry(path)
     if content is None:
         raise DiffadError(f"{path} cannot be used as soon as it is written; set DIFFAD_CACHE")
@@ -210,7 +214,7 @@ def _write(file: BinaryIO, samples: Sequence[Sample], load: _Load, size: int) ->
 
 
 def _load(
-    sample: Sample, size: int, resize: _ResizeRegions, digests: Digests
+    sample: Sample, size: int, image_rule: ImageRule, resize: _ResizeRegions, digests: Digests
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
     def read(path: Path) -> bytes:
         data = read_bytes(path)
@@ -220,7 +224,7 @@ def _load(
         return data
 
     image, mask = decode_pair(sample.image, sample.mask, read)
-    resized = resize_image(image, size)  # [H,W,3]
+    resized = (resize_image if image_rule == "area" else resize_linearly)(image, size)  # [H,W,3]
     try:
         regions = resize(mask, size)
     except DiffadError as error:

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from diffad_lib.datasets.decode import resize_image
+from diffad_lib.datasets.decode import resize_image, resize_linearly
 from diffad_lib.errors import DiffadError
 
 MOST_REGIONS = np.iinfo(np.uint16).max  # of a mask, and one number for what `_spread` adds
@@ -58,8 +58,7 @@ def whole_regions(mask: NDArray[np.uint8], size: int) -> NDArray[np.uint16]:
     all that it is made of is. So defects shrink, and small ones vanish. Regions are counted after
     that (HuiZhang0812/DiffusionAD eval.py), 8-connected, from 1. Raises as `resize_regions`.
     """
-    resized = cv2.resize(255 * mask, (size, size), interpolation=cv2.INTER_LINEAR)
-    _, regions = _numbered((resized == 255).astype(np.uint8))
+    _, regions = _numbered((resize_linearly(255 * mask, size) == 255).astype(np.uint8))
     return regions.astype(np.uint16)
 
 

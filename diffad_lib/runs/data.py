@@ -156,13 +156,14 @@ def load_data(config: RunConfig) -> tuple[ImageStack, ImageStack]:
     DiffadError if most masks of a defect look wrong and the settings do not tell to go on.
     """
     splits, size = _splits(config, *_found(config)), config.detector.image_size
-    train = load_split(splits[0], size)
-    test = load_split(splits[1], size, mask_rule=config.evaluation.mask_rule)
+    how = config.evaluation
+    train = load_split(splits[0], size, image_rule=how.image_rule)
+    test = load_split(splits[1], size, mask_rule=how.mask_rule, image_rule=how.image_rule)
     doubts = _mask_doubts(test)
     masks = Counter(sample.defect for sample in test.samples if sample.mask)
     for defect, count in masks.items():  # if most of all are wrong, then most of one defect are
         wrong = [line for name, line in doubts if name == defect]
-        if 2 * len(wrong) > count and not config.evaluation.accept_masks:
+        if 2 * len(wrong) > count and not how.accept_masks:
             raise DiffadError(
                 f'{wrong[0]} ({len(wrong)} of {count} masks of "{defect}", {len(doubts)} of '
                 f"{masks.total()} in all). Mend them, or go on with --set accept_masks=true"
@@ -181,7 +182,8 @@ def load_normal(config: RunConfig) -> ImageStack:
     """Training images alone; it needs no test set."""
     _, scan = _found(config)
     train = [sample for sample in _samples(config, scan) if sample.split == "train"]
-    return load_split(train, config.detector.image_size)
+    rule = config.evaluation.image_rule
+    return load_split(train, config.detector.image_size, image_rule=rule)
 
 
 def data_root(given: Path | None) -> Path:

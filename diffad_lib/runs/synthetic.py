@@ -5,14 +5,14 @@ from lightning_fabric import Fabric
 
 from diffad_lib.batches import SyntheticBatches
 from diffad_lib.datasets.dataset import Kind
-from diffad_lib.datasets.images import ImageStack
+from diffad_lib.datasets.images import ImageStack, load_split
 from diffad_lib.mini.texture_bank import builtin_textures
 from diffad_lib.runs.config import RunConfig
 from diffad_lib.runs.data import data_kind
 from diffad_lib.synthesis.foreground import automatic_masks, isnet_masks
 from diffad_lib.synthesis.mask_folder import load_mask_folder
 from diffad_lib.synthesis.synthesizer import SynthesisSettings, Synthesizer
-from diffad_lib.synthesis.textures import load_texture_folder
+from diffad_lib.synthesis.textures import texture_samples
 
 
 def make_batches(config: RunConfig, train: ImageStack, fabric: Fabric) -> SyntheticBatches:
@@ -45,4 +45,5 @@ def _foregrounds(config: RunConfig, kind: Kind, train: ImageStack) -> np.ndarray
 def _textures(config: RunConfig) -> np.ndarray:
     if config.textures is None:
         return builtin_textures(config.detector.image_size)
-    return load_texture_folder(config.textures, config.detector.image_size).images
+    size, rule = config.detector.image_size, config.evaluation.image_rule
+    return load_split(texture_samples(config.textures), size, image_rule=rule).images

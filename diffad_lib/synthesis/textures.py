@@ -2,22 +2,13 @@
 
 from pathlib import Path
 
-from diffad_lib.datasets.images import ImageStack, load_split
 from diffad_lib.datasets.names import GOOD
 from diffad_lib.datasets.samples import IMAGE_SUFFIXES, Sample, files_below, natural_key
 from diffad_lib.errors import DiffadError
 
 
-def load_texture_folder(folder: Path, size: int, cache_dir: Path | None = None) -> ImageStack:
-    """All images below a folder, nested in any way, as uint8 [M,3,S,S] RGB.
-
-    Raises as `texture_files` and as `load_split`, which caches them.
-    """
-    return load_split(texture_samples(folder), size, cache_dir)
-
-
 def texture_samples(folder: Path) -> list[Sample]:
-    """The files of `texture_files` as samples."""
+    """The files of `texture_files`, nested in any way, as samples; `load_split` reads them."""
     return [Sample(path, None, 0, GOOD, "train") for path in texture_files(folder)]
 
 

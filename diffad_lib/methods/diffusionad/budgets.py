@@ -5,7 +5,7 @@ images with drawn defects (docs/recipes.md).
 """
 
 from diffad_lib.methods.diffusionad.settings import DiffusionADSettings
-from diffad_lib.plans import MINI, Budget, HeadTraining, Variant, official_masks
+from diffad_lib.plans import MINI, Budget, HeadTraining, Variant, code_resize, official_masks
 from diffad_lib.settings import BudgetName
 from diffad_lib.synthesis.synthesizer import SynthesisSettings
 
@@ -66,6 +66,7 @@ VARIANTS = {
         {"select_on_test_epochs": 50},
         official=True,
     ),
+    "code-resize": code_resize("HuiZhang0812/DiffusionAD dataset_beta_thresh.py, cv2.resize"),
     "official-masks": official_masks("HuiZhang0812/DiffusionAD train.py and eval.py, astype(int)"),
     "t-max-600": Variant(
         "Draw noisier_t below 600 in training, not up to 999.",

@@ -53,6 +53,9 @@ PUBLISHED = {
     "select_on_test_epochs": Published(
         UNKNOWN, 50, "train.py saves the best test image + pixel AUROC: a leak, here a variant"
     ),
+    "image_rule": Published(
+        UNKNOWN, "linear", "dataset_beta_thresh.py cv2.resize without a rule"
+    ),
     "mask_rule": Published(UNKNOWN, "whole", "train.py, eval.py astype(int) after a linear resize"),
     "fpr_limit": Published(UNKNOWN, 0.3, "eval.py pixel_pro"),
     "optimiser": Published(UNKNOWN, "Adam, no weight decay", "train.py, args1.json", AS_THE_CODE),

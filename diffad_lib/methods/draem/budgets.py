@@ -5,7 +5,7 @@ normal images with drawn defects (docs/recipes.md).
 """
 
 from diffad_lib.methods.draem.settings import DraemSettings
-from diffad_lib.plans import MINI, Budget, HeadTraining, Variant, official_masks
+from diffad_lib.plans import MINI, Budget, HeadTraining, Variant, code_resize, official_masks
 from diffad_lib.settings import BudgetName
 from diffad_lib.synthesis.synthesizer import SynthesisSettings
 
@@ -58,6 +58,7 @@ VARIANTS = {
         {"beta_min": 0.0, "beta_max": 0.8},
         official=True,
     ),
+    "code-resize": code_resize("VitjanZ/DRAEM data_loader.py, cv2.resize"),
     "official-masks": official_masks("VitjanZ/DRAEM test_DRAEM.py, astype(np.uint8)"),
     "with-foreground": Variant(
         "Keep synthetic anomalies on the foreground of the object.",

@@ -37,6 +37,7 @@ PUBLISHED = {
     ),
     "precision": Published(UNKNOWN, "32", "no autocast in train_DRAEM.py"),
     "select_on_test_epochs": Published(UNKNOWN, None, "train_DRAEM.py keeps the last epoch"),
+    "image_rule": Published(UNKNOWN, "linear", "data_loader.py cv2.resize without a rule"),
     "mask_rule": Published(UNKNOWN, "whole", "test_DRAEM.py astype(np.uint8) of resized masks"),
     "optimiser": Published(UNKNOWN, "Adam", "train_DRAEM.py", AS_THE_CODE),
     "initial weights": Published(
