@@ -1,8 +1,8 @@
 """The official code of a checkout that the user gives, imported as it is.
 
-Nothing of it is part of this repository. torchvision, which DDPM.py imports and does not use, is
-replaced by an empty module if it is not there. Of train.py, whose other imports this project does
-not have, one class alone is read.
+Nothing of it is part of this repository. Of torchvision DDPM.py makes a blur and never calls it, so
+a module with nothing else stands in for it. Of train.py, whose other imports this project does not
+have, one class alone is read.
 """
 
 import ast
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from benchmarks.measure import Action
 from diffad_lib.errors import DiffadError
 
-_STAND_INS = ("torchvision", "torchvision.transforms")  # DDPM.py imports it and does not use it
+_STAND_INS = ("torchvision", "torchvision.transforms")
 
 
 @contextlib.contextmanager
@@ -29,7 +29,9 @@ def _importable(checkout: Path) -> Iterator[None]:
     """Modules of the checkout can be imported, and their names are forgotten after."""
     before = set(sys.modules)
     stand_ins = [name for name in _STAND_INS if name not in sys.modules]
-    sys.modules |= {name: types.ModuleType(name) for name in stand_ins}
+    for name in stand_ins:
+        sys.modules[name] = types.ModuleType(name)
+        vars(sys.modules[name])["GaussianBlur"] = nn.Identity  # takes any settings
     sys.path.insert(0, str(checkout))
     try:
         yield

@@ -106,7 +106,8 @@ def test_a_folder_that_is_no_checkout_is_named(tmp_path: Path) -> None:
 
 def test_a_checkouts_modules_are_imported_and_forgotten(tmp_path: Path) -> None:
     (tmp_path / "perlin.py").write_text(
-        "import torchvision.transforms\ndef rand_perlin_2d_np(shape, cells): return shape, cells\n"
+        "import torchvision.transforms as T\nblur = T.GaussianBlur(kernel_size=31, sigma=3)\n"
+        "def rand_perlin_2d_np(shape, cells): return shape, cells\n"
     )
     assert official.perlin(tmp_path, 64)() == ((64, 64), (8, 8))
     assert "perlin" not in sys.modules and "torchvision" not in sys.modules
