@@ -15,10 +15,8 @@ from course_files import (
     NOT_COMPARED,
     ROOT,
     SOLUTIONS,
-    carded_notebook,
     code_cells,
     course_notebook,
-    parameters,
     printed,
     read,
     tags,
@@ -101,13 +99,13 @@ def first_digit(cell: nbformat.NotebookNode) -> tuple[nbformat.NotebookNode, int
     return None
 
 
-@carded_notebook
+@course_notebook
 def test_papermill_runs_it_with_other_parameters(path, tmp_path):
-    """From the checkout; nbval runs it from its own folder, with the parameters it has."""
+    """From the checkout; nbval runs it from its own folder, with the parameters it has.
+
+    Notebook 08 is run so by every test of a run (test_run.py).
+    """
     other = read(path).metadata.diffad.other_parameters
-    writes_runs = "runs_dir" in parameters(read(path))
-    if writes_runs:
-        other |= {"runs_dir": str(tmp_path / "runs")}
     before = written()
     options = ("--no-progress-bar", "--log-level", "ERROR", "--parameters_yaml", json.dumps(other))
     source = str(path.relative_to(ROOT))
@@ -115,7 +113,6 @@ def test_papermill_runs_it_with_other_parameters(path, tmp_path):
     assert done.returncode == 0, done.stderr[-5000:]
     assert written() == before
     assert everything_printed(tmp_path / "out.ipynb") != everything_printed(path)
-    assert bool(list(tmp_path.glob("runs/**/record.json"))) == writes_runs
 
 
 def written() -> list[Path]:

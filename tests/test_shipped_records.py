@@ -72,7 +72,7 @@ def test_chapter_09_shows_a_folder_of_real_runs(tmp_path):
     as_real_runs(tmp_path / "runs")
     (tmp_path / "runs" / "broken").mkdir()
     (tmp_path / "runs" / "broken" / "record.json").write_text("{")
-    values = {"runs": str(tmp_path / "runs"), "trials": 5, "steps": 2}
+    values = {"runs": str(tmp_path / "runs"), "trials": 5}
     options = ("--no-progress-bar", "--log-level", "ERROR", "--parameters_yaml", json.dumps(values))
     out = tmp_path / "out.ipynb"
     done = run(FOLDER, "papermill", "09_compare_results.ipynb", str(out), *options)
