@@ -12,7 +12,7 @@ course: $(READY)  ## run every notebook, and all three methods on the mini data
 test: $(READY)  ## all tests
 	@$(BIN)/python -m pytest --numprocesses auto --dist loadgroup
 
-quick: $(READY)  ## the quick tests, two minutes: no notebook, no kernel, no browser
+quick: $(READY)  ## the quick tests, 90 s: no notebook, no kernel, no browser
 	@$(BIN)/python -m pytest --numprocesses auto --dist loadgroup -m "not slow" -q
 
 lab: $(READY)  ## JupyterLab on your own copy of the notebooks; OPTIONS="--no-browser" is passed on

@@ -13,13 +13,15 @@ from diffad_lib.runs.notebook import RUN_NOTEBOOK
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
-COURSE = [path for path in read_cards(ROOT) if path.name != RUN_NOTEBOOK]
+CARDED = list(read_cards(ROOT))
+COURSE = [path for path in CARDED if path.name != RUN_NOTEBOOK]
 SOLUTIONS = sorted((FOLDER / "solutions").glob("*.ipynb"))
 NOT_COMPARED = {"nbval-ignore-output", "nbval-skip", "raises-exception"}
 
 every_notebook = pytest.mark.parametrize(
     "path", [*NOTEBOOKS, *SOLUTIONS], ids=lambda path: str(path.relative_to(FOLDER))
 )
+carded_notebook = pytest.mark.parametrize("path", CARDED, ids=lambda path: path.stem)
 course_notebook = pytest.mark.parametrize("path", COURSE, ids=lambda path: path.stem)
 
 
