@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 
 from benchmarks.inference import Calls, Row
 from benchmarks.measure import OURS
+from benchmarks.page import about_machine
 from diffad_lib.files import write_atomically, write_json, write_text
 from diffad_lib.plots import BLACK, LINE_COLOURS, new_figure, tidy
 
@@ -44,8 +45,9 @@ def write_inference(
 def about(found: Mapping[str, Any], most: Mapping[str, float]) -> str:
     """One line on the machine and what it can reach."""
     reached = ", ".join(f"{one / 1e9:.0f} in {name}" for name, one in most.items())
-    machine = f"{found['processor']}, threads: {found['threads']}, PyTorch {found['torch']}"
-    return f"{machine}; a large matrix product reaches, in GFLOP a CPU second: {reached}"
+    return (
+        f"{about_machine(found)}; a large matrix product reaches, in GFLOP a CPU second: {reached}"
+    )
 
 
 def table(rows: Sequence[Row]) -> list[str]:

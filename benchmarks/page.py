@@ -1,7 +1,7 @@
 """The record of the measured times, its table and its figure."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -34,12 +34,17 @@ def _ratio(found: Times, way: str) -> str:
     return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
+def about_machine(found: Mapping[str, Any]) -> str:
+    """What times depend on most, in a line; found: `facts.machine`."""
+    return f"{found['processor']}, threads: {found['threads']}, PyTorch {found['torch']}"
+
+
 def write_results(folder: Path, found: dict[str, Any], results: Sequence[Times]) -> None:
     """results.json with every single time, results.md with the table, results.png."""
     record = {"machine": found, "works": [asdict(one) for one in results]}
     write_json(folder / "results.json", record)
-    about = f"{found['processor']}, threads: {found['threads']}, PyTorch {found['torch']}"
-    write_text(folder / "results.md", "\n".join([about, "", *table_lines(results)]) + "\n")
+    lines = [about_machine(found), "", *table_lines(results)]
+    write_text(folder / "results.md", "\n".join(lines) + "\n")
     write_atomically(folder / "results.png", draw(results).savefig)
 
 

@@ -5,7 +5,6 @@ python -m benchmarks --scaling
 
 import math
 import os
-import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -17,6 +16,7 @@ import torch
 from matplotlib.figure import Figure
 
 from benchmarks.measure import OURS, Action, Times, Work, in_turn
+from benchmarks.page import about_machine
 from benchmarks.works import PRECISIONS, SMALL, Size, ours_training
 from diffad_lib.files import write_atomically, write_json, write_text
 from diffad_lib.methods.method import find_method
@@ -54,12 +54,16 @@ class Curve:
 
     axis: str
     unit: str
-    what: str  # of one call, such as "DRAEM training step"
     times: Times
+
+    @property
+    def what(self) -> str:
+        """Of one call, such as "DRAEM training step"."""
+        return self.times.work
 
     def points(self) -> list[tuple[int, float]]:
         """Values and medians of their seconds."""
-        return [(int(way), statistics.median(told)) for way, told in self.times.seconds.items()]
+        return [(int(way), self.times.median(way)) for way in self.times.seconds]
 
     def power(self) -> float:
         """p, where from the last value but one to the last the time grows as value^p."""
@@ -72,7 +76,7 @@ def curves(
 ) -> Iterator[Curve]:
     """Metrics first, so that the highest memory of the process is theirs."""
     work = Work("all metrics", "call", 1, {str(count): partial(_metrics, count) for count in maps})
-    yield Curve("test images", f"maps of {MAP_SIDE} px", "all metrics", in_turn(work, rounds))
+    yield Curve("test images", f"maps of {MAP_SIDE} px", in_turn(work, rounds))
     for method in SMALL:
         what = f"{find_method(method).title} training step"
         for axis in axes:
@@ -90,7 +94,7 @@ def _curve(
     axis: str, unit: str, what: str, rounds: int, makers: Mapping[int, Callable[[], Action]]
 ) -> Curve:
     work = Work(what, "call", 1, {str(value): make for value, make in makers.items()})
-    return Curve(axis, unit, what, in_turn(work, rounds))
+    return Curve(axis, unit, in_turn(work, rounds))
 
 
 def _with_threads(count: int, method: str) -> Action:
@@ -138,9 +142,9 @@ def measure(folder: Path, machine: dict[str, Any], rounds: int) -> None:
     record = {"machine": machine, "peak_bytes_of_metrics": peak}
     write_json(folder / "scaling.json", record | {"curves": [asdict(one) for one in found]})
     about = (
-        f"{machine['processor']}, threads: {machine['threads']}, PyTorch {machine['torch']}. "
+        f"{about_machine(machine)}. "
         f"Training at {BASE.told()} where nothing else is said. Highest memory of the process "
-        f"with the metrics of the most maps: {(peak or 0) / 2**30:.2f} GiB."
+        f"that measured the metrics, all sets of maps in it: {(peak or 0) / 2**30:.2f} GiB."
     )
     write_text(folder / "scaling.md", "\n".join([about, "", *table_lines(found)]) + "\n")
     write_atomically(folder / "scaling.png", draw(found).savefig)

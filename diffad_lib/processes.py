@@ -69,7 +69,9 @@ class Processes:
             for norm in norms:
                 assert norm.num_batches_tracked is not None  # it tracks statistics
                 norm.num_batches_tracked.add_(1)
-                m = norm.momentum or 1 / norm.num_batches_tracked.item()  # None: a plain mean
+                m = norm.momentum
+                if m is None:  # a plain mean
+                    m = 1 / norm.num_batches_tracked.item()
                 for statistic in _statistics([norm]):
                     statistic.mul_(1 - m)
 

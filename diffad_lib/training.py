@@ -102,8 +102,7 @@ class Trainer:
             detector.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.detector = detector
         self.batches, self.plan, self.fabric, self.steps = batches, plan, fabric, plan.steps
-        self.callbacks, self.report = callbacks, report
-        self.folder = folder
+        self.callbacks, self.report, self.folder = callbacks, report, folder
         # One optimiser in, one out; Fabric's wrapper has the methods of what it wraps.
         self.optimizer = cast(Optimizer, fabric.setup_optimizers(detector.optimizer(plan)))
         for group in self.optimizer.param_groups:
@@ -145,7 +144,8 @@ class Trainer:
                     self._save()
                     saved_at = self.processes.agree(time.monotonic() - started)
                     pause = self._pause(self.processes.agree(time.monotonic() - begun))
-        self._save()
+        if self.state.step > resumed_from:
+            self._save()
         return self._result(resumed_from)
 
     def step(self) -> dict[str, Tensor]:

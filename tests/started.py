@@ -20,10 +20,12 @@ class Told(NamedTuple):
 Command = Callable[..., Told]  # the fixture `diffad`
 
 
-def until(happened: Callable[[], object], process: subprocess.Popen, seconds: float = 120) -> None:
-    """Wait for what a process is to bring about; it must not end before."""
+def until(
+    happened: Callable[[], object], process: subprocess.Popen | None = None, seconds: float = 120
+) -> None:
+    """Wait for what is to happen; a process that is to bring it about must not end before."""
     deadline = time.monotonic() + seconds
     while not happened():
-        assert process.poll() is None, process.communicate()
+        assert process is None or process.poll() is None, process and process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.01)

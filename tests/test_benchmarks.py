@@ -66,7 +66,7 @@ def test_the_command_leaves_every_time_with_the_machine(tmp_path: Path) -> None:
 
 def test_a_curve_tells_the_power_with_which_a_time_grows() -> None:
     seconds = {"32": [9.0, 9.0, 9.0], "64": [1.0, 2.0, 7.0], "128": [8.0, 9.0, 8.0]}
-    curve = Curve("image size", "pixels", "a step", Times("a step", "call", 1, seconds))
+    curve = Curve("image size", "pixels", Times("a step", "call", 1, seconds))
     assert curve.points() == [(32, 9), (64, 2), (128, 8)]
     assert curve.power() == pytest.approx(2)
     assert "image size^2.0" in scaling_lines([curve])[-1]

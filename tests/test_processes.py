@@ -7,8 +7,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -33,8 +31,9 @@ from diffad_lib.runs import folder, launch, member
 from diffad_lib.runs.config import RunConfig, build_config
 from diffad_lib.runs.data import check_device
 from diffad_lib.runs.folder import occupied
-from diffad_lib.runs.record import Record, read_record
-from small import SHORT_RUN, small_detector
+from diffad_lib.runs.record import read_record
+from small import SHORT_RUN, run_here, small_detector
+from started import DIFFAD, until
 from toy import ToyBatches
 
 pytestmark = pytest.mark.xdist_group("processes")
@@ -199,17 +198,25 @@ def test_processes_do_not_name_a_run_and_have_an_option_of_their_own() -> None:
     one = build_config("mvtec", "bottle", "draem", **settings)
     four = build_config("mvtec", "bottle", "draem", devices=2, num_nodes=2, **settings)
     assert one.run_folder == four.run_folder and four.training.processes == 4
-    with pytest.raises(DiffadError, match='"devices" cannot be set with --set; use --devices'):
+    with pytest.raises(DiffadError, match=r'"devices" is no setting .* `diffad run`: --devices'):
         build_config("mvtec", "bottle", "draem", overrides={"devices": 2})
 
 
 @pytest.mark.parametrize(("device", "count"), [("cuda", 2), ("auto", 2)])
 def test_more_gpus_than_there_are_is_one_line(monkeypatch, device: str, count: int) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
     overrides = {"accumulate": 12, "device": device}
     check_device(build_config("mvtec", "bottle", "draem", devices=2, overrides=overrides))
     with pytest.raises(DiffadError, match="devices: PyTorch finds 2 cuda here, not 3; give --dev"):
         check_device(build_config("mvtec", "bottle", "draem", devices=3, overrides=overrides))
+
+
+def test_gpus_that_cuda_cannot_use_are_none(monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(DiffadError, match="PyTorch finds no cuda here"):
+        check_device(build_config("mvtec", "bottle", "draem", overrides={"device": "cuda"}))
 
 
 NODE = {"MASTER_ADDR": "localhost", "MASTER_PORT": "29500", "NODE_RANK": "1"}
@@ -261,13 +268,6 @@ def config_of(root: Path, runs: str, devices: int = 2, **settings: Any) -> RunCo
     )
 
 
-def run(config: RunConfig) -> Record:
-    experiment = ex.prepare(config)
-    result = ex.train_experiment(experiment)
-    found = *ex.evaluate_experiment(experiment), ex.swap_experiment(experiment)
-    return read_record(ex.finish(experiment, result, *found, 1.0))
-
-
 def members(root: Path) -> list[psutil.Process]:
     """Processes that train in a run of this module, whoever started them."""
     found = []
@@ -284,20 +284,13 @@ def is_free(folder: Path) -> bool:
     return False
 
 
-def until(happened: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 120
-    while not happened():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 @slow
 def test_a_run_in_two_processes_is_that_of_one(root: Path, capsys) -> None:
     how = {"select_on_test_epochs": 10}  # every ten steps, by the first process
     alone, together = config_of(root, "alone", 1, **how), config_of(root, "together", **how)
-    expected = run(alone)
+    expected = run_here(alone)
     capsys.readouterr()
-    found = run(together)
+    found = run_here(together)
     told = capsys.readouterr().out
     assert "2 processes train, each 1 of the 2 micro-batches of a step\n" in told
     assert told.count("step 30/30 (100%)") == 1 and "resumed" not in told
@@ -328,7 +321,7 @@ def test_a_killed_process_is_told_and_the_run_goes_on_from_its_checkpoint(root: 
         with pytest.raises(DiffadError, match="process 1 of 2 was ended by SIGKILL") as error:
             training.result()
     assert "\n" not in str(error.value) and members(root) == []
-    record = run(config_of(root, "killed", devices=1, steps=200))
+    record = run_here(config_of(root, "killed", devices=1, steps=200))
     assert 0 < record.training.resumed_from < 200 and record.training.steps == 200
     assert "processes 2, now 1" in record.resumed_under
 
@@ -371,7 +364,7 @@ def test_two_nodes_train_one_run_and_only_the_first_writes(root: Path) -> None:
     started = [
         subprocess.Popen(
             [
-                *(sys.executable, "-c", "from diffad_lib.cli import main; main()", "run"),
+                *(*DIFFAD, "run"),
                 *("--dataset", "mvtec", "--category", "bottle", "--method", "autoencoder"),
                 *("--data-root", str(root / "data"), "--runs-dir", str(root / f"node{node}")),
                 *(part for key, value in SETTINGS.items() for part in ("--set", f"{key}={value}")),
@@ -409,10 +402,15 @@ def test_nodes_that_differ_are_told(root: Path) -> None:
     first = folder.settings_of(experiment.config), experiment.data.model_dump(mode="json")
 
     def check(settings: dict[str, Any], data: dict[str, Any]) -> None:
-        fabric = SimpleNamespace(broadcast=lambda told: (settings, data))
+        how = {"strategy": experiment.fabric.strategy}
+        fabric = SimpleNamespace(broadcast=lambda told: (settings, data), **how)
         member.check_same(replace(experiment, fabric=fabric))
 
+    training = first[0]["training"] | {"precision": "32-true"}
+    first = first[0] | {"training": training}, first[1]
     check(first[0] | {"data_root": "/elsewhere"}, first[1])
+    with pytest.raises(DiffadError, match="precision is '32-true' here, 'bf16-mixed' on the first"):
+        check(first[0] | {"training": training | {"precision": "bf16-mixed"}}, first[1])
     with pytest.raises(DiffadError, match="seed is 0 here, 7 on the first node; give every node"):
         check(first[0] | {"seed": 7}, first[1])
     files = first[1]["train"]["files"] | {"000.png": "other"}

@@ -134,6 +134,15 @@ def test_runs_with_textures_of_another_folder_are_left_out(tmp_path):
     assert "other settings (textures dtd, not None)" in gather([tmp_path]).left_out[0]
 
 
+def test_a_setting_without_a_value_and_where_masks_lay_make_no_difference(tmp_path):
+    three_seeds(tmp_path)
+    record = made_record(3)
+    record["config"]["training"]["of_a_newer_version"] = None
+    record["config"]["synthesis"]["foreground_folder"] = "/home/another/masks"
+    put(tmp_path, record)
+    assert len(gather([tmp_path]).runs) == 4
+
+
 def test_a_seed_counts_once_and_runs_put_aside_do_not_count(tmp_path):
     cell = three_seeds(tmp_path)
     put(tmp_path, made_record(1, 0.5), "seed1 on another machine")

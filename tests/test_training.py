@@ -106,6 +106,15 @@ def test_an_interrupted_and_resumed_training_ends_with_the_same_weights(
     assert [row["total"] for row in whole.history] == [row["total"] for row in resumed.history]
 
 
+def test_a_training_that_is_at_its_end_is_read_and_not_written_again(tmp_path, monkeypatch) -> None:
+    whole = run(PLAN, tmp_path)
+    written: list[object] = []
+    monkeypatch.setattr("diffad_lib.training.save_checkpoint", lambda *given: written.append(given))
+    again = run(PLAN, tmp_path)
+    assert again.resumed_from == PLAN.steps and not written
+    assert_same_weights(whole.detector, again.detector)
+
+
 @pytest.mark.slow
 def test_a_killed_process_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     script = """

@@ -1,10 +1,8 @@
 """docs/hyperparameters.md: every number of the methods, in the paper, the official code and here.
 
-`python tools/hyperparameters.py` writes it, `--check` only says whether it is up to date.
+`python tools/hyperparameters.py` writes it; a test compares.
 """
 
-import argparse
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -86,15 +84,5 @@ def _text(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="write nothing")
-    check = parser.parse_args().check
-    if check and (not PAGE.exists() or PAGE.read_text(encoding="utf-8") != page()):
-        sys.exit(f"{PAGE} is not up to date: run tools/hyperparameters.py")
-    if not check:
-        write_text(PAGE, page())
-
-
 if __name__ == "__main__":
-    main()
+    write_text(PAGE, page())

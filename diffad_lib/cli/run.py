@@ -55,7 +55,7 @@ def run(
         devices=devices, num_nodes=num_nodes,
     )  # fmt: skip
     if node_rank(config.training):
-        return join(config)
+        return join(config, again)
     record = run_notebook(config, again=again)
     Console().print(metrics_table([record]))
     print(shown(f"run folder: {config.run_folder}"))

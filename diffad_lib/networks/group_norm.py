@@ -30,7 +30,7 @@ class GroupNorm(nn.GroupNorm):
 
 
 def _is_slow_backward(x: Tensor) -> bool:
-    """Channels-last on a CPU: PyTorch's backward pass takes 10 to 100 times the forward pass."""
+    """Channels-last on a CPU: PyTorch's backward pass takes up to 90 times the forward pass."""
     if x.device.type != "cpu" or x.dim() != 4 or x.numel() < _MANY or x.is_contiguous():
         return False
     return x.is_contiguous(memory_format=torch.channels_last)

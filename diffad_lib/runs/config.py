@@ -123,6 +123,8 @@ def _check_override(key: str, name: str, method: Method) -> None:
         raise DiffadError("overrides are what --set gives; name the setting itself")
     if key in _OPTION_KEYS:
         option = {"variants": "variant"}.get(key, key).replace("_", "-")
+        if key in PLACES:
+            raise DiffadError(f'"{key}" is no setting but an option of `diffad run`: --{option}')
         raise DiffadError(f'"{key}" cannot be set with --set; use --{option}')
     if key in method.setting_keys():
         return

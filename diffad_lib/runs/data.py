@@ -43,7 +43,9 @@ MINI_ROOT = project_root() / "data" / "mini"
 def check_device(config: RunConfig) -> None:
     """Raises DiffadError if the machine lacks the devices that the configuration names."""
     plan = config.training
-    count = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    # A driver that is too old shows its GPUs, but CUDA cannot use them.
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    count = {"cuda": gpus, "mps": int(torch.backends.mps.is_available())}
     if not count.get(plan.device, True):
         raise DiffadError(f"device: PyTorch finds no {plan.device} here; set device=auto")
     device = next((name for name in count if count[name]), "cpu")  # as Fabric's "auto" looks

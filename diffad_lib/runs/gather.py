@@ -20,8 +20,8 @@ from diffad_lib.plans import PLACES, Budget
 from diffad_lib.runs.record import RECORD_NAME, Record, read_record
 
 MINI = "mini data"
-# Settings without effect.
-_NO_DIFFERENCE = {"device", "checkpoint_seconds", "eval_batch_size", *PLACES}
+# Settings without effect; of a folder its fingerprint has it.
+_NO_DIFFERENCE = {"device", "checkpoint_seconds", "eval_batch_size", "foreground_folder", *PLACES}
 
 
 class Run(NamedTuple):
@@ -166,7 +166,7 @@ def identity(run: Run) -> str:
 
 
 def settings_of(run: Run) -> dict[str, Any]:
-    """The settings that have an effect, without their sections; no key stands in two.
+    """The settings that have an effect, without their sections; no key stands in two, none is None.
 
     Also what tells given weights and folders of textures and foreground masks from others.
     """
@@ -178,7 +178,7 @@ def settings_of(run: Run) -> dict[str, Any]:
     for name in ("textures", "foregrounds"):
         read = getattr(record.data, name) if record.data else None
         settings[name] = read and read.fingerprint
-    return settings
+    return {key: value for key, value in settings.items() if value is not None}
 
 
 def settings_text(run: Run) -> str:

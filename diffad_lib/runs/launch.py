@@ -92,7 +92,7 @@ def train_together(config: RunConfig, precision: str, keep: Sequence[int] = ()) 
             output = stack.enter_context(tempfile.TemporaryFile())
             errors = stack.enter_context(tempfile.TemporaryFile())
             process = subprocess.Popen(
-                [sys.executable, "-m", "diffad_lib.runs.member", job],
+                [sys.executable, "-u", "-m", "diffad_lib.runs.member", job],
                 stdin=subprocess.PIPE,  # it ends when this closes, so also when we are killed
                 stdout=output,
                 stderr=errors,

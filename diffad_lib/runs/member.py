@@ -18,7 +18,7 @@ from diffad_lib.errors import DiffadError
 from diffad_lib.plans import PLACES
 from diffad_lib.processes import PATIENCE, Lost, reach
 from diffad_lib.runs.config import RunConfig
-from diffad_lib.runs.experiment import Experiment, make_trainer, prepare
+from diffad_lib.runs.experiment import Experiment, make_trainer, precision_of, prepare
 from diffad_lib.runs.folder import changed_settings, settings_of
 from diffad_lib.runs.launch import FAILED, LOST
 from diffad_lib.runs.record import Data
@@ -49,11 +49,8 @@ def _train(config: dict[str, Any], precision: str) -> None:
         meet = functools.partial(meet_others, precision=precision)
         experiment = prepare(RunConfig(**config), meet)
     check_same(experiment)
-    report = functools.partial(print, flush=True)
-    trainer = make_trainer(
-        experiment, report if experiment.fabric.is_global_zero else lambda _: None
-    )
-    trainer.train()
+    report = print if experiment.fabric.is_global_zero else lambda _: None
+    make_trainer(experiment, report).train()
     distributed.destroy_process_group()
 
 
@@ -75,6 +72,7 @@ def meet_others(config: RunConfig, precision: Any) -> Fabric:
 def check_same(experiment: Experiment) -> None:
     """DiffadError if the first process has other settings or reads other files."""
     ours = settings_of(experiment.config)
+    ours["training"]["precision"] = precision_of(experiment.fabric)  # each resolves "auto" itself
     told = ours, experiment.data.model_dump(mode="json")
     settings, data = reach(experiment.fabric.broadcast, told)
     advice = "give every node the same command and the same files"

@@ -61,9 +61,9 @@ def run(
     return _finished(config, read_record(folder / RECORD_NAME), stream or sys.stdout)
 
 
-def join(config: RunConfig) -> None:
+def join(config: RunConfig, again: bool = False) -> None:
     """Take part in the training of a run that another machine executes; writes nothing here."""
-    if not is_complete(config.run_folder):  # if the folder is seen from here
+    if again or not is_complete(config.run_folder):  # if the folder is seen from here
         check_inputs(config)
         train_together(config, precision_of(make_fabric(config)))
     print("the training is at its end; node 0 evaluates and writes")
