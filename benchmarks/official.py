@@ -10,17 +10,21 @@ import contextlib
 import importlib
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
+import PIL.ImageOps
 import torch
 from torch import Tensor, nn
 
 from benchmarks.measure import Action
 from diffad_lib.errors import DiffadError
+from diffad_lib.methods.draem.detector import initialise
 
+_NUMPY_KINDS = {"int": np.signedinteger, "uint": np.unsignedinteger, "float": np.floating}
 _STAND_INS = ("torchvision", "torchvision.transforms")
 
 
@@ -66,6 +70,35 @@ def load_class(checkout: Path, name: str, wanted: str, **names: Any) -> Any:
     return names[wanted]
 
 
+@contextlib.contextmanager
+def _old_imgaug() -> Iterator[None]:
+    """imgaug 0.4 works with the NumPy of today: it asks for a list of types that is gone, and
+    gives Pillow an array of one number where a number is wanted.
+    """
+    contrast = PIL.ImageOps.autocontrast
+
+    def autocontrast(image: Any, cutoff: Any = 0, **rest: Any) -> Any:
+        return contrast(image, np.asarray(cutoff).item(), **rest)
+
+    kinds = {name: [kind for kind in np.sctypeDict.values() if issubclass(kind, base)]
+             for name, base in _NUMPY_KINDS.items()}  # fmt: skip
+    with (
+        mock.patch.object(np, "sctypes", kinds, create=True),
+        mock.patch.object(PIL.ImageOps, "autocontrast", autocontrast),
+    ):
+        yield
+
+
+def _seed_imgaug(seed: int) -> None:
+    """DiffadError where imgaug is not installed."""
+    try:
+        importlib.import_module("imgaug").seed(seed)
+    except ModuleNotFoundError as error:
+        raise DiffadError(
+            f"the official data loading needs imgaug ({error}); install imgaug==0.4.0 beside"
+        ) from None
+
+
 def draem_networks(checkout: Path, width: int, head_width: int) -> tuple[nn.Module, nn.Module]:
     """DRAEM's two networks at base widths."""
     unet = load(checkout, "model_unet")
@@ -92,6 +125,60 @@ def draem_step(checkout: Path, widths: tuple[int, int], batch: tuple[Tensor, ...
         optimizer.step()
 
     return step
+
+
+def draem_training(
+    checkout: Path,
+    widths: tuple[int, int],
+    train: Path,
+    textures: Path,
+    size: int,
+    batch_size: int,
+    seed: int,
+) -> tuple[Callable[[float], None], Callable[[Tensor], tuple[Tensor, Tensor]]]:
+    """A training as train_DRAEM.py makes it, its data loading included, which draws its images.
+
+    A step, which is told the share of the training that is spent; and scores [B] and maps
+    [B,1,H,W] of images [B,3,H,W] in [0,1], BGR.
+    """
+    np.random.seed(seed)  # noqa: NPY002 - what the official code draws from
+    torch.manual_seed(seed)
+    reconstruct, head = draem_networks(checkout, *widths)
+    for network in (reconstruct, head):
+        network.apply(initialise)
+    with _old_imgaug():
+        _seed_imgaug(seed)
+        loader = load(checkout, "data_loader")
+    dataset = loader.MVTecDRAEMTrainDataset(f"{train}/", str(textures), [size, size])
+    loss = load(checkout, "loss")
+    with mock.patch.object(Tensor, "cuda", Tensor.cpu):  # asked for when the loss is made
+        squared, structure, focal = nn.MSELoss(), loss.SSIM(), loss.FocalLoss()
+    optimizer = torch.optim.Adam([*reconstruct.parameters(), *head.parameters()], lr=1e-4)
+
+    def step(share: float) -> None:
+        for group in optimizer.param_groups:  # after 80 % and 90 % of the epochs
+            group["lr"] = 1e-4 * 0.2 ** ((share >= 0.8) + (share >= 0.9))
+        reconstruct.train()
+        head.train()
+        with _old_imgaug():
+            drawn = torch.utils.data.default_collate([dataset[0] for _ in range(batch_size)])
+        normal, anomalous = drawn["image"], drawn["augmented_image"]
+        made = reconstruct(anomalous)
+        told = head(torch.cat((made, anomalous), dim=1)).softmax(dim=1)
+        total = squared(made, normal) + structure(made, normal)
+        total = total + focal(told, drawn["anomaly_mask"])
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+
+    @torch.no_grad()
+    def judge(images: Tensor) -> tuple[Tensor, Tensor]:
+        reconstruct.eval()
+        head.eval()
+        maps = head(torch.cat((reconstruct(images), images), dim=1)).softmax(dim=1)[:, 1:]
+        return nn.functional.avg_pool2d(maps, 21, 1, 10).flatten(1).amax(1), maps
+
+    return step, judge
 
 
 def draem_test(checkout: Path, widths: tuple[int, int], images: Tensor) -> Action:

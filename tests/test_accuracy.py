@@ -1,0 +1,173 @@
+"""The benchmark of accuracy against seconds of training."""
+
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import accuracy, official
+from benchmarks.accuracy import OFFICIAL, Job, Places, Runner
+from benchmarks.accuracy_page import draw, table
+from diffad_lib.errors import DiffadError
+from diffad_lib.evaluation import SetPrediction
+from diffad_lib.training import Trainer
+
+TINY = {"image_size": 32, "base_width": 4, "segmentation_width": 4, "score_window": 3}
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """A clock that a test moves."""
+    now = [0.0]
+    monkeypatch.setattr(accuracy.time, "monotonic", lambda: now[0])
+    return now
+
+
+def runner_of(clock: list[float], shares: list[float], steps: float = 100) -> Runner:
+    """Steps of four seconds; a prediction takes a thousand, which do not count."""
+
+    def step(share: float) -> None:
+        shares.append(share)
+        clock[0] += 4
+
+    def predict() -> SetPrediction:
+        clock[0] += 1000
+        return SetPrediction(np.zeros(1), np.zeros((1, 2, 2)), 0.0)
+
+    return Runner(step, predict, steps)
+
+
+def test_only_training_counts_and_each_look_comes_with_the_first_step_past_its_time(clock) -> None:
+    shares: list[float] = []
+    found = accuracy.race(runner_of(clock, shares), (5.0, 10.0, 20.0), lambda _: "judged")
+    assert [(one["seconds"], one["steps"]) for one in found] == [(8, 2), (12, 3), (20, 5)]
+    assert shares == [0, 0.2, 0.4, 0.6, 0.8]
+    assert {one["metrics"] for one in found} == {"judged"}
+
+
+def test_a_training_that_reaches_its_steps_is_looked_at_as_it_is(clock) -> None:
+    found = accuracy.race(runner_of(clock, [], steps=3), (5.0, 30.0, 60.0), lambda _: None)
+    assert [one["steps"] for one in found] == [2, 3, 3]
+
+
+def test_jobs_finish_all_ways_of_a_seed_before_the_next() -> None:
+    found = [*accuracy.jobs(["draem", OFFICIAL])]
+    assert [job.seed for job in found] == sorted(job.seed for job in found)
+    assert len({job.file for job in found}) == len(found) == 18
+
+
+@pytest.mark.parametrize("method", ["draem", "diffusionad"])
+def test_our_training_goes_by_the_clock_of_the_race(method: str) -> None:
+    given = TINY if method == "draem" else {"image_size": 32}
+    job, looks = Job(method, "visa", "board", 0), (0.05, 0.1)
+    found = accuracy.run_job(job, Places(None, None, None), looks, batch_size=2, **given)
+    first, last = found["looks"]
+    assert first["steps"] <= last["steps"] and first["seconds"] <= last["seconds"]
+    assert 0 <= last["metrics"]["image_auroc"] <= 1
+    assert found["way"] == method and found["prepare_seconds"] > 0
+
+
+def test_learning_rates_fall_with_the_share_that_is_spent(monkeypatch) -> None:
+    job, made = Job("draem", "visa", "board", 0), []
+    experiment = accuracy.prepared(job, Places(None, None, None), 100.0, batch_size=2, **TINY)
+    monkeypatch.setattr(accuracy, "Trainer", lambda *how: made.append(Trainer(*how)) or made[0])
+    runner, rates = accuracy.ours(experiment, 100.0), []
+    for share in (0.05, 0.5, 0.99):
+        runner.step(share)
+        rates.append(made[0].optimizer.param_groups[0]["lr"])
+    assert 1e-3 >= rates[0] > 9e-4 > rates[1] > 4e-4 > 1e-5 > rates[2] > 0
+
+
+LOADER = """
+import numpy as np
+class MVTecDRAEMTrainDataset:
+    def __init__(self, root_dir, anomaly_source_path, resize_shape):
+        assert root_dir.endswith("/")
+        self.size = resize_shape
+    def __getitem__(self, index):
+        one = np.random.rand(3, *self.size).astype(np.float32)
+        mask = np.zeros((1, *self.size), np.float32)
+        mask[:, :4] = 1
+        return {"image": one, "augmented_image": one, "anomaly_mask": mask}
+"""
+LOSS = """
+import torch
+class SSIM(torch.nn.Module):
+    def forward(self, a, b):
+        return (a - b).abs().mean()
+class FocalLoss(torch.nn.Module):
+    def forward(self, told, mask):
+        return (told[:, 1:] - mask).square().mean()
+"""
+NETWORKS = """
+import torch
+class ReconstructiveSubNetwork(torch.nn.Conv2d):
+    def __init__(self, a, b, base_width):
+        super().__init__(a, b, 1)
+class DiscriminativeSubNetwork(torch.nn.Conv2d):
+    def __init__(self, a, b, base_channels):
+        super().__init__(a, b, 1)
+"""
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout with the names of the official one, and an imgaug that can be seeded."""
+    for name, text in {"data_loader": LOADER, "loss": LOSS, "model_unet": NETWORKS}.items():
+        (tmp_path / f"{name}.py").write_text(text)
+    imgaug = types.ModuleType("imgaug")
+    imgaug.seed = lambda seed: None  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "imgaug", imgaug)
+    return tmp_path
+
+
+def test_the_official_training_learns_and_repeats_with_its_seed(checkout: Path) -> None:
+    images = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+
+    def trained(steps: int, share: float = 0.0) -> torch.Tensor:
+        step, judge = official.draem_training(checkout, (4, 4), checkout, checkout, 8, 2, seed=1)
+        for _ in range(steps):
+            step(share)
+        scores, maps = judge(images)
+        assert scores.shape == (2,) and maps.shape == (2, 1, 8, 8)
+        return maps
+
+    assert torch.equal(trained(3), trained(3))
+    moved = [(trained(3, share) - trained(0)).abs().sum() for share in (0.0, 0.85, 0.95)]
+    assert moved[0] > 3 * moved[1] > 9 * moved[2] > 0  # learning rates 1, 0.2 and 0.04
+
+
+def test_without_imgaug_one_line_says_what_to_install(checkout: Path, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "imgaug", None)
+    with pytest.raises(DiffadError, match=r"install imgaug==0\.4\.0"):
+        official.draem_training(checkout, (4, 4), checkout, checkout, 8, 2, seed=1)
+
+
+def row(way: str, seed: int, value: float, category: str = "bottle") -> dict:
+    metrics = {"image_auroc": value, "pixel_ap": value / 2, "aupro": value / 4}
+    looks = [{"seconds": s, "steps": 10 * s, "metrics": metrics} for s in (15, 60)]
+    return {"way": way, "dataset": "mvtec", "category": category, "seed": seed, "looks": looks}
+
+
+def test_the_table_has_the_last_look_of_each_cell_over_its_seeds() -> None:
+    rows = [row("DRAEM", seed, value) for seed, value in enumerate((0.9, 0.8, 0.7))]
+    rows.append(row(OFFICIAL, 0, 0.5))
+    told = table(rows)[2:]
+    assert told == [
+        "| mvtec bottle | DRAEM | 3 | 600 (600 to 600) | 0.800 (0.700 to 0.900) "
+        "| 0.400 (0.350 to 0.450) | 0.200 (0.175 to 0.225) |",
+        "| mvtec bottle | official DRAEM | 1 | 600 | 0.500 | 0.250 | 0.125 |",
+    ]
+
+
+def test_the_figure_has_a_line_for_each_seed_and_one_for_their_mean() -> None:
+    rows = [row("DRAEM", seed, 0.5 + seed / 10) for seed in range(3)] + [row(OFFICIAL, 0, 0.5)]
+    rows.append(row("DRAEM", 0, 0.9, "screw"))
+    axes = draw(rows).axes
+    assert [len(axis.lines) for axis in axes[:2]] == [6, 2]
+    mean = next(line for line in axes[0].lines if line.get_label() == "DRAEM")
+    np.testing.assert_allclose(mean.get_ydata(), 0.6)
+    assert axes[1].get_title() == "mvtec screw"
