@@ -70,7 +70,7 @@ def test_our_training_goes_by_the_clock_of_the_race(method: str) -> None:
     assert found["way"] == method and found["prepare_seconds"] > 0
 
 
-def test_learning_rates_fall_with_the_share_that_is_spent(monkeypatch) -> None:
+def test_rates_fall_with_the_share_that_is_spent_also_after_a_look(monkeypatch) -> None:
     job, made = Job("draem", "visa", "board", 0), []
     experiment = accuracy.prepared(job, Places(None, None, None), 100.0, batch_size=2, **TINY)
     monkeypatch.setattr(accuracy, "Trainer", lambda *how: made.append(Trainer(*how)) or made[0])
@@ -78,6 +78,9 @@ def test_learning_rates_fall_with_the_share_that_is_spent(monkeypatch) -> None:
     for share in (0.05, 0.5, 0.99):
         runner.step(share)
         rates.append(made[0].optimizer.param_groups[0]["lr"])
+        assert made[0].detector.training
+        runner.predict()
+        assert not made[0].detector.training
     assert 1e-3 >= rates[0] > 9e-4 > rates[1] > 4e-4 > 1e-5 > rates[2] > 0
 
 
