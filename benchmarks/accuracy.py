@@ -112,7 +112,7 @@ def ours(experiment: Experiment, seconds: float) -> Runner:
         trainer.step()
 
     def predict() -> SetPrediction:
-        detector, batch_size = trainer.detector.eval(), config.evaluation.eval_batch_size
+        detector, batch_size = trainer.detector, config.evaluation.eval_batch_size
         return predict_all(
             detector, experiment.test.images, experiment.fabric, batch_size, config.seed
         )

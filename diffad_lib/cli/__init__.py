@@ -176,7 +176,9 @@ def import_official(
     from diffad_lib.runs.config import parse_overrides
 
     import_files(method, files, to, parse_overrides(set_))
-    print(f"{method}: {to}")
+    print(shown(f"{method}: {to}"))
+    run = f"diffad run --method {method} --budget paper --weights {to}"
+    print(shown(f"as its code resizes: {run} --variant code-resize --variant official-masks …"))
 
 
 @convert_app.command("export")
