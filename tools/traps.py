@@ -22,6 +22,7 @@ from torch import Tensor
 from diffad_lib.course import traps
 from diffad_lib.course.shipped import RECORDS, load_shipped
 from diffad_lib.datasets.decode import decode_mask
+from diffad_lib.datasets.regions import whole_regions
 from diffad_lib.detector import Detector
 from diffad_lib.evaluation import predict_all
 from diffad_lib.files import write_json, write_text
@@ -180,7 +181,7 @@ def protocol_figures(maps: NDArray, test: dict[str, Any]) -> dict[str, Any]:
     """What follows from the maps alone: other masks, other protocols, other image scores."""
     label, native = test["labels"], test["native"]
     masks = (test["regions"] > 0).astype(np.uint8)
-    whole = np.stack([traps.truncated_mask(mask, maps.shape[-1]) for mask in native])
+    whole = np.stack([whole_regions(mask, maps.shape[-1]) for mask in native]) > 0
     every = np.arange(len(label))
     ways = traps.protocols(maps, test["regions"], native)
     whole_maps = torch.from_numpy(maps)[:, None]
