@@ -57,6 +57,56 @@ def test_timesteps_noise_the_image_and_tell_its_snr():
     )  # ᾱ / (1 - ᾱ) = 1/3
 
 
+def dented(depth: float) -> torch.Tensor:
+    """GREY with four pixels changed in three colours: ‖d‖² = 12 depth²."""
+    image = GREY.clone()
+    image[:, 2:4, 5:7] -= depth
+    return image
+
+
+def test_timesteps_show_the_clean_twin_in_the_same_noise_and_tell_d_prime():
+    explorer = timestep_explorer(dented(0.4), HALVES, seed=3, twin=GREY)
+    alone = timestep_explorer(dented(0.4), HALVES, seed=3)
+    of_twin = timestep_explorer(GREY, HALVES, seed=3).render(t=1)
+    view = explorer.render(t=1)
+    x_t, clean_t = "x_t, contrast stretched", "x_t of the clean twin"
+    assert list(view.tiles) == ["x₀", x_t, clean_t, "share of image and noise"]
+    assert np.array_equal(view.tiles[clean_t], of_twin.tiles[x_t])
+    assert np.array_equal(view.tiles[x_t], alone.render(t=1).tiles[x_t])
+    assert not np.array_equal(view.tiles[x_t], view.tiles[clean_t])
+    # SNR 1 and 1/3: d′ = √1.92 √SNR, AUROC = Φ(d′/√2) = Φ(0.980) and Φ(0.566).
+    told = "; d′ 1.39, AUROC of the best detector 0.84"
+    assert explorer.render(t=0).caption.endswith(told)
+    assert view.caption == alone.render(t=1).caption + (
+        "; d′ 0.80 (lost), AUROC of the best detector 0.71"
+    )
+
+
+def test_d_prime_counts_the_contrast_of_the_range():
+    signed = timestep_explorer(2 * dented(0.4) - 1, HALVES, None, None, (-1, 1), 0, 2 * GREY - 1)
+    assert "; d′ 1.60, " in signed.render(t=1).caption
+
+
+def test_the_static_slider_and_the_widget_show_the_twin_and_d_prime():
+    explorer = timestep_explorer(dented(0.4), HALVES, twin=GREY)
+    page, widget = explorer.html(), explorer.live(t=(1,)).children[-1].value
+    for face in (page, widget):
+        assert "x_t of the clean twin" in face and "d′ 0.80 (lost)" in face
+
+
+@pytest.mark.parametrize(
+    ("twin", "told"),
+    [
+        (torch.full((3, 9, 9), 0.5), r"the twin \[3, 9, 9\] does not fit the image \[3, 8, 8\]"),
+        (GREY, "the twin equals the image"),
+        (2 * GREY + 1, r"2 to 2, outside \[0, 1\]"),
+    ],
+)
+def test_a_twin_that_is_none_is_refused(twin, told):
+    with pytest.raises(DiffadError, match=told):
+        timestep_explorer(GREY, HALVES, twin=twin)
+
+
 def test_timesteps_with_a_network_show_one_step_back():
     exact = timestep_explorer(GREY, HALVES, lambda x, t: seeded_noise(3), seed=3).render(t=2)
     assert np.abs(exact.tiles["x̂₀ in one step"].astype(int) - 128).max() <= 1
@@ -371,7 +421,7 @@ def noisy_explorers() -> list[Explorer]:
         return predict_eps_from_x0(schedule, x_t, t, torch.rand(x_t.shape, generator=rng))
 
     return [
-        timestep_explorer(image, schedule, network),
+        timestep_explorer(image, schedule, network, twin=1 - image),
         trajectory_explorer(image, Diffusion(schedule, network), mask=mask),
         guidance_explorer(image, Diffusion(schedule, network), mask=mask),
         synthesis_explorer(image, builtin_textures(64, 1), mask),

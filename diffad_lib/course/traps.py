@@ -122,15 +122,6 @@ def zero_over_zero(errors: Tensor, is_normal: Tensor) -> Tensor:
 # Masks
 
 
-def truncated_mask(mask: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """A mask [H,W] in {0,1} at size × size: resized as an image, then cast to integers.
-
-    A pixel that the defect does not cover wholly, as far as bilinear interpolation looks, becomes
-    0 (DRAEM data_loader.py:28 and test_DRAEM.py:122; DiffusionAD eval.py: `astype(int)`).
-    """
-    return (whole_regions(mask, size) > 0).astype(np.uint8)
-
-
 def cut_mask(mask: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     """A mask [H,W] in {0,1} at size × size: resized as an image, then cut at one half.
 
@@ -225,7 +216,7 @@ def protocols(maps: NDArray, regions: NDArray, native: Sequence[NDArray]) -> dic
     size = maps.shape[-1]
     anew = (regions > 0).astype(np.uint8)
     cut = np.stack([cut_mask(mask, size) for mask in native])
-    whole = np.stack([truncated_mask(mask, size) for mask in native])
+    whole = np.stack([whole_regions(mask, size) for mask in native])
 
     def of(masks: NDArray, limit: float) -> Figure:
         return lambda rows: aupro(maps[rows], masks[rows], limit)
