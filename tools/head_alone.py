@@ -120,10 +120,12 @@ def rows(category: str, seed: int) -> Iterator[dict]:
             yield {"category": category, "seed": seed, "head": name, **found}
 
 
-def main() -> None:
+def write_record(name: str, rows_of: Callable[[str, int], Iterator[dict]]) -> None:
+    """The rows of every category and seed, to notebooks/records/NAME.json after each seed."""
+    torch.set_num_threads(1)
     started = time.monotonic()
     record = {
-        "made_by": "python tools/head_alone.py",
+        "made_by": f"python tools/{name}.py",
         "steps": {c: load_shipped(f"draem_{c}").config.training.steps for c in CATEGORIES},
         "versions": package_versions(),
         "device": device_facts(torch.device("cpu")),
@@ -131,11 +133,11 @@ def main() -> None:
     }
     for category in CATEGORIES:
         for seed in SEEDS:
-            record["rows"] += rows(category, seed)
+            record["rows"] += rows_of(category, seed)
             record["seconds"] = round(time.monotonic() - started)
-            write_json(RECORDS / "head_alone.json", record)
+            write_json(RECORDS / f"{name}.json", record)
             print(f"{category}, seed {seed}: {record['seconds']} s", flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    write_record("head_alone", rows)
