@@ -43,7 +43,7 @@ STEPS = {
     "diffusionad_bracket_repair": 3000,
     "diffusionad_weave_repair": 3000,
     "draem_bracket": 500,
-    "draem_weave": 500,
+    "draem_weave": 2000,
     "autoencoder_bracket": 3000,
     "autoencoder_weave": 3000,
 }
