@@ -2,10 +2,12 @@
 
     python -m benchmarks.accuracy --data-root DATA --textures DTD --draem DIR
 
-Three categories with three seeds each: this project at its laptop budget, and the official code at
-the same image size, width 32 and batches of 8, with its own data loading and learning rates. Only
-training counts as time. From time to time the test set is looked at; nothing is chosen by it. A
-training that is finished is kept in the folder, and a second start makes what is missing.
+Three categories with three seeds each, on the CPU: this project at its laptop budget (DRAEM at 128,
+DiffusionAD at 64 pixels, in bf16 where the CPU computes in it), and the official code at 128 pixels
+in fp32, width 32 and batches of 8, with its own data loading and learning rates. Only training
+counts as time; this project reads images and makes foregrounds before, which is told apart. From
+time to time the test set is looked at; nothing is chosen by it. A training that is finished is kept
+in the folder, and a second start makes what is missing.
 
 imgaug, which the official data loading needs, is no part of this project: install it beside.
 """
@@ -24,7 +26,7 @@ import torch
 from benchmarks import official
 from benchmarks.accuracy_page import write_accuracy
 from diffad_lib.errors import DiffadError
-from diffad_lib.evaluation import SetPrediction, predict_all
+from diffad_lib.evaluation import SetPrediction, in_batches, predict_all
 from diffad_lib.files import json_object, write_json
 from diffad_lib.methods.method import find_method
 from diffad_lib.metrics import compute_metrics
@@ -91,7 +93,7 @@ def prepared(job: Job, places: Places, seconds: float, **overrides: Any) -> Expe
         "draem" if theirs else job.way,
         "laptop",
         ("code-resize",) if theirs else (),
-        overrides,
+        {"device": "cpu", **overrides},
         seed=job.seed,
         max_train_seconds=seconds,
         data_root=places.data_root,
@@ -131,22 +133,20 @@ def theirs(experiment: Experiment, checkout: Path) -> Runner:
         checkout, OFFICIAL_WIDTHS, train, textures, size, OFFICIAL_BATCH, experiment.config.seed
     )
     images = np.ascontiguousarray(experiment.test.images[:, ::-1])  # it reads BGR
+    batch_size = experiment.config.evaluation.eval_batch_size
 
     def predict() -> SetPrediction:
         started = time.perf_counter()
-        parts = [judge(torch.from_numpy(part).float() / 255) for part in batched(images)]
+        batches = (images[rows] for rows in in_batches(len(images), batch_size))
+        parts = [judge(torch.from_numpy(one).float() / 255) for one in batches]
         scores, maps = (torch.cat(one).numpy() for one in zip(*parts, strict=True))
         return SetPrediction(scores, maps[:, 0], time.perf_counter() - started)
 
     return Runner(step, predict, float("inf"))
 
 
-def batched(images: np.ndarray, size: int = 16) -> list[np.ndarray]:
-    return [images[start : start + size] for start in range(0, len(images), size)]
-
-
 def race(runner: Runner, looks: Sequence[float], judge: Callable[[SetPrediction], Any]) -> list:
-    """Train until the last look; each look: seconds of training, steps, metrics."""
+    """Train until the last look; each look: when it was due, seconds trained, steps, metrics."""
     spent, steps, found, last = 0.0, 0, [], looks[-1]
     for due in looks:
         while spent < due and steps < runner.steps:
@@ -154,8 +154,9 @@ def race(runner: Runner, looks: Sequence[float], judge: Callable[[SetPrediction]
             runner.step(spent / last)
             spent += time.monotonic() - begun
             steps += 1
-        found.append({"seconds": spent, "steps": steps, "metrics": judge(runner.predict())})
-        print(f"  {spent:.0f} s, {steps} steps: {found[-1]['metrics']}", flush=True)
+        metrics = judge(runner.predict())
+        found.append({"due": due, "seconds": spent, "steps": steps, "metrics": metrics})
+        print(f"  {spent:.0f} s, {steps} steps: {metrics}", flush=True)
     return found
 
 
@@ -175,8 +176,23 @@ def run_job(job: Job, places: Places, looks: Sequence[float], **overrides: Any) 
         return {name: round(metric.value, 4) for name, metric in measured.items()}
 
     found = race(runner, looks, judge)
-    prepare_seconds = round(experiment.prepared_seconds, 2)
-    return {**asdict(job), "prepare_seconds": prepare_seconds, "looks": found}
+    told = {
+        "pixels": experiment.config.detector.image_size,
+        "textures": places.textures and places.textures.name,
+        # The official code prepares nothing: it reads its files as it trains.
+        "prepare_seconds": None if job.way == OFFICIAL else experiment.prepared_seconds,
+        "machine": machine(torch.device("cpu")),
+    }
+    return {**asdict(job), **told, "looks": found}
+
+
+def kept_row(path: Path, places: Places) -> dict[str, Any]:
+    """A row that was made before; DiffadError if it was made otherwise than the rest will be."""
+    row, advice = json_object(path, "delete it"), "delete it, or give another folder with --to"
+    now = places.textures and places.textures.name, torch.get_num_threads()
+    if (then := (row["textures"], row["machine"]["threads"])) != now:
+        raise DiffadError(f"{path}: was made with textures and threads {then}, not {now}; {advice}")
+    return row
 
 
 def main() -> None:
@@ -188,19 +204,19 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--to", type=Path, default=Path("runs/benchmarks"), help="folder")
     given = parser.parse_args()
+    if given.threads < 1:
+        sys.exit("error: --threads must be at least 1")
     torch.set_num_threads(given.threads)
-    torch.set_flush_denormal(True)  # as a run does
-    ways = [*METHODS, *([OFFICIAL] if given.draem else [])]
-    places = Places(given.data_root, given.textures, given.draem)
-    folder, rows = given.to / "accuracy", []
+    # First what needs most: whatever is missing for it is told at once.
+    ways = [*([OFFICIAL] if given.draem else []), *METHODS]
+    places, rows = Places(given.data_root, given.textures, given.draem), []
     try:
         for job in jobs(ways):
-            path = folder / job.file
+            path = given.to / "accuracy" / job.file
             if not path.exists():
                 print(f"{job.way}, {job.category}, seed {job.seed}", flush=True)
-                found = {"machine": machine(torch.device("cpu")), "threads": given.threads}
-                write_json(path, found | run_job(job, places, LOOKS))
-            rows.append(json_object(path, "delete it to train again"))
+                write_json(path, run_job(job, places, LOOKS))
+            rows.append(kept_row(path, places))
     except DiffadError as error:
         sys.exit(f"error: {error}")
     titles = {name: find_method(name).title for name in METHODS}

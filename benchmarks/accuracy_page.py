@@ -31,11 +31,11 @@ def write_accuracy(
 
 def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Markdown: of each category and way the last look, medians and ranges over the seeds."""
-    lines = ["| data | way | seeds | steps | " + " | ".join(METRICS.values()) + " |"]
-    lines.append("|---" * (4 + len(METRICS)) + "|")
+    lines = ["| data | way | px | seeds | steps | " + " | ".join(METRICS.values()) + " |"]
+    lines.append("|---" * (5 + len(METRICS)) + "|")
     for (dataset, category, way), same in _cells(rows).items():
         last = [row["looks"][-1] for row in same]
-        cells = [f"{dataset} {category}", way, str(len(same))]
+        cells = [f"{dataset} {category}", way, str(same[0]["pixels"]), str(len(same))]
         cells.append(_range([one["steps"] for one in last], "{:,.0f}"))
         cells += [_range([one["metrics"][key] for one in last], "{:.3f}") for key in METRICS]
         lines.append(f"| {' | '.join(cells)} |")
@@ -80,9 +80,9 @@ def draw(rows: Sequence[Mapping[str, Any]]) -> Figure:
     for axis, name in zip(axes[:, 0], METRICS.values(), strict=True):
         axis.set_ylabel(name)
     for axis in axes[-1]:
-        seconds = sorted({round(look["seconds"]) for row in rows for look in row["looks"]})
+        seconds = sorted({look["due"] for row in rows for look in row["looks"]})
         axis.set(xscale="log", xlabel="seconds of training")
-        axis.set_xticks(seconds, [str(one) for one in seconds])
+        axis.set_xticks(seconds, [f"{one:g}" for one in seconds])
         axis.minorticks_off()
     tidy(axes[0, -1], loc="center left", bbox_to_anchor=(1, 0.5))
     return figure

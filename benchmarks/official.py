@@ -24,6 +24,7 @@ from benchmarks.measure import Action
 from diffad_lib.errors import DiffadError
 from diffad_lib.methods.draem.detector import initialise
 
+DRAEM_RATE = 1e-4  # learning rate, README.md
 _NUMPY_KINDS = {"int": np.signedinteger, "uint": np.unsignedinteger, "float": np.floating}
 _STAND_INS = ("torchvision", "torchvision.transforms")
 
@@ -108,15 +109,22 @@ def draem_networks(checkout: Path, width: int, head_width: int) -> tuple[nn.Modu
 
 def draem_step(checkout: Path, widths: tuple[int, int], batch: tuple[Tensor, ...]) -> Action:
     """A training step, as train_DRAEM.py does it; batch: normal, anomalous images, masks."""
-    reconstruct, head = draem_networks(checkout, *widths)
+    update, _ = _draem_update(checkout, draem_networks(checkout, *widths))
+    return lambda: update(*batch)
+
+
+def _draem_update(
+    checkout: Path, networks: tuple[nn.Module, nn.Module]
+) -> tuple[Callable[[Tensor, Tensor, Tensor], None], torch.optim.Optimizer]:
+    """Losses and update of the weights with normal, anomalous images and masks; the optimiser."""
+    reconstruct, head = networks
     loss = load(checkout, "loss")
     with mock.patch.object(Tensor, "cuda", Tensor.cpu):  # asked for when the loss is made
         squared, structure, focal = nn.MSELoss(), loss.SSIM(), loss.FocalLoss()
     parameters = [*reconstruct.parameters(), *head.parameters()]
-    optimizer = torch.optim.Adam(parameters, lr=1e-4)
-    normal, anomalous, mask = batch
+    optimizer = torch.optim.Adam(parameters, lr=DRAEM_RATE)
 
-    def step() -> None:
+    def update(normal: Tensor, anomalous: Tensor, mask: Tensor) -> None:
         made = reconstruct(anomalous)
         told = head(torch.cat((made, anomalous), dim=1)).softmax(dim=1)
         total = squared(made, normal) + structure(made, normal) + focal(told, mask)
@@ -124,7 +132,15 @@ def draem_step(checkout: Path, widths: tuple[int, int], batch: tuple[Tensor, ...
         total.backward()
         optimizer.step()
 
-    return step
+    return update, optimizer
+
+
+@torch.no_grad()
+def _draem_maps(networks: tuple[nn.Module, nn.Module], images: Tensor) -> tuple[Tensor, Tensor]:
+    """Scores [B] and maps [B,1,H,W] of images, as test_DRAEM.py computes them."""
+    reconstruct, head = (one.eval() for one in networks)
+    maps = head(torch.cat((reconstruct(images), images), dim=1)).softmax(dim=1)[:, 1:]
+    return nn.functional.avg_pool2d(maps, 21, 1, 10).flatten(1).amax(1), maps
 
 
 def draem_training(
@@ -141,57 +157,35 @@ def draem_training(
     A step, which is told the share of the training that is spent; and scores [B] and maps
     [B,1,H,W] of images [B,3,H,W] in [0,1], BGR.
     """
+    if not any(textures.glob("*/*.jpg")):
+        raise DiffadError(f"{textures}: has no */*.jpg; give the folder with DTD's folders")
     np.random.seed(seed)  # noqa: NPY002 - what the official code draws from
     torch.manual_seed(seed)
-    reconstruct, head = draem_networks(checkout, *widths)
-    for network in (reconstruct, head):
+    networks = draem_networks(checkout, *widths)
+    for network in networks:
         network.apply(initialise)
     with _old_imgaug():
         _seed_imgaug(seed)
         loader = load(checkout, "data_loader")
     dataset = loader.MVTecDRAEMTrainDataset(f"{train}/", str(textures), [size, size])
-    loss = load(checkout, "loss")
-    with mock.patch.object(Tensor, "cuda", Tensor.cpu):  # asked for when the loss is made
-        squared, structure, focal = nn.MSELoss(), loss.SSIM(), loss.FocalLoss()
-    optimizer = torch.optim.Adam([*reconstruct.parameters(), *head.parameters()], lr=1e-4)
+    update, optimizer = _draem_update(checkout, networks)
 
     def step(share: float) -> None:
         for group in optimizer.param_groups:  # after 80 % and 90 % of the epochs
-            group["lr"] = 1e-4 * 0.2 ** ((share >= 0.8) + (share >= 0.9))
-        reconstruct.train()
-        head.train()
+            group["lr"] = DRAEM_RATE * 0.2 ** ((share >= 0.8) + (share >= 0.9))
+        for network in networks:
+            network.train()
         with _old_imgaug():
             drawn = torch.utils.data.default_collate([dataset[0] for _ in range(batch_size)])
-        normal, anomalous = drawn["image"], drawn["augmented_image"]
-        made = reconstruct(anomalous)
-        told = head(torch.cat((made, anomalous), dim=1)).softmax(dim=1)
-        total = squared(made, normal) + structure(made, normal)
-        total = total + focal(told, drawn["anomaly_mask"])
-        optimizer.zero_grad()
-        total.backward()
-        optimizer.step()
+        update(drawn["image"], drawn["augmented_image"], drawn["anomaly_mask"])
 
-    @torch.no_grad()
-    def judge(images: Tensor) -> tuple[Tensor, Tensor]:
-        reconstruct.eval()
-        head.eval()
-        maps = head(torch.cat((reconstruct(images), images), dim=1)).softmax(dim=1)[:, 1:]
-        return nn.functional.avg_pool2d(maps, 21, 1, 10).flatten(1).amax(1), maps
-
-    return step, judge
+    return step, lambda images: _draem_maps(networks, images)
 
 
 def draem_test(checkout: Path, widths: tuple[int, int], images: Tensor) -> Action:
-    """The maps and scores of images, as test_DRAEM.py computes them."""
-    reconstruct, head = (one.eval() for one in draem_networks(checkout, *widths))
-
-    @torch.no_grad()
-    def test() -> Tensor:
-        made = reconstruct(images)
-        maps = head(torch.cat((made, images), dim=1)).softmax(dim=1)[:, 1:]
-        return nn.functional.avg_pool2d(maps, 21, 1, 10).flatten(1).amax(1)
-
-    return test
+    """The scores of images, as test_DRAEM.py computes them."""
+    networks = draem_networks(checkout, *widths)
+    return lambda: _draem_maps(networks, images)[0]
 
 
 def diffusionad_networks(

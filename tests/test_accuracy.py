@@ -13,6 +13,7 @@ from benchmarks.accuracy import OFFICIAL, Job, Places, Runner
 from benchmarks.accuracy_page import draw, table
 from diffad_lib.errors import DiffadError
 from diffad_lib.evaluation import SetPrediction
+from diffad_lib.files import write_json
 from diffad_lib.training import Trainer
 
 TINY = {"image_size": 32, "base_width": 4, "segmentation_width": 4, "score_window": 3}
@@ -68,6 +69,7 @@ def test_our_training_goes_by_the_clock_of_the_race(method: str) -> None:
     assert first["steps"] <= last["steps"] and first["seconds"] <= last["seconds"]
     assert 0 <= last["metrics"]["image_auroc"] <= 1
     assert found["way"] == method and found["prepare_seconds"] > 0
+    assert found["pixels"] == 32 and found["textures"] is None
 
 
 def test_rates_fall_with_the_share_that_is_spent_also_after_a_look(monkeypatch) -> None:
@@ -121,17 +123,23 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A checkout with the names of the official one, and an imgaug that can be seeded."""
     for name, text in {"data_loader": LOADER, "loss": LOSS, "model_unet": NETWORKS}.items():
         (tmp_path / f"{name}.py").write_text(text)
+    (tmp_path / "textures" / "woven").mkdir(parents=True)
+    (tmp_path / "textures" / "woven" / "a.jpg").touch()
     imgaug = types.ModuleType("imgaug")
     imgaug.seed = lambda seed: None  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "imgaug", imgaug)
     return tmp_path
 
 
+def started(checkout: Path, textures: str = "textures"):
+    return official.draem_training(checkout, (4, 4), checkout, checkout / textures, 8, 2, seed=1)
+
+
 def test_the_official_training_learns_and_repeats_with_its_seed(checkout: Path) -> None:
     images = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 
     def trained(steps: int, share: float = 0.0) -> torch.Tensor:
-        step, judge = official.draem_training(checkout, (4, 4), checkout, checkout, 8, 2, seed=1)
+        step, judge = started(checkout)
         for _ in range(steps):
             step(share)
         scores, maps = judge(images)
@@ -146,13 +154,33 @@ def test_the_official_training_learns_and_repeats_with_its_seed(checkout: Path) 
 def test_without_imgaug_one_line_says_what_to_install(checkout: Path, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "imgaug", None)
     with pytest.raises(DiffadError, match=r"install imgaug==0\.4\.0"):
-        official.draem_training(checkout, (4, 4), checkout, checkout, 8, 2, seed=1)
+        started(checkout)
+
+
+def test_textures_that_the_official_loading_would_not_find_are_named(checkout: Path) -> None:
+    with pytest.raises(DiffadError, match=r"textures/woven: has no \*/\*\.jpg"):
+        started(checkout, "textures/woven")
+
+
+def test_a_kept_row_of_other_textures_or_threads_is_refused(tmp_path: Path) -> None:
+    threads = torch.get_num_threads()
+    path = tmp_path / "one.json"
+    write_json(path, {"textures": "images", "machine": {"threads": threads}})
+    assert accuracy.kept_row(path, Places(None, Path("dtd/images"), None))["textures"] == "images"
+    with pytest.raises(DiffadError, match=r"one\.json: was made with textures"):
+        accuracy.kept_row(path, Places(None, None, None))
+    write_json(path, {"textures": None, "machine": {"threads": threads + 1}})
+    with pytest.raises(DiffadError, match="delete it"):
+        accuracy.kept_row(path, Places(None, None, None))
 
 
 def row(way: str, seed: int, value: float, category: str = "bottle") -> dict:
     metrics = {"image_auroc": value, "pixel_ap": value / 2, "aupro": value / 4}
-    looks = [{"seconds": s, "steps": 10 * s, "metrics": metrics} for s in (15, 60)]
-    return {"way": way, "dataset": "mvtec", "category": category, "seed": seed, "looks": looks}
+    looks = [
+        {"due": s, "seconds": s + seed / 2, "steps": 10 * s, "metrics": metrics} for s in (15, 60)
+    ]
+    cell = {"way": way, "dataset": "mvtec", "category": category, "seed": seed}
+    return cell | {"pixels": 128, "looks": looks}
 
 
 def test_the_table_has_the_last_look_of_each_cell_over_its_seeds() -> None:
@@ -160,9 +188,9 @@ def test_the_table_has_the_last_look_of_each_cell_over_its_seeds() -> None:
     rows.append(row(OFFICIAL, 0, 0.5))
     told = table(rows)[2:]
     assert told == [
-        "| mvtec bottle | DRAEM | 3 | 600 (600 to 600) | 0.800 (0.700 to 0.900) "
+        "| mvtec bottle | DRAEM | 128 | 3 | 600 (600 to 600) | 0.800 (0.700 to 0.900) "
         "| 0.400 (0.350 to 0.450) | 0.200 (0.175 to 0.225) |",
-        "| mvtec bottle | official DRAEM | 1 | 600 | 0.500 | 0.250 | 0.125 |",
+        "| mvtec bottle | official DRAEM | 128 | 1 | 600 | 0.500 | 0.250 | 0.125 |",
     ]
 
 
@@ -174,3 +202,5 @@ def test_the_figure_has_a_line_for_each_seed_and_one_for_their_mean() -> None:
     mean = next(line for line in axes[0].lines if line.get_label() == "DRAEM")
     np.testing.assert_allclose(mean.get_ydata(), 0.6)
     assert axes[1].get_title() == "mvtec screw"
+    # Looks come a part of a step late, each time another one: the ticks are when they were due.
+    assert [tick.get_text() for tick in axes[-1].get_xticklabels()] == ["15", "60"]

@@ -141,7 +141,7 @@ def figures(found: tuple[NDArray, NDArray], test: dict[str, Any]) -> dict[str, A
 
 def measure(kind: str, seed: int) -> dict[str, Any]:
     """All that the chapter shows of one training."""
-    test, train_images = data(kind)
+    test, train_images = data()
     folder, images = folder_of(kind, seed), test["images"]
     detector = load_detector(folder).eval()
     told = {"seed": seed, **json.loads((folder / "training.json").read_text())}
@@ -209,7 +209,7 @@ def main() -> None:
             train(kind, seed)
             path = folder_of(kind, seed) / "measured.json"
             runs[kind].append(kept(path, partial(measure, kind, seed)))
-    test, _ = data("draem")
+    test, _ = data()
     told = {
         "command": "python tools/traps.py",
         "dataset": DATASET,
@@ -228,9 +228,9 @@ def main() -> None:
 
 
 @cache
-def data(kind: str) -> tuple[dict[str, Any], Tensor]:
-    """The test set, and the training images [N,3,H,W] in [0,1], at the size of a kind."""
-    experiment = prepare(configuration(kind, 0))
+def data() -> tuple[dict[str, Any], Tensor]:
+    """The test set, and the training images [N,3,H,W] in [0,1]."""
+    experiment = prepare(configuration("draem", 0))
     stack = experiment.test
     blank = np.zeros(decode_mask(stack.samples[-1].mask).shape, np.uint8)
     test = {

@@ -172,13 +172,17 @@ def import_official(
     set_: SetOptions = [],
 ) -> None:
     """Official checkpoint files to a folder that `load_detector` reads."""
+    import shlex
+
     from diffad_lib.convert import import_files
     from diffad_lib.runs.config import parse_overrides
 
     import_files(method, files, to, parse_overrides(set_))
     print(shown(f"{method}: {to}"))
-    run = f"diffad run --method {method} --budget paper --weights {to}"
-    print(shown(f"as its code resizes: {run} --variant code-resize --variant official-masks …"))
+    told = ["--method", method, "--budget", "paper", "--weights", str(to)]
+    run = shlex.join([*told, *(part for one in set_ for part in ("--set", one))])
+    variants = "--variant code-resize --variant official-masks"
+    print(shown(f"as its code resizes: diffad run {run} {variants} …"))
 
 
 @convert_app.command("export")
