@@ -10,7 +10,7 @@ figures. They go to notebooks/records/head_alone.json.
 
 import time
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -38,9 +38,10 @@ Input = Callable[[Tensor], Tensor]  # what a head sees of images [B,3,H,W]
 Sets = dict[str, tuple[Tensor, Tensor]]  # images [N,3,H,W] and masks [N,1,H,W] by name
 
 
-def experiment_with(category: str, seed: int) -> Experiment:
-    """The run that trained the shipped DRAEM, with another seed."""
-    return prepare(load_shipped(f"draem_{category}").config.but(seed=seed))
+def experiment_with(category: str, seed: int, **changes: Any) -> Experiment:
+    """The run that trained the shipped DRAEM, with another seed and other settings."""
+    config = load_shipped(f"draem_{category}").config.but(seed=seed)
+    return prepare(config.with_settings(changes))
 
 
 class Head(Detector):
@@ -48,7 +49,9 @@ class Head(Detector):
 
     def __init__(self, settings: DraemSettings, network: nn.Module, see: Input) -> None:
         super().__init__(settings)
-        self.network, self.see = network, see
+        self.network = network
+        # As a member, a network in it would be of this module, and would be trained with it.
+        self.see: Input = lambda images: see(images)
 
     def training_losses(self, batch: TrainingBatch) -> dict[str, Tensor]:
         with torch.no_grad():
@@ -75,8 +78,11 @@ def trained(detector: AnyDetector, experiment: Experiment) -> AnyDetector:
     return Trainer(detector, *how, report=lambda _: None).train().detector
 
 
-def judged_sets(experiment: Experiment, category: str) -> Sets:
-    """The drawn defects, and fresh synthetic anomalies on the good images among them."""
+def judged_sets(experiment: Experiment, category: str) -> tuple[Sets, Tensor]:
+    """The drawn defects, and fresh synthetic anomalies on the good images among them.
+
+    Also, of each of the latter, the image as it was before an anomaly was pasted.
+    """
     images, masks = mini_split(category, "test", experiment.config.detector.image_size)
     good, foreground = images[~masks.flatten(1).any(dim=1)], None
     if experiment.batches.foregrounds is not None:
@@ -84,7 +90,8 @@ def judged_sets(experiment: Experiment, category: str) -> Sets:
     generator = torch.Generator().manual_seed(100)
     made = [experiment.batches.synthesizer(good, foreground, generator) for _ in range(DRAWS)]
     synthetic = torch.cat([part.image for part in made]), torch.cat([part.mask for part in made])
-    return {"synthetic": synthetic, "defects": (images, masks)}
+    normal = torch.cat([part.normal for part in made])
+    return {"synthetic": synthetic, "defects": (images, masks)}, normal
 
 
 def figures(head: Head, sets: Sets) -> Iterator[dict]:
@@ -114,30 +121,36 @@ def rows(category: str, seed: int) -> Iterator[dict]:
         "beside a finished reconstruction": trained_head(experiment, both, 6),
         "joint": Head(joint.settings, joint.segmentation, both),
     }
-    sets = judged_sets(experiment, category)
+    sets, _ = judged_sets(experiment, category)
     for name, head in heads.items():
         for found in figures(head, sets):
             yield {"category": category, "seed": seed, "head": name, **found}
 
 
-def write_record(name: str, rows_of: Callable[[str, int], Iterator[dict]]) -> None:
-    """The rows of every category and seed, to notebooks/records/NAME.json after each seed."""
+def write_record(
+    name: str, rows_of: Callable[[str, int], Iterator[dict]], steps: dict[str, int]
+) -> None:
+    """The rows of every category and seed, to notebooks/records/NAME.json at the end.
+
+    steps: of each training, by category.
+    """
     torch.set_num_threads(1)
-    started = time.monotonic()
-    record = {
-        "made_by": f"python tools/{name}.py",
-        "steps": {c: load_shipped(f"draem_{c}").config.training.steps for c in CATEGORIES},
-        "versions": package_versions(),
-        "device": device_facts(torch.device("cpu")),
-        "rows": [],
-    }
+    started, found = time.monotonic(), []
     for category in CATEGORIES:
         for seed in SEEDS:
-            record["rows"] += rows_of(category, seed)
-            record["seconds"] = round(time.monotonic() - started)
-            write_json(RECORDS / f"{name}.json", record)
-            print(f"{category}, seed {seed}: {record['seconds']} s", flush=True)
+            found += rows_of(category, seed)
+            print(f"{category}, seed {seed}: {time.monotonic() - started:.0f} s", flush=True)
+    record = {
+        "made_by": f"python tools/{name}.py",
+        "steps": steps,
+        "versions": package_versions(),
+        "device": device_facts(torch.device("cpu")),
+        "rows": found,
+        "seconds": round(time.monotonic() - started),
+    }
+    write_json(RECORDS / f"{name}.json", record)
 
 
 if __name__ == "__main__":
-    write_record("head_alone", rows)
+    shipped = {c: load_shipped(f"draem_{c}").config.training.steps for c in CATEGORIES}
+    write_record("head_alone", rows, shipped)

@@ -3,9 +3,9 @@
     python tools/head_inputs.py    # half an hour on a busy core
 
 The head sees the image, its reconstruction, the difference of the two, or both. The reconstruction
-is that of the shipped DRAEM of the category, frozen; the steps, the learning rates and the batches
-are those of its training, with the seeds 0, 1 and 2. Nothing is chosen by the figures. They go to
-notebooks/records/head_inputs.json.
+is that of the shipped DRAEM of the category, frozen; the learning rates and the batches are those
+of its training, with the seeds 0, 1 and 2, for 500 steps. Nothing is chosen by the figures. They go
+to notebooks/records/head_inputs.json.
 """
 
 from collections.abc import Iterator
@@ -16,6 +16,7 @@ from torch import Tensor
 from diffad_lib.course.resampling import interval, redrawn, redrawn_auroc
 from diffad_lib.course.shipped import load_shipped
 from head_alone import (
+    CATEGORIES,
     DRAWS,
     Head,
     Input,
@@ -26,6 +27,8 @@ from head_alone import (
     trained_head,
     write_record,
 )
+
+STEPS = 500
 
 
 def inputs(rebuild: Input) -> dict[str, tuple[Input, int]]:
@@ -45,18 +48,18 @@ def inputs(rebuild: Input) -> dict[str, tuple[Input, int]]:
     }
 
 
-def copies(head: Head, sets: Sets) -> dict:
-    """How the scores of good images change when an anomaly is pasted on their copies.
+def copies(head: Head, sets: Sets, normal: Tensor) -> dict:
+    """What a pasted anomaly does to the score of an image, and what the copies of images hide.
 
-    lowered: the share of the anomalies that lower the score. The two intervals of the image AUROC
-    on the synthetic set: with each copy drawn for itself, and with all copies of an image together.
+    normal: the synthetic images before it was pasted. lowered: the share of the anomalies that
+    lower the score. The two intervals of the image AUROC on the synthetic set: with each copy of a
+    good image drawn for itself, and with all its copies together.
     """
-    (copied, pasted), (images, masks) = sets["synthetic"], sets["defects"]
-    good, labels = images[~masks.flatten(1).any(dim=1)], pasted.flatten(1).any(dim=1)
+    images, masks = sets["synthetic"]
+    labels = masks.flatten(1).any(dim=1)
     with torch.inference_mode():
-        scores = head.predict(copied).image_score
-        before = head.predict(good).image_score.repeat(DRAWS)
-    together = redrawn(torch.ones(len(good))).repeat(1, DRAWS)
+        scores, before = (head.predict(part).image_score for part in (images, normal))
+    together = redrawn(torch.ones(len(images) // DRAWS)).repeat(1, DRAWS)
     return {
         "lowered": (scores < before)[labels].float().mean().item(),
         "copies_apart": interval(redrawn_auroc(scores, labels, redrawn(labels))),
@@ -66,15 +69,15 @@ def copies(head: Head, sets: Sets) -> dict:
 
 def rows(category: str, seed: int) -> Iterator[dict]:
     """The figures of the four heads of one category and seed."""
-    experiment = experiment_with(category, seed)
-    sets = judged_sets(experiment, category)
+    experiment = experiment_with(category, seed, steps=STEPS)
+    sets, normal = judged_sets(experiment, category)
     rebuild = load_shipped(f"draem_{category}").detector.reconstruction
     for name, (see, channels) in inputs(rebuild).items():
         head = trained_head(experiment, see, channels)
         for found in figures(head, sets):
             row = {"category": category, "seed": seed, "head": name, **found}
-            yield row | (copies(head, sets) if found["set"] == "synthetic" else {})
+            yield row | (copies(head, sets, normal) if found["set"] == "synthetic" else {})
 
 
 if __name__ == "__main__":
-    write_record("head_inputs", rows)
+    write_record("head_inputs", rows, dict.fromkeys(CATEGORIES, STEPS))
