@@ -1,6 +1,6 @@
 """Three trainings of DRAEM's head, with and without a reconstruction: a record for chapter 07.
 
-    python tools/head_alone.py    # about a quarter of an hour on one core
+    python tools/head_alone.py    # forty minutes on a busy core
 
 Each seed and category is trained three ways, for the steps of the shipped DRAEM on the same
 batches: the head on the image alone; the head beside the reconstruction network of the joint

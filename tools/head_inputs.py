@@ -1,6 +1,6 @@
 """Three trainings of a head on each of four inputs: a record for chapter 07.
 
-    python tools/head_inputs.py    # half an hour on a busy core
+    python tools/head_inputs.py    # a quarter of an hour on a busy core
 
 The head sees the image, its reconstruction, the difference of the two, or both. The reconstruction
 is that of the shipped DRAEM of the category, frozen; the learning rates and the batches are those
