@@ -35,7 +35,7 @@ def test_the_command_imports_and_exports(tmp_path, diffad):
     for arguments in (["export", str(tmp_path / "ours"), *files], ["import", *files, *to]):
         told = diffad("convert", *arguments)
         assert told.code == 0
-    assert f"--weights {tmp_path / 'back'} --set image_size=32 --variant code-resize" in told.out
+    assert f"--weights {tmp_path / 'back'}" in told.out and "--variant code-resize" in told.out
     assert load_detector(tmp_path / "back").settings.image_size == 32
 
 

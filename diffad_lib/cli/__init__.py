@@ -172,17 +172,12 @@ def import_official(
     set_: SetOptions = [],
 ) -> None:
     """Official checkpoint files to a folder that `load_detector` reads."""
-    import shlex
-
     from diffad_lib.convert import import_files
     from diffad_lib.runs.config import parse_overrides
 
     import_files(method, files, to, parse_overrides(set_))
-    print(shown(f"{method}: {to}"))
-    told = ["--method", method, "--budget", "paper", "--weights", str(to)]
-    run = shlex.join([*told, *(part for one in set_ for part in ("--set", one))])
-    variants = "--variant code-resize --variant official-masks"
-    print(shown(f"as its code resizes: diffad run {run} {variants} …"))
+    print(shown(f"{method}: {to}; evaluate it: diffad run … --budget paper --weights {to}"))
+    print("resized as its code does: --variant code-resize --variant official-masks")
 
 
 @convert_app.command("export")
