@@ -87,7 +87,7 @@ def curves(
         threads = range(1, (os.cpu_count() or 1) + 1)
         if len(threads) > 1:
             ways = {count: partial(_with_threads, count, method) for count in threads}
-            yield _curve("threads", "threads", what, rounds, ways)
+            yield _curve("threads", "of the CPU", what, rounds, ways)
 
 
 def _curve(
@@ -162,5 +162,5 @@ def draw(found: Sequence[Curve]) -> Figure:
         axes.set(xscale="log", yscale="log", xlabel=f"{name} ({shown[0].unit})", ylabel="seconds")
         axes.set_xticks(values, [str(value) for value in values], minor=False)
         axes.set_xticks([], minor=True)
-        tidy(axes)
+        tidy(axes, loc="lower left", bbox_to_anchor=(0, 1))  # above, where no line runs
     return figure
