@@ -50,8 +50,9 @@ def test_only_training_counts_and_each_look_comes_with_the_first_step_past_its_t
 
 
 def test_a_training_that_reaches_its_steps_is_looked_at_as_it_is(clock) -> None:
-    found = accuracy.race(runner_of(clock, [], steps=3), (5.0, 30.0, 60.0), lambda _: None)
-    assert [one["steps"] for one in found] == [2, 3, 3]
+    judged = iter("ab")  # and not a third time
+    found = accuracy.race(runner_of(clock, [], steps=3), (5.0, 30.0, 60.0), lambda _: next(judged))
+    assert [(one["steps"], one["metrics"]) for one in found] == [(2, "a"), (3, "b"), (3, "b")]
 
 
 def test_jobs_finish_all_ways_of_a_seed_before_the_next() -> None:
@@ -172,6 +173,39 @@ def test_a_kept_row_of_other_textures_or_threads_is_refused(tmp_path: Path) -> N
     write_json(path, {"textures": None, "machine": {"threads": threads + 1}})
     with pytest.raises(DiffadError, match="delete it"):
         accuracy.kept_row(path, Places(None, None, None))
+
+
+def test_a_second_start_trains_what_is_missing_after_a_look_at_what_is_kept(
+    tmp_path: Path, monkeypatch, capsys
+) -> None:
+    made: list[Job] = []
+
+    def run_job(job: Job, places: Places, looks: object) -> dict:
+        made.append(job)
+        if len(made) == 4:
+            raise DiffadError("the data are gone")
+        told = {"textures": None, "machine": {"threads": 1, "processor": "one", "torch": "2"}}
+        return row(job.way, job.seed, 0.5, job.category) | {"dataset": job.dataset} | told
+
+    monkeypatch.setattr(accuracy, "run_job", run_job)
+    monkeypatch.setattr(accuracy, "SEEDS", (0,))
+    line = ["accuracy", "--data-root", "data", "--threads", "1", "--to", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", line)
+    with pytest.raises(SystemExit, match="error: the data are gone"):
+        accuracy.main()
+    accuracy.main()
+    assert len(made) == 7 and len({*made}) == 6  # the fourth is made again
+    assert "accuracy.md" in capsys.readouterr().out
+    assert (tmp_path / "accuracy.md").read_text().count("| 0.500 |") == 6
+    before = len(made)
+    accuracy.main()
+    assert len(made) == before
+    made.clear()
+    next((tmp_path / "accuracy").glob("draem*bottle*")).unlink()
+    monkeypatch.setattr(sys, "argv", [*line, "--textures", "images"])
+    with pytest.raises(SystemExit, match="was made with textures"):
+        accuracy.main()
+    assert not made  # nothing is trained before it is known to fit
 
 
 def row(way: str, seed: int, value: float, category: str = "bottle") -> dict:
