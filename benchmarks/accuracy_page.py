@@ -1,4 +1,7 @@
-"""The record of accuracy against seconds of training, its table and its figure."""
+"""The record of accuracy against seconds of training, its table and its figure.
+
+`python -m benchmarks.accuracy_page` makes what the READMEs show of notebooks/records/accuracy.json.
+"""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -8,11 +11,18 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from benchmarks.page import about_machine
+from diffad_lib.course.shipped import shipped_rows
 from diffad_lib.files import write_atomically, write_json, write_text
 from diffad_lib.plots import LINE_COLOURS, new_figure, tidy
+from diffad_lib.runs.facts import project_root
+from tools.cards import between_marks
 
 NAME = "accuracy"
 METRICS = {"image_auroc": "image AUROC", "pixel_ap": "pixel AP", "aupro": "AUPRO"}
+HEADERS = {  # what stands above the first columns, by README
+    "README.md": ("data", "way", "px", "seeds", "steps"),
+    "README.ko.md": ("데이터", "방법", "픽셀", "시드 수", "스텝"),
+}
 
 
 def write_accuracy(
@@ -24,15 +34,29 @@ def write_accuracy(
     """
     rows = [{**row, "way": titles.get(row["way"], row["way"])} for row in rows]
     write_json(folder / f"{NAME}.json", {"rows": rows})
-    machines = dict.fromkeys(about_machine(row["machine"]) for row in rows)
-    write_text(folder / f"{NAME}.md", "\n".join([*machines, "", *table(rows)]) + "\n")
+    write_text(folder / f"{NAME}.md", told(rows, HEADERS["README.md"]) + "\n")
     write_atomically(folder / f"{NAME}.png", draw(rows).savefig)
 
 
-def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def readmes(rows: Sequence[Mapping[str, Any]], root: Path) -> dict[Path, str]:
+    """Each README with the table of the rows in its place."""
+    found = {}
+    for name, header in HEADERS.items():
+        text = (root / name).read_text(encoding="utf-8")
+        found[root / name] = between_marks(text, "results", told(rows, header), name)
+    return found
+
+
+def told(rows: Sequence[Mapping[str, Any]], header: Sequence[str]) -> str:
+    """The machines and the table."""
+    machines = dict.fromkeys(about_machine(row["machine"]) for row in rows)
+    return "\n".join([*machines, "", *table(rows, header)])
+
+
+def table(rows: Sequence[Mapping[str, Any]], header: Sequence[str]) -> list[str]:
     """Markdown: of each category and way the last look, medians and ranges over the seeds."""
-    lines = ["| data | way | px | seeds | steps | " + " | ".join(METRICS.values()) + " |"]
-    lines.append("|---" * (5 + len(METRICS)) + "|")
+    columns = *header, *METRICS.values()
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for (dataset, category, way), same in _cells(rows).items():
         last = [row["looks"][-1] for row in same]
         cells = [f"{dataset} {category}", way, str(same[0]["pixels"]), str(len(same))]
@@ -86,3 +110,14 @@ def draw(rows: Sequence[Mapping[str, Any]]) -> Figure:
         axis.minorticks_off()
     tidy(axes[0, -1], loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
+
+
+def main() -> None:
+    rows, root = shipped_rows(NAME), project_root()
+    for path, text in readmes(rows, root).items():
+        write_text(path, text)
+    write_atomically(root / "docs" / "images" / f"{NAME}.png", draw(rows).savefig)
+
+
+if __name__ == "__main__":
+    main()

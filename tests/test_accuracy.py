@@ -10,7 +10,9 @@ import torch
 
 from benchmarks import accuracy, official
 from benchmarks.accuracy import OFFICIAL, Job, Places, Runner
-from benchmarks.accuracy_page import draw, table
+from benchmarks.accuracy_page import HEADERS, draw, readmes, table
+from course_files import ROOT
+from diffad_lib.course.shipped import shipped_rows
 from diffad_lib.errors import DiffadError
 from diffad_lib.evaluation import SetPrediction
 from diffad_lib.files import write_json
@@ -220,7 +222,7 @@ def row(way: str, seed: int, value: float, category: str = "bottle") -> dict:
 def test_the_table_has_the_last_look_of_each_cell_over_its_seeds() -> None:
     rows = [row("DRAEM", seed, value) for seed, value in enumerate((0.9, 0.8, 0.7))]
     rows.append(row(OFFICIAL, 0, 0.5))
-    told = table(rows)[2:]
+    told = table(rows, HEADERS["README.md"])[2:]
     assert told == [
         "| mvtec bottle | DRAEM | 128 | 3 | 600 (600 to 600) | 0.800 (0.700 to 0.900) "
         "| 0.400 (0.350 to 0.450) | 0.200 (0.175 to 0.225) |",
@@ -238,3 +240,12 @@ def test_the_figure_has_a_line_for_each_seed_and_one_for_their_mean() -> None:
     assert axes[1].get_title() == "mvtec screw"
     # Looks come a part of a step late, each time another one: the ticks are when they were due.
     assert [tick.get_text() for tick in axes[-1].get_xticklabels()] == ["15", "60"]
+
+
+def test_the_readmes_show_the_record() -> None:
+    rows = shipped_rows("accuracy")
+    assert len(rows) == len({(one["way"], one["category"], one["seed"]) for one in rows}) >= 18
+    for path, text in readmes(rows, ROOT).items():
+        assert path.read_text(encoding="utf-8") == text, "run python -m benchmarks.accuracy_page"
+    worse = [{**one, "looks": one["looks"][:-1]} for one in rows]
+    assert all(path.read_text("utf-8") != text for path, text in readmes(worse, ROOT).items())

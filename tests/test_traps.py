@@ -6,6 +6,7 @@ import pytest
 import torch
 from sklearn.metrics import auc
 
+import traps as tool
 from diffad_lib.course import traps
 from diffad_lib.course.shipped import shipped_record
 from diffad_lib.datasets.regions import whole_regions
@@ -320,50 +321,61 @@ def test_unseeded_noise_gives_another_score_at_each_call():
     assert torch.equal(first, again) and one_field[0] == one_field[1]
 
 
-# The record
+# The records
 
 
-def recorded() -> dict:
-    return shipped_record("traps")
+@pytest.fixture(params=["traps", "traps_real"])
+def record(request: pytest.FixtureRequest) -> dict:
+    """What the tool has written of the mini data, and of a real category."""
+    return shipped_record(request.param)
 
 
 def every_prediction(record: dict) -> list[dict]:
     """All predictions of the test set in the record, with their scores and metrics."""
     runs = [run for of_seeds in record["runs"].values() for run in of_seeds]
+    swapped = [run["swapped"] for run in record["runs"]["draem"]]
+    if "noise" not in record:
+        return [*runs, *swapped]
     seeds = record["noise"]["seeds"]
     late = [one for run in seeds for one in run["late"].values()]
-    swapped = [run["swapped"] for run in record["runs"]["draem"]]
     return [*runs, *swapped, *seeds, *late, *record["noise"]["draws"]]
 
 
-def test_every_kind_was_trained_with_three_seeds():
-    record = recorded()
+def test_every_kind_was_trained_with_three_seeds(record):
     assert {*record["runs"]} == {*record["kinds"]}
     for kind, of_seeds in record["runs"].items():
         assert [run["seed"] for run in of_seeds] == [0, 1, 2], kind
         assert len({tuple(run["image_scores"]) for run in of_seeds}) == 3
 
 
-def test_the_metrics_of_the_record_are_those_of_its_scores():
-    record = recorded()
+def test_the_metrics_of_the_record_are_those_of_its_scores(record):
     predictions, labels = every_prediction(record), np.array(record["labels"])
-    assert len(predictions) == 12 + 3 + 3 + 9 + 5
+    kinds = len(record["kinds"])
+    assert len(predictions) == 3 * kinds + 3 + (17 if "noise" in record else 0)
     for one in predictions:
         value = one["metrics"]["image_auroc"][0]
         assert value == pytest.approx(image_auroc(np.array(one["image_scores"]), labels), abs=1e-9)
         assert all(low <= value <= high for value, low, high in one["metrics"].values())
 
 
-def test_the_last_look_of_a_training_is_its_result():
-    for run in recorded()["runs"]["draem"]:
+def test_the_last_look_of_a_training_is_its_result(record):
+    for run in record["runs"]["draem"]:
         last = run["looks"][-1]
         assert np.allclose(last["image_scores"], run["image_scores"], atol=1e-5)
         assert last["pixel_ap"] == pytest.approx(run["metrics"]["pixel_ap"][0], abs=1e-4)
 
 
-def test_protocols_of_the_record_are_those_of_the_library():
+def test_protocols_of_the_record_are_those_of_the_library(record):
     maps, masks = maps_and_masks()
     names = [*traps.protocols(maps, masks.astype(np.uint16), [*masks])]
-    for run in recorded()["runs"]["draem"]:
+    for run in record["runs"]["draem"]:
         assert [*run["protocols"]] == names
         assert run["protocols"][names[0]] == pytest.approx(run["metrics"]["aupro"][0])
+
+
+@pytest.mark.parametrize("study", [tool.MINI, tool.REAL], ids=lambda study: study.name)
+def test_a_record_is_of_the_trainings_of_the_tool(study):
+    record = shipped_record(study.name)
+    assert (record["dataset"], record["category"]) == (study.dataset, study.category)
+    assert record["kinds"] == {name: kind.overrides for name, kind in study.kinds.items()}
+    assert {len(run["looks"]) for run in record["runs"][tool.RIGHT]} == {tool.LOOKS}

@@ -1,70 +1,102 @@
-"""Train and measure what chapter 10 shows: notebooks/records/traps.json.
+"""Train and measure what chapter 10 shows: notebooks/records/traps.json and traps_real.json.
 
     python tools/traps.py  # trains and measures what runs/traps lacks, then writes the record
+    python tools/traps.py --data-root DATA --textures DTD/images  # the same for the real data
 
-DRAEM on the bracket of the mini data, three seeds each, on one thread: 12 trainings. One that was
-interrupted begins again; delete its folder in runs/traps to repeat it.
+DRAEM, three seeds each, on one thread: 12 trainings on the bracket of the mini data, or 6 on the
+bottle of MVTec AD. One that was interrupted begins again; delete its folder to repeat it.
 """
 
 import argparse
 import json
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from lightning_fabric import Fabric
 from torch import Tensor
 
 from diffad_lib.course import traps
 from diffad_lib.course.shipped import RECORDS, load_shipped
 from diffad_lib.datasets.decode import decode_mask
-from diffad_lib.datasets.regions import whole_regions
 from diffad_lib.detector import Detector
 from diffad_lib.evaluation import predict_all
 from diffad_lib.files import write_json, write_text
-from diffad_lib.metrics import compute_metrics, image_auroc, pixel_ap, pixel_auroc
+from diffad_lib.metrics import pixel_ap, pixel_auroc
 from diffad_lib.runs.config import RunConfig, build_config
 from diffad_lib.runs.experiment import Experiment, labels, prepare
 from diffad_lib.runs.facts import device_facts, git_state, package_versions
-from diffad_lib.scores import highest_mean, smoothed_maximum
+from diffad_lib.settings import BudgetName
 from diffad_lib.training import Callback, Trainer
-from diffad_lib.types import Prediction, TrainingBatch
+from diffad_lib.types import TrainingBatch
 from diffad_lib.weights import WEIGHTS_NAME, load_detector, save_detector
+from trap_figures import as_list, figures, normalised, predicted, protocol_figures
 
-RUNS, RECORD = Path("runs") / "traps", RECORDS / "traps.json"
-DATASET, CATEGORY = "mpdd", "bracket"
+RUNS = Path("runs")
+RIGHT = "draem"  # the kind without a trap, which is measured in every way
 SEEDS = (0, 1, 2)
-LOOK_STEPS = 20  # steps between two looks at the test set
+LOOKS = 20  # at the test set, in one training
 DRAWS = 5  # of the noise of a test
 LATE = (1, 10, 50)  # by how much t is wrong
-SHIPPED = f"diffusionad_{CATEGORY}_repair"
-BATCH = 20
+SHIPPED = "diffusionad_bracket_repair"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What is changed in a training: settings, and what replaces the synthesizer."""
+
+    overrides: Mapping[str, Any]
+    synthesis: Callable[..., TrainingBatch] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """Where the traps are made."""
+
+    name: str  # of its record, and of its folder in runs
+    dataset: str
+    category: str
+    budget: BudgetName
+    kinds: Mapping[str, Kind]
+    data_root: Path | None = None
+    textures: Path | None = None
+
+
+def with_and_without(overrides: Mapping[str, Any]) -> dict[str, Kind]:
+    """DRAEM as it is, and without synthetic anomalies."""
+    return {
+        RIGHT: Kind(overrides),
+        "no_anomalies": Kind({**overrides, "anomaly_probability": 0.0}),
+    }
+
+
 # The size of the shipped network, and at the mini budget everything else.
 FULL = {"base_width": 12, "segmentation_width": 8}
-KINDS: dict[str, tuple[dict[str, Any], Callable[..., TrainingBatch] | None]] = {
-    "draem": (FULL, None),  # overrides, and what replaces the synthesizer
-    "no_anomalies": (FULL | {"anomaly_probability": 0.0}, None),
-    "normalise_then_paste": (FULL, traps.normalise_then_paste),
-    "paste_then_normalise": (FULL, traps.paste_then_normalise),
+PASTED = {
+    "normalise_then_paste": Kind(FULL, traps.normalise_then_paste),
+    "paste_then_normalise": Kind(FULL, traps.paste_then_normalise),
 }
+MINI = Study("traps", "mpdd", "bracket", "mini", with_and_without(FULL) | PASTED)
+SHORT = {"steps": 1000, "device": "cpu"}  # a third of the steps of the laptop budget
+REAL = Study("traps_real", "mvtec", "bottle", "laptop", with_and_without(SHORT))
 
 
 class Looks(Callback):
     """Looks at the test set while a training runs, and changes nothing."""
 
-    every = LOOK_STEPS
-
     def __init__(self, experiment: Experiment) -> None:
         self.experiment = experiment
+        self.every = experiment.plan.steps // LOOKS
+        self.fabric = Fabric(accelerator="cpu", devices=1)  # float32, as the result is measured
         self.found: list[dict[str, Any]] = []
 
     def __call__(self, step: int, detector: Detector) -> None:
         test = self.experiment.test
-        given = predict_all(detector, test.images, self.experiment.fabric)
+        given = predict_all(detector, test.images, self.fabric)
         self.found.append(
             {
                 "step": step,
@@ -81,27 +113,26 @@ class Looks(Callback):
         self.found = state["found"]
 
 
-def as_list(scores: NDArray) -> list[float]:
-    """Scores with so many digits that no two float32 numbers above 0.1 become equal."""
-    return [round(score, 8) for score in scores.tolist()]
+def configuration(study: Study, kind: str, seed: int) -> RunConfig:
+    places = {"data_root": study.data_root, "textures": study.textures}
+    overrides = study.kinds[kind].overrides
+    what = study.dataset, study.category, "draem", study.budget
+    return build_config(*what, overrides=overrides, seed=seed, **places)
 
 
-def configuration(kind: str, seed: int) -> RunConfig:
-    return build_config(DATASET, CATEGORY, "draem", overrides=KINDS[kind][0], seed=seed)
+def folder_of(study: Study, kind: str, seed: int) -> Path:
+    return RUNS / study.name / kind / f"seed{seed}"
 
 
-def folder_of(kind: str, seed: int) -> Path:
-    return RUNS / kind / f"seed{seed}"
-
-
-def train(kind: str, seed: int) -> None:
+def train(study: Study, kind: str, seed: int) -> None:
     """Train a detector into its folder, unless it lies there."""
-    folder = folder_of(kind, seed)
+    folder = folder_of(study, kind, seed)
     if (folder / WEIGHTS_NAME).exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
-    experiment, synthesis = prepare(configuration(kind, seed)), KINDS[kind][1]
-    batches, looks = experiment.batches, [Looks(experiment)] if kind == "draem" else []
+    experiment = prepare(configuration(study, kind, seed))
+    synthesis = study.kinds[kind].synthesis
+    batches, looks = experiment.batches, [Looks(experiment)] if kind == RIGHT else []
     if synthesis is not None:
         batches = replace(batches, synthesizer=partial(synthesis, batches.synthesizer))
     parts = experiment.detector, batches, experiment.plan, experiment.fabric
@@ -113,46 +144,20 @@ def train(kind: str, seed: int) -> None:
     print(f"{kind} seed {seed}: {result.seconds:.0f} s", flush=True)
 
 
-def predicted(predict: Callable[[Tensor], Prediction], images: Tensor) -> tuple[NDArray, NDArray]:
-    """Image scores [N] and maps [N,H,W] of images [N,3,H,W] in [0,1]."""
-    with torch.inference_mode():
-        found = [predict(part) for part in images.split(BATCH)]
-    maps = torch.cat([one.anomaly_map[:, 0] for one in found])
-    return torch.cat([one.image_score for one in found]).numpy(), maps.numpy()
-
-
-def normalised(detector: Detector) -> Callable[[Tensor], Prediction]:
-    """How a detector predicts that was trained on ImageNet-normalised images."""
-
-    def predict(images: Tensor) -> Prediction:
-        given = traps.imagenet_normalised(images)
-        return detector.judge(given, detector.reconstruction(given))
-
-    return predict
-
-
-def figures(found: tuple[NDArray, NDArray], test: dict[str, Any]) -> dict[str, Any]:
-    """Scores and metrics of a prediction."""
-    scores, maps = found
-    measured = compute_metrics(scores, test["labels"], maps, test["regions"], bootstrap_samples=200)
-    metrics = {name: [one.value, one.low, one.high] for name, one in measured.items()}
-    return {"image_scores": as_list(scores), "metrics": metrics}
-
-
-def measure(kind: str, seed: int) -> dict[str, Any]:
+def measure(study: Study, kind: str, seed: int) -> dict[str, Any]:
     """All that the chapter shows of one training."""
-    test, train_images = data()
-    folder, images = folder_of(kind, seed), test["images"]
+    test, train_images = data(study)
+    folder, images = folder_of(study, kind, seed), test["images"]
     detector = load_detector(folder).eval()
     told = {"seed": seed, **json.loads((folder / "training.json").read_text())}
-    predict = normalised(detector) if KINDS[kind][1] else detector.predict
+    predict = normalised(detector) if study.kinds[kind].synthesis else detector.predict
     found = predicted(predict, images)
     told |= figures(found, test)
-    if kind == "draem":
+    if kind == RIGHT:
         told["looks"] = json.loads((folder / "looks.json").read_text())
         told["train_scores"] = as_list(predicted(predict, train_images)[0])
         told["swapped"] = figures(predicted(predict, images.flip(1)), test)
-        told |= protocol_figures(found[1], test)
+        told |= protocol_figures(found[1], test, detector.settings.score_window)
     return told
 
 
@@ -177,60 +182,47 @@ def measure_noise(test: dict[str, Any]) -> dict[str, Any]:
     return {"network": SHIPPED, "seeds": seeds, "draws": draws}
 
 
-def protocol_figures(maps: NDArray, test: dict[str, Any]) -> dict[str, Any]:
-    """What follows from the maps alone: other masks, other protocols, other image scores."""
-    label, native = test["labels"], test["native"]
-    masks = (test["regions"] > 0).astype(np.uint8)
-    whole = np.stack([whole_regions(mask, maps.shape[-1]) for mask in native]) > 0
-    every = np.arange(len(label))
-    ways = traps.protocols(maps, test["regions"], native)
-    whole_maps = torch.from_numpy(maps)[:, None]
-    scores = {
-        "maximum": whole_maps.flatten(1).amax(dim=1),
-        "mean of 50 pixels": highest_mean(whole_maps, 50),
-        "21 × 21 window": smoothed_maximum(whole_maps, 21),
-        "5 × 5 window": smoothed_maximum(whole_maps, 5),
-    }
-    return {
-        "cast": {"pixel_ap": pixel_ap(maps, whole), "pixel_auroc": pixel_auroc(maps, whole)},
-        "protocols": {name: way(every) for name, way in ways.items()},
-        "way_aurocs": {name: image_auroc(one.numpy(), label) for name, one in scores.items()},
-        "rounded_maps": {str(n): pixel_ap(np.round(maps, n), masks) for n in (3, 2, 1)},
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.parse_args()
+    parser.add_argument("--data-root", type=Path, help="folder of the datasets, for the real data")
+    parser.add_argument("--textures", type=Path, help="folder of texture images, as DTD's")
+    given = parser.parse_args()
     torch.set_num_threads(1)
-    runs: dict[str, list[Any]] = {kind: [] for kind in KINDS}
-    for kind in KINDS:
+    is_real = given.data_root is not None
+    study, runs = MINI, {}
+    if is_real:
+        study = replace(REAL, data_root=given.data_root, textures=given.textures)
+
+    for kind in study.kinds:
         for seed in SEEDS:
-            train(kind, seed)
-            path = folder_of(kind, seed) / "measured.json"
-            runs[kind].append(kept(path, partial(measure, kind, seed)))
-    test, _ = data()
+            train(study, kind, seed)
+            path = folder_of(study, kind, seed) / "measured.json"
+            runs.setdefault(kind, []).append(kept(path, partial(measure, study, kind, seed)))
+    test, _ = data(study)
     told = {
-        "command": "python tools/traps.py",
-        "dataset": DATASET,
-        "category": CATEGORY,
+        "command": "python tools/traps.py" + " --data-root DATA --textures DTD/images" * is_real,
+        "dataset": study.dataset,
+        "category": study.category,
         "method": "draem",
-        "budget": "mini",
-        "kinds": {kind: overrides for kind, (overrides, _) in KINDS.items()},
+        "budget": study.budget,
+        "kinds": {name: kind.overrides for name, kind in study.kinds.items()},
         "git": git_state(),
         "versions": package_versions(),
         "device": device_facts(torch.device("cpu")),
         "labels": test["labels"].tolist(),
-        "noise": kept(RUNS / "noise.json", partial(measure_noise, test)),
     }
-    write_text(RECORD, as_json(told, runs))
-    print(RECORD)
+    if study is MINI:
+        path = RUNS / study.name / "noise.json"
+        told["noise"] = kept(path, partial(measure_noise, test))
+    record = RECORDS / f"{study.name}.json"
+    write_text(record, as_json(told, runs))
+    print(record)
 
 
 @cache
-def data() -> tuple[dict[str, Any], Tensor]:
+def data(study: Study) -> tuple[dict[str, Any], Tensor]:
     """The test set, and the training images [N,3,H,W] in [0,1]."""
-    experiment = prepare(configuration("draem", 0))
+    experiment = prepare(configuration(study, RIGHT, 0))
     stack = experiment.test
     blank = np.zeros(decode_mask(stack.samples[-1].mask).shape, np.uint8)
     test = {
