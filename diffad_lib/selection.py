@@ -1,27 +1,40 @@
 """Selection of weights while a training runs, as a callback of it."""
 
 import copy
-import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from diffad_lib.detector import Detector
 
+Aurocs = tuple[float, float]
+"""Image and pixel AUROC."""
+
+
+def is_kept(found: Aurocs, best: Aurocs) -> bool:
+    """Whether DiffusionAD's train.py (lines 154, 155 and 218) keeps the later ones of two weights.
+
+    It rounds to thousandths, and of equal ones keeps the later. NaN is never kept.
+    """
+    image, pixel = np.rint(1000 * np.array(found))
+    best_image, best_pixel = np.rint(1000 * np.array(best))
+    return bool(image + pixel >= best_image + best_pixel and image >= best_image)
+
 
 class KeepBest:
-    """Keeps the weights with the highest `value(detector)`, looked at every `every` steps."""
+    """Keeps the best weights by the rule of `is_kept`, looked at every `every` steps."""
 
-    def __init__(self, value: Callable[[Detector], float], every: int) -> None:
-        self.value, self.every = value, every
-        self.best_value, self.best_step = -math.inf, 0
+    def __init__(self, look: Callable[[Detector], Aurocs], every: int) -> None:
+        self.look, self.every = look, every
+        self.aurocs, self.best_step = (0.0, 0.0), 0
         self.best: dict[str, Tensor] | None = None
 
     def __call__(self, step: int, detector: Detector) -> None:
-        value = self.value(detector)
-        if self.best is None or value > self.best_value:
-            self.best_value, self.best_step = value, step
+        found = self.look(detector)
+        if is_kept(found, self.aurocs):
+            self.aurocs, self.best_step = found, step
             self.best = copy.deepcopy(detector.state_dict())
 
     def finish(self, detector: Detector) -> int | None:
@@ -32,7 +45,7 @@ class KeepBest:
         return self.best_step
 
     def state_dict(self) -> dict[str, Any]:
-        return {"value": self.best_value, "step": self.best_step, "best": self.best}
+        return {"aurocs": self.aurocs, "step": self.best_step, "best": self.best}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.best_value, self.best_step, self.best = state["value"], state["step"], state["best"]
+        self.aurocs, self.best_step, self.best = state["aurocs"], state["step"], state["best"]

@@ -437,6 +437,23 @@ def test_what_a_process_fails_with(script: str, kind: type[Exception], text: str
     assert type(failure) is kind and str(failure).startswith(text)
 
 
+def test_a_process_short_of_memory_says_so_in_one_line(monkeypatch, capsys) -> None:
+    def train(**job: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    def leave(code: int) -> None:
+        raise SystemExit(code)
+
+    monkeypatch.setattr(member, "_train", train)
+    monkeypatch.setattr(member.threading, "Thread", lambda **_: SimpleNamespace(start=bool))
+    monkeypatch.setattr(member.os, "_exit", leave)
+    monkeypatch.setattr(sys, "argv", ["member", "{}"])
+    with pytest.raises(SystemExit) as left:
+        member.main()
+    assert left.value.code == launch.FAILED
+    assert capsys.readouterr().err.startswith("error: memory ran out; `diffad plan`")
+
+
 def test_a_process_that_lost_the_others_is_not_the_cause() -> None:
     with tempfile.TemporaryFile() as none:
         started = [

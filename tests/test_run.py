@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import torch
 from lightning_fabric import Fabric
+from papermill.exceptions import PapermillExecutionError
 
 import layout_factory as factory
 from diffad_lib.checkpoint import CHECKPOINT_NAME
@@ -28,6 +29,7 @@ from diffad_lib.errors import DiffadError
 from diffad_lib.evaluation import predict_all
 from diffad_lib.files import exclusive
 from diffad_lib.metrics import METRICS
+from diffad_lib.runs import notebook
 from diffad_lib.runs.config import RunConfig, build_config
 from diffad_lib.runs.data import what_is_read
 from diffad_lib.runs.notebook import run
@@ -446,6 +448,18 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_file(root: Path) -> None:
     folder = config_of(root, "full", "autoencoder").run_folder
     assert_one_line(done, str(folder), "cannot be written (File too large)")
     assert not {path.name for path in folder.iterdir()} & FILES
+
+
+@pytest.mark.parametrize("name", ["OutOfMemoryError", "MemoryError"])
+def test_memory_that_ran_out_is_no_error_of_the_program(tmp_path, monkeypatch, name: str) -> None:
+    def execute(_: str, output: str, **options: object) -> None:
+        Path(output).touch()
+        raise PapermillExecutionError(1, 3, "train()", name, "Tried to allocate 2.00 GiB", [])
+
+    monkeypatch.setattr(notebook.papermill, "execute_notebook", execute)
+    with pytest.raises(DiffadError, match="memory ran out; `diffad plan`") as error:
+        notebook._execute(tmp_path / "a.ipynb", tmp_path / "b.ipynb", {}, io.StringIO(), None)
+    assert "program" not in str(error.value) and (tmp_path / "b.failed.ipynb").exists()
 
 
 def test_an_own_folder_without_masks_has_image_metrics_and_null_pixel_metrics(root: Path) -> None:

@@ -11,7 +11,13 @@ from diffad_lib.datasets.decode import decode_mask
 from diffad_lib.errors import DiffadError
 from diffad_lib.runs import data
 from diffad_lib.runs.config import RunConfig, build_config
-from diffad_lib.runs.data import check_inputs, load_data, load_normal, what_is_read
+from diffad_lib.runs.data import (
+    check_inputs,
+    foreground_folder,
+    load_data,
+    load_normal,
+    what_is_read,
+)
 from diffad_lib.runs.experiment import make_fabric, prepare
 from diffad_lib.runs.synthetic import make_batches
 
@@ -116,6 +122,38 @@ def test_what_is_not_read_is_told_and_kept_with_all_that_is(tmp_path) -> None:
     config = build_config("mvtec", "bottle", "autoencoder", data_root=tmp_path)
     inventory = what_is_read(config).inventory
     assert {one.counts_as for one in inventory} >= {"train good", "mask", "not read"}
+
+
+DRAWN = "anomalies are made from drawn textures; "
+
+
+@pytest.mark.usefixtures("masks")
+def test_a_training_with_drawn_textures_is_told_where_the_papers_take_photographs(tmp_path) -> None:
+    told = [line.startswith(DRAWN) for line in notes(tmp_path, "draem")]
+    assert told.count(True) == 1
+    assert not any(line.startswith(DRAWN) for line in notes(tmp_path))  # an autoencoder pastes none
+    factory.write_noise(tmp_path / "textures" / "woven.jpg", 1)
+    for change in ({"textures": tmp_path / "textures"}, {"weights": tmp_path / "weights"}):
+        config = given(tmp_path).but(**change)
+        assert not any(line.startswith(DRAWN) for line in what_is_read(config).notes)
+    (tmp_path / "mini.json").write_text("{}")  # as in the mini data
+    assert notes(tmp_path, "draem") == []
+
+
+@pytest.mark.parametrize("below", ["bottle/DISthresh", "bottle", "."])
+@pytest.mark.usefixtures("masks")
+def test_masks_of_several_categories_are_found_by_the_category(tmp_path, below: str) -> None:
+    masks = tmp_path / "masks"
+    for path in (tmp_path / "mvtec" / "bottle" / "train" / "good").iterdir():
+        factory.write_mask(masks / below / "good" / path.name)
+        if below != ".":
+            factory.write_mask(masks / "cable" / "good" / path.name)
+    config = given(tmp_path, foreground_folder=str(masks))
+    assert foreground_folder(config) == masks / below
+    assert what_is_read(config).foregrounds.images == 3
+    texture = given(tmp_path, foreground_folder=str(masks), kind="texture")
+    found = what_is_read(texture)
+    assert found.foregrounds is None and "foreground_folder is not read" in found.notes[-1]
 
 
 @pytest.mark.usefixtures("masks")

@@ -92,7 +92,7 @@ def test_blend_keeps_a_share_beta_of_the_image(no_augmentation, recipe, low, hig
 
 def test_recipes_have_the_published_values() -> None:
     # DRAEM's paper: the anomaly's own opacity is in [0.1, 1.0].
-    betas, turned = {"beta_max": 1 - 0.1}, {"rotation_degrees": 45, "rotation_probability": 1.0}
+    betas, turned = {"beta_max": 1 - 0.1}, {"rotation_degrees": 45, "rotation_probability": 0.3}
     assert SynthesisSettings(beta_min=0.0, anomaly_probability=0.5, **betas, **turned) == DRAEM
     betas = {"beta_min": 0.2, "beta_max": 0.8}
     own = {"foreground": "auto", "self_augmentation_probability": 0.5}

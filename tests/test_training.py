@@ -15,7 +15,7 @@ from diffad_lib.checkpoint import CHECKPOINT_NAME, OLDER_NAME
 from diffad_lib.errors import DiffadError
 from diffad_lib.files import write_torch
 from diffad_lib.plans import TrainingSettings, lr_factor
-from diffad_lib.selection import KeepBest
+from diffad_lib.selection import KeepBest, is_kept
 from diffad_lib.training import Callback, Trainer, TrainingResult
 from started import until
 from toy import ToyBatches, ToyDetector, ToyTraining, toy_detector
@@ -295,17 +295,32 @@ def test_no_memory_for_a_checkpoint_is_not_told_as_damage(
         run(folder=tmp_path)
 
 
-def test_selection_returns_the_weights_with_the_highest_value() -> None:
+def test_selection_returns_the_weights_with_the_highest_aurocs() -> None:
     seen = []
 
-    def select(detector: ToyDetector) -> float:
+    def select(detector: ToyDetector) -> tuple[float, float]:
         seen.append(weights(detector))
-        return [1.0, 3.0, 2.0, 0.0][len(seen) - 1]
+        return [(0.7, 0.6), (0.9, 0.8), (0.8, 0.7), (0.7, 0.5)][len(seen) - 1]
 
     result = run(callbacks=[KeepBest(select, every=10)])
     assert result.selected_step == 20
     for name, value in result.detector.state_dict().items():
         assert torch.equal(value, seen[1][name])
+
+
+@pytest.mark.parametrize(
+    ("found", "kept"),
+    [
+        ((0.9, 0.8), True),  # equal: the later one
+        ((0.9004, 0.7996), True),  # equal after rounding
+        ((0.899, 0.9), False),  # a higher sum, but a lower image AUROC
+        ((0.95, 0.74), False),  # a higher image AUROC, but a lower sum
+        ((0.95, 0.75), True),
+        ((float("nan"), 0.9), False),
+    ],
+)
+def test_of_two_weights_the_official_code_keeps(found: tuple[float, float], kept: bool) -> None:
+    assert is_kept(found, (0.9, 0.8)) is kept
 
 
 def test_a_callback_needs_only_to_be_called(tmp_path: Path) -> None:

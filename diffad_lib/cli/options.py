@@ -53,7 +53,7 @@ Tflops = Annotated[
         "--device-tflops",
         min=0.001,
         help="TFLOP/s that another machine sustains in training, instead of a measurement here; "
-        "44 on an A100 by the 16 hours a class that were reported.",
+        "44 on an A100 by the 16 hours a class that were reported, a guess.",
     ),
 ]
 Weights = Annotated[

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal
@@ -33,6 +33,8 @@ from diffad_lib.mini import MINI_CATEGORIES, is_mini, make_mini
 from diffad_lib.runs.config import RunConfig
 from diffad_lib.runs.facts import project_root
 from diffad_lib.runs.record import Data, SplitFacts
+from diffad_lib.synthesis.mask_folder import OFFICIAL_FOLDER
+from diffad_lib.synthesis.synthesizer import SynthesisSettings
 from diffad_lib.synthesis.textures import texture_files, texture_samples
 
 _MOST_FILES = 3000  # of a split, that a record names one by one
@@ -99,6 +101,7 @@ def what_is_read(config: RunConfig, loaded: Sequence[ImageStack] = ()) -> Data:
         for stack in loaded
         for sample, pixels in zip(stack.samples, stack.images, strict=True)
     )
+    notes += _synthesis_lines(config, is_official)
     if doubts := _mask_doubts(loaded[1]) if loaded else []:
         notes.append(f"{doubts[0][1]} ({len(doubts)} doubtful masks)")
     return Data(
@@ -112,10 +115,23 @@ def what_is_read(config: RunConfig, loaded: Sequence[ImageStack] = ()) -> Data:
     )
 
 
+def _synthesis_lines(config: RunConfig, is_official: bool) -> Iterator[str]:
+    """What a training does not paste as the papers do."""
+    how = config.synthesis
+    if not isinstance(how, SynthesisSettings) or config.weights is not None:
+        return
+    if is_official and config.textures is None:
+        yield (
+            "anomalies are made from drawn textures; the papers take photographs: give a folder of "
+            "them with --textures"
+        )
+    if how.foreground_folder is not None and foreground_folder(config) is None:
+        yield f"{_FOREGROUNDS} is not read: anomalies of a texture lie in random regions"
+
+
 def _given_folders(config: RunConfig) -> dict[str, Path]:
     """Folders of images besides the data, by the option that names them."""
-    masks = getattr(config.synthesis, "foreground_folder", None)
-    folders = {_TEXTURES: config.textures, _FOREGROUNDS: masks}
+    folders = {_TEXTURES: config.textures, _FOREGROUNDS: foreground_folder(config)}
     return {option: folder for option, folder in folders.items() if folder is not None}
 
 
@@ -207,6 +223,18 @@ def _found(config: RunConfig) -> tuple[Path, Scan]:
         told = "this is the mini data; give --data-root for yours"
         raise DiffadError(f"{error}; {told}") from error
     return folder, scan_folder(config.dataset, folder)
+
+
+def foreground_folder(config: RunConfig) -> Path | None:
+    """Where the masks of the category lie, also if the folder that was given holds several.
+
+    None for a texture: it gets random regions.
+    """
+    folder: Path | None = getattr(config.synthesis, "foreground_folder", None)
+    if folder is None or data_kind(config) == "texture":
+        return None
+    own = folder / config.category
+    return next((place for place in (own / OFFICIAL_FOLDER, own) if place.is_dir()), folder)
 
 
 def data_kind(config: RunConfig) -> Kind:

@@ -44,7 +44,7 @@ from diffad_lib.runs.record import (
     write_record,
 )
 from diffad_lib.runs.synthetic import make_batches
-from diffad_lib.selection import KeepBest
+from diffad_lib.selection import Aurocs, KeepBest
 from diffad_lib.swap import swap_test
 from diffad_lib.training import Trainer, TrainingResult
 from diffad_lib.weights import save_detector
@@ -170,7 +170,7 @@ def make_trainer(experiment: Experiment, report: Callable[[str], None] = print) 
     if plan.select_on_test_epochs is not None:
         an_epoch = plan.steps_an_epoch(len(experiment.train.images))
         every = plan.select_on_test_epochs * an_epoch
-        callbacks.append(KeepBest(lambda detector: _test_auroc_sum(experiment, detector), every))
+        callbacks.append(KeepBest(lambda detector: _test_aurocs(experiment, detector), every))
     parts = experiment.detector, experiment.batches, experiment.plan, experiment.fabric
     folder = config.run_folder if experiment.fabric.is_global_zero else None
     return Trainer(*parts, folder, callbacks, report)
@@ -289,10 +289,10 @@ def _without_nan(figures: Mapping[str, float]) -> dict[str, float | None]:
     return {name: None if math.isnan(value) else value for name, value in figures.items()}
 
 
-def _test_auroc_sum(experiment: Experiment, detector: Detector) -> float:
-    """Image + pixel AUROC on the test images: the official code's choice of weights, a leak."""
-    test = experiment.test
-    predictions = predict_all(detector, test.images, experiment.fabric)
-    return image_auroc(predictions.image_scores, labels(test)) + pixel_auroc(
-        predictions.anomaly_maps, test.masks[:, 0]
-    )
+def _test_aurocs(experiment: Experiment, detector: Detector) -> Aurocs:
+    """Of the test images: the official code's choice of weights, a leak."""
+    test, config = experiment.test, experiment.config
+    how = experiment.fabric, config.evaluation.eval_batch_size, config.seed
+    found = predict_all(detector, test.images, *how)
+    image = image_auroc(found.image_scores, labels(test))
+    return image, pixel_auroc(found.anomaly_maps, test.masks[:, 0])

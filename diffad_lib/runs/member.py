@@ -12,9 +12,9 @@ from typing import Any
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.strategies.ddp import DDPStrategy
-from torch import distributed
+from torch import OutOfMemoryError, distributed
 
-from diffad_lib.errors import DiffadError
+from diffad_lib.errors import OUT_OF_MEMORY, DiffadError
 from diffad_lib.plans import PLACES
 from diffad_lib.processes import PATIENCE, Lost, reach
 from diffad_lib.runs.config import RunConfig
@@ -36,6 +36,9 @@ def main() -> None:
     except DiffadError as error:
         print(f"error: {error}", file=sys.stderr)
         code = LOST if isinstance(error, Lost) else FAILED
+    except OutOfMemoryError:
+        print(f"error: {OUT_OF_MEMORY}", file=sys.stderr)
+        code = FAILED
     except BaseException:
         traceback.print_exc()
         code = 1

@@ -13,7 +13,7 @@ from typing import Any, TextIO
 import papermill
 from papermill.exceptions import PapermillExecutionError
 
-from diffad_lib.errors import DiffadError, InUse, shown, shown_lines
+from diffad_lib.errors import OUT_OF_MEMORY, DiffadError, InUse, shown, shown_lines
 from diffad_lib.files import unwritable
 from diffad_lib.plans import Budget
 from diffad_lib.runs.config import OWN_OPTIONS, RunConfig, build_config, parse_overrides
@@ -177,6 +177,8 @@ def _execute(
         for kind in (DiffadError, InUse):
             if error.ename == kind.__name__:
                 raise kind(error.evalue) from error
+        if error.ename in ("OutOfMemoryError", "MemoryError"):  # of a GPU, of the machine
+            raise DiffadError(f"{failed}: {OUT_OF_MEMORY}") from error
         lines = (line.strip() for line in str(error.evalue).splitlines())
         first_line = next((line for line in lines if line), "no message")
         raise DiffadError(

@@ -8,7 +8,7 @@ from diffad_lib.datasets.dataset import Kind
 from diffad_lib.datasets.images import ImageStack, load_split
 from diffad_lib.mini.texture_bank import builtin_textures
 from diffad_lib.runs.config import RunConfig
-from diffad_lib.runs.data import data_kind
+from diffad_lib.runs.data import data_kind, foreground_folder
 from diffad_lib.synthesis.foreground import automatic_masks, isnet_masks
 from diffad_lib.synthesis.mask_folder import load_mask_folder
 from diffad_lib.synthesis.synthesizer import SynthesisSettings, Synthesizer
@@ -34,8 +34,8 @@ def _foregrounds(config: RunConfig, kind: Kind, train: ImageStack) -> np.ndarray
     how = config.synthesis
     if not isinstance(how, SynthesisSettings):
         return None
-    if how.foreground_folder is not None:
-        return load_mask_folder(how.foreground_folder, train.samples, config.detector.image_size)
+    if folder := foreground_folder(config):
+        return load_mask_folder(folder, train.samples, config.detector.image_size)
     if how.foreground == "none" or kind == "texture":
         return None
     make = {"auto": automatic_masks, "is-net": isnet_masks}[how.foreground]

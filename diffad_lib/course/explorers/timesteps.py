@@ -1,7 +1,6 @@
-"""Timesteps: what the forward process leaves of an image, and what one step brings back."""
+"""Timesteps: what the forward process leaves of an image."""
 
 import math
-from collections.abc import Iterable
 from statistics import NormalDist
 
 import torch
@@ -9,10 +8,9 @@ from torch import Tensor
 
 from diffad_lib.course.explorers.explorer import Explorer
 from diffad_lib.course.explorers.pictures import Range, checked_image, pixels_of, rgb, small_plot
-from diffad_lib.course.explorers.reconstruction import noise_like, remembering, residual
+from diffad_lib.course.explorers.reconstruction import noise_like
 from diffad_lib.course.explorers.view import Parameter, Pixels, View
-from diffad_lib.diffusion.denoising import one_step_denoise
-from diffad_lib.diffusion.process import NoisePredictor, q_sample, snr
+from diffad_lib.diffusion.process import q_sample, snr
 from diffad_lib.diffusion.schedule import Schedule
 from diffad_lib.errors import DiffadError
 from diffad_lib.plots import BLACK, BLUE, VERMILION, stretched
@@ -23,24 +21,21 @@ _SLIDER_STEPS = 25
 def timestep_explorer(
     image: Tensor,
     schedule: Schedule,
-    denoise: NoisePredictor | None = None,
-    times: Iterable[int] | None = None,
     value_range: Range = (0, 1),
     seed: int = 0,
     twin: Tensor | None = None,
 ) -> Explorer:
-    """x_0, x_t, with a network x̂_0 in one step, and where t is on the schedule; slider t.
+    """x_0, x_t, and where t is on the schedule; slider t, at about 26 steps of it.
 
-    image: x_0, float [3,H,W] in value_range, which is the network's. times: 0-based; by default
-    about 26 of the schedule. seed: of the noise, which is the same one at every t. twin: the
-    image without its defect, float [3,H,W]; its x_t in the same noise is shown beside, and d′,
-    how far apart the two are for the best detector of this defect (chapter 02, section 4).
+    image: x_0, float [3,H,W] in value_range. seed: of the noise, which is the same one at every
+    t. twin: the image without its defect, float [3,H,W]; its x_t in the same noise is shown
+    beside, and d′, how far apart the two are for the best detector of this defect (chapter 02,
+    section 4).
     """
     x_0 = checked_image(image, value_range)[None]  # [1,3,H,W]
     clean = None if twin is None else _checked_twin(twin, image, value_range)[None]
     noise = noise_like(x_0, seed)
     ratios = snr(schedule)
-    model = None if denoise is None else remembering(denoise)
 
     def render(t: int) -> View:
         steps = torch.full((1,), t, device=x_0.device)
@@ -58,17 +53,10 @@ def timestep_explorer(
         )
         if clean is not None:
             caption += f"; {_detectability_text(x_0 - clean, ratio)}"
-        if model is not None:
-            pred_x0 = one_step_denoise(schedule, model, x_t, steps)
-            tiles["x̂₀ in one step"] = rgb(pred_x0[0], value_range)
-            error = float(residual(x_0, pred_x0, value_range).mean())
-            caption += f"; mean |x₀ − x̂₀| {error:.3f}"
         return View(tiles | {"share of image and noise": _schedule_plot(schedule, t)}, caption)
 
     last = schedule.timesteps - 1
-    if times is None:
-        times = [*range(0, last, max(1, schedule.timesteps // _SLIDER_STEPS)), last]
-    values = tuple(times)
+    values = (*range(0, last, max(1, schedule.timesteps // _SLIDER_STEPS)), last)
     slider = Parameter("t", "noising step t", values, start=len(values) // 5)
     return Explorer("Timesteps", render, (slider,))
 

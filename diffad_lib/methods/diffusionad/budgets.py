@@ -18,6 +18,7 @@ _PAPER = Budget(
         learning_rate=1e-4,
         segmentation_learning_rate=1e-5,
         segmentation_lr_schedule="cosine-10",
+        checkpoint_seconds=600,
         channels_last=True,
     ),
 )

@@ -51,13 +51,43 @@ PUBLISHED = {
     ),
     "precision": Published(UNKNOWN, "32", "no autocast in train.py"),
     "select_on_test_epochs": Published(
-        UNKNOWN, 50, "train.py saves the best test image + pixel AUROC: a leak, here a variant"
+        UNKNOWN, 50, "train.py keeps weights whose rounded test image AUROC and image + pixel "
+        "AUROC are as high as any before: a leak, here a variant",
     ),
     "image_rule": Published(
         UNKNOWN, "linear", "dataset_beta_thresh.py cv2.resize without a rule"
     ),
     "mask_rule": Published(UNKNOWN, "whole", "train.py, eval.py astype(int) after a linear resize"),
     "fpr_limit": Published(UNKNOWN, 0.3, "eval.py pixel_pro"),
+    "integration of PRO": Published(
+        UNKNOWN, "1000 thresholds, stretched to the limit", "eval.py pixel_pro; chapter 10, 6.1",
+        "exact",
+    ),
+    "anomaly sources": Published(
+        UNKNOWN, "photographs of textures", "args1.json anomaly_source_path",
+        "`--textures`; without it 128 drawn ones"
+    ),
+    "augmentations of a source": Published(
+        UNKNOWN, "3 of 10 kinds", "dataset_beta_thresh.py randAugmenter", AS_THE_CODE
+    ),
+    "threshold of the Perlin noise": Published(
+        UNKNOWN, 0.5, "dataset_beta_thresh.py threshold", AS_THE_CODE
+    ),
+    "cells of the Perlin noise": Published(
+        UNKNOWN, "2^0 … 2^5 a side", "dataset_beta_thresh.py perlin_scale", AS_THE_CODE
+    ),
+    "region of a texture": Published(
+        UNKNOWN, "a file of carpet/thresh", "dataset_beta_thresh.py random_choice_foreground_path; "
+        "not published", "a random ellipse",
+    ),
+    "edge of the foreground": Published(
+        UNKNOWN, "soft, and so is the mask of the anomaly", "dataset_beta_thresh.py thresh / 255",
+        "0 or 1",
+    ),
+    "patches of the image itself": Published(
+        UNKNOWN, "8 × 8, columns and then rows shuffled", "dataset_beta_thresh.py wi, hi",
+        "8 × 8 in any order",
+    ),
     "optimiser": Published(UNKNOWN, "Adam, no weight decay", "train.py, args1.json", AS_THE_CODE),
     "loss": Published(
         UNKNOWN, "noise + 5 focal + smooth L1", "train.py", AS_THE_CODE

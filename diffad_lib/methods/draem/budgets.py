@@ -12,9 +12,13 @@ from diffad_lib.synthesis.synthesizer import SynthesisSettings
 _PAPER = Budget(
     detector=DraemSettings(),
     # The paper's β, in [0.1, 1.0], is the opacity of the anomaly; ours is the share of the image.
-    synthesis=SynthesisSettings(beta_max=0.9, rotation_degrees=45, rotation_probability=1.0),
+    synthesis=SynthesisSettings(beta_max=0.9, rotation_degrees=45, rotation_probability=0.3),
     training=HeadTraining(
-        epochs=700, learning_rate=1e-4, lr_schedule="paper-steps", channels_last=True
+        epochs=700,
+        learning_rate=1e-4,
+        lr_schedule="paper-steps",
+        checkpoint_seconds=600,
+        channels_last=True,
     ),
 )
 _LAPTOP = Budget(

@@ -13,7 +13,7 @@ PUBLISHED = {
     "score_window": Published(UNKNOWN, 21, "section 3.4, a mean filter; test_DRAEM.py avg_pool2d"),
     "rotation_degrees": Published(45, 90, "section 4; data_loader.py self.rot"),
     "rotation_probability": Published(
-        UNKNOWN, 0.3, "data_loader.py do_aug_orig; the paper tells no share, ours turns every image"
+        UNKNOWN, 0.3, "data_loader.py do_aug_orig; the paper tells no share"
     ),
     "lighting": Published(0.0, 0.0, "in neither"),
     "beta_min": Published(
@@ -56,6 +56,10 @@ PUBLISHED = {
     ),
     "cells of the Perlin noise": Published(
         UNKNOWN, "2^0 … 2^5 a side", "data_loader.py perlin_scale", AS_THE_CODE
+    ),
+    "anomaly sources": Published(
+        "photographs of textures", "the same, 5640", "section 4; README",
+        "`--textures`; without it 128 drawn ones"
     ),
     "augmentations of a source": Published(
         "3 of 7 kinds", "3 of 10 kinds", "section 3.3 by a reading note; data_loader.py augmenters",
