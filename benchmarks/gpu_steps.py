@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 
+from diffad_lib.batches import SyntheticBatches
 from diffad_lib.detector import Detector
 from diffad_lib.errors import one_line
 from diffad_lib.evaluation import predict_all
@@ -108,7 +109,8 @@ def _times(config: RunConfig, way: Way) -> dict[str, Any]:
         torch.cuda.reset_peak_memory_stats(device)
     begun = time.monotonic()
     plan = config.training.but(steps=WARM_UP + MEASURED + 1, epochs=None)
-    parts = detector, noise_batches(config, device), plan, fabric
+    batches = noise_batches(config, device)
+    parts = detector, batches, plan, fabric
     with contextlib.suppress(Enough):
         Trainer(*parts, callbacks=[clock], report=_silent).train()
     steps = np.diff(clock.ends[WARM_UP - 1 :])
@@ -119,12 +121,23 @@ def _times(config: RunConfig, way: Way) -> dict[str, Any]:
     return {
         "s_per_step": round(median, 4),
         "steps_per_s": round(1 / median, 3),
+        "synthesis_s": round(config.training.accumulate * _seconds_a_batch(batches), 4),
         "warm_up_s": round(clock.ends[WARM_UP - 1] - begun, 1),
         "hours": round(paper * median / 3600, 2),
         "predicted_images_per_s": rate,
         "peak_gib": None if peak is None else round(peak / 2**30, 2),
         "planned_gib": round(planned_bytes(config) / 2**30, 2),
     }
+
+
+def _seconds_a_batch(batches: SyntheticBatches) -> float:
+    """Median time to make a batch and no more, until the device is done."""
+    spent = []
+    for index in range(MEASURED):
+        begun = time.monotonic()
+        batches(index).mask.sum().item()
+        spent.append(time.monotonic() - begun)
+    return statistics.median(spent)
 
 
 def planned_bytes(config: RunConfig) -> float:

@@ -58,7 +58,7 @@ def test_every_part_is_measured_and_shown(quick, monkeypatch):
     ways = {(row["precision"], row["channels_last"]) for row in rows}
     assert ways == {(p, c) for p in ("32", "bf16-mixed") for c in (False, True)}
     for row in content["steps"]:
-        assert row["micro_batch"] == 4 and row["s_per_step"] > 0
+        assert row["micro_batch"] == 4 and row["s_per_step"] > 0 < row["synthesis_s"]
         # The paper's epochs of 209 images in batches of 4, at this rate.
         epochs = {"draem": 700, "diffusionad": 3000}[row["method"]]
         hours = epochs * (209 // 4) * row["s_per_step"] / 3600
