@@ -8,8 +8,8 @@ from collections.abc import Iterable
 # What a terminal obeys instead of showing it: C0 and C1, ends of lines, marks of direction.
 _CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 OUT_OF_MEMORY = (
-    "memory ran out; `diffad plan` with --device-gb names settings that fit, such as "
-    "--set precision=bf16-mixed, --set recompute_levels=6 or a smaller --set batch_size"
+    "the device's memory ran out; in training, `diffad plan` with --device-gb names settings that "
+    "fit, such as a smaller --set batch_size; in prediction, lower --set eval_batch_size"
 )
 
 

@@ -38,7 +38,7 @@ class KeepBest:
             self.best = copy.deepcopy(detector.state_dict())
 
     def finish(self, detector: Detector) -> int | None:
-        """Put the best weights in place; None if no step was looked at."""
+        """Put the best weights in place; None if none was kept, as where pixel AUROC is NaN."""
         if self.best is None:
             return None
         detector.load_state_dict(self.best)

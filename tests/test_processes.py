@@ -451,7 +451,7 @@ def test_a_process_short_of_memory_says_so_in_one_line(monkeypatch, capsys) -> N
     with pytest.raises(SystemExit) as left:
         member.main()
     assert left.value.code == launch.FAILED
-    assert capsys.readouterr().err.startswith("error: memory ran out; `diffad plan`")
+    assert capsys.readouterr().err.startswith("error: the device's memory ran out")
 
 
 def test_a_process_that_lost_the_others_is_not_the_cause() -> None:

@@ -450,14 +450,13 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_file(root: Path) -> None:
     assert not {path.name for path in folder.iterdir()} & FILES
 
 
-@pytest.mark.parametrize("name", ["OutOfMemoryError", "MemoryError"])
-def test_memory_that_ran_out_is_no_error_of_the_program(tmp_path, monkeypatch, name: str) -> None:
+def test_memory_that_ran_out_is_no_error_of_the_program(tmp_path, monkeypatch) -> None:
     def execute(_: str, output: str, **options: object) -> None:
         Path(output).touch()
-        raise PapermillExecutionError(1, 3, "train()", name, "Tried to allocate 2.00 GiB", [])
+        raise PapermillExecutionError(1, 3, "train()", "OutOfMemoryError", "Tried to", [])
 
     monkeypatch.setattr(notebook.papermill, "execute_notebook", execute)
-    with pytest.raises(DiffadError, match="memory ran out; `diffad plan`") as error:
+    with pytest.raises(DiffadError, match="memory ran out; in training, `diffad plan`") as error:
         notebook._execute(tmp_path / "a.ipynb", tmp_path / "b.ipynb", {}, io.StringIO(), None)
     assert "program" not in str(error.value) and (tmp_path / "b.failed.ipynb").exists()
 

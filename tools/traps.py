@@ -189,6 +189,8 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     is_real = given.data_root is not None
+    if is_real != (given.textures is not None):
+        parser.error("give both --data-root and --textures, or neither")
     study, runs = MINI, {}
     if is_real:
         study = replace(REAL, data_root=given.data_root, textures=given.textures)
@@ -211,7 +213,9 @@ def main() -> None:
         "device": device_facts(torch.device("cpu")),
         "labels": test["labels"].tolist(),
     }
-    if study is MINI:
+    if is_real:
+        told["data"] = data_facts(study)
+    else:
         path = RUNS / study.name / "noise.json"
         told["noise"] = kept(path, partial(measure_noise, test))
     record = RECORDS / f"{study.name}.json"
@@ -232,6 +236,15 @@ def data(study: Study) -> tuple[dict[str, Any], Tensor]:
         "native": [decode_mask(one.mask) if one.mask else blank for one in stack.samples],
     }
     return test, torch.tensor(experiment.train.images) / 255
+
+
+def data_facts(study: Study) -> dict[str, Any]:
+    """What was read, without the list of all files, and the size of a mask's file."""
+    test, _ = data(study)
+    read = prepare(configuration(study, RIGHT, 0)).data
+    given = {"train": read.train, "test": read.test, "textures": read.textures}
+    told = {name: one.model_dump(include={"images", "fingerprint"}) for name, one in given.items()}
+    return told | {"mask": test["native"][0].shape}
 
 
 def kept(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -126,7 +126,7 @@ def _synthesis_lines(config: RunConfig, is_official: bool) -> Iterator[str]:
             "them with --textures"
         )
     if how.foreground_folder is not None and foreground_folder(config) is None:
-        yield f"{_FOREGROUNDS} is not read: anomalies of a texture lie in random regions"
+        yield f"{_FOREGROUNDS} is not read: a texture takes no masks"
 
 
 def _given_folders(config: RunConfig) -> dict[str, Path]:
@@ -228,7 +228,7 @@ def _found(config: RunConfig) -> tuple[Path, Scan]:
 def foreground_folder(config: RunConfig) -> Path | None:
     """Where the masks of the category lie, also if the folder that was given holds several.
 
-    None for a texture: it gets random regions.
+    None for a texture, which takes no masks.
     """
     folder: Path | None = getattr(config.synthesis, "foreground_folder", None)
     if folder is None or data_kind(config) == "texture":

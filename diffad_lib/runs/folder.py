@@ -155,7 +155,8 @@ def check_same_settings(config: RunConfig) -> None:
         held = {key: value for key, value in held.items() if key not in Interrupted.model_fields}
     else:
         return
-    for key, known, value in changed_settings(held, settings_of(config), {"runs_dir", *PLACES}):
+    aside = {"runs_dir", "checkpoint_seconds", *PLACES}  # what changes no figure
+    for key, known, value in changed_settings(held, settings_of(config), aside):
         raise DiffadError(
             f"{folder}: holds a run with another {key} ({known!r}, now {value!r}); "
             "move it away or choose another --runs-dir"

@@ -177,7 +177,7 @@ def _execute(
         for kind in (DiffadError, InUse):
             if error.ename == kind.__name__:
                 raise kind(error.evalue) from error
-        if error.ename in ("OutOfMemoryError", "MemoryError"):  # of a GPU, of the machine
+        if error.ename == "OutOfMemoryError":
             raise DiffadError(f"{failed}: {OUT_OF_MEMORY}") from error
         lines = (line.strip() for line in str(error.evalue).splitlines())
         first_line = next((line for line in lines if line), "no message")

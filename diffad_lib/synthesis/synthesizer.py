@@ -44,7 +44,9 @@ class SynthesisSettings(NormalSettings):
     kind: Literal["auto", "texture", "object"] = setting(
         "auto", "of the category: auto knows the official ones and takes others as objects"
     )
-    foreground_folder: Path | None = setting(None, "foreground masks in the DISthresh layout")
+    foreground_folder: Path | None = setting(
+        None, "foreground masks of the category, or folder of such folders"
+    )
     self_augmentation_probability: float = setting(
         0.0, "share of an object's anomalies that show the object itself, its patches shuffled",
         ge=0, le=1,

@@ -58,7 +58,7 @@ PUBLISHED = {
         UNKNOWN, "2^0 … 2^5 a side", "data_loader.py perlin_scale", AS_THE_CODE
     ),
     "anomaly sources": Published(
-        "photographs of textures", "the same, 5640", "section 4; README",
+        "photographs of textures", "the same", "section 4; README anomaly_source_path",
         "`--textures`; without it 128 drawn ones"
     ),
     "augmentations of a source": Published(
