@@ -166,6 +166,15 @@ def test_a_run_on_images_of_another_rule_is_another_one(tmp_path: Path, name: st
         check_same_settings(ours)
 
 
+@pytest.mark.parametrize("name", [CONFIG_NAME, RECORD_NAME])
+def test_another_time_between_checkpoints_makes_no_other_run(tmp_path: Path, name: str) -> None:
+    ours = config(tmp_path)
+    held = settings_of(ours.with_settings({"checkpoint_seconds": 5.0}))
+    content = whole_record() | {"config": held} if name == RECORD_NAME else held
+    write(ours.run_folder / name, json.dumps(content))
+    check_same_settings(ours)
+
+
 def test_a_moved_runs_folder_still_belongs_to_its_run(tmp_path: Path) -> None:
     here, there = config(tmp_path / "here"), config(tmp_path / "there")
     write(there.run_folder / CONFIG_NAME, json.dumps(settings_of(here)))

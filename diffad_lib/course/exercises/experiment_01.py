@@ -29,7 +29,7 @@ def _measure(rebuild: Call) -> dict[str, float]:
         return F.avg_pool2d(residual, 5, 1).amax(dim=(1, 2, 3))
 
     missed = scores(bad) <= scores(held_out).quantile(0.95)
-    return {"missed of 40": float(missed.sum())}
+    return {"missed (of 40)": float(missed.sum())}
 
 
-EXPERIMENT = Experiment("01", _measure, (Goal("missed of 40", below=5),))
+EXPERIMENT = Experiment("01", _measure, (Goal("missed (of 40)", below=5),))
