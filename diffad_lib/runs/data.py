@@ -71,8 +71,8 @@ def check_inputs(config: RunConfig) -> None:
 def what_is_read(config: RunConfig, loaded: Sequence[ImageStack] = ()) -> Data:
     """All that a run reads or leaves, with doubts; decodes nothing. DiffadError as `load_data`.
 
-    loaded: what `load_data` gave, if it was called, so that no file is hashed a second time; without
-    it neither masks nor colours nor light are doubted.
+    loaded: what `load_data` gave, if it was called, so that no file is hashed again; without it
+    neither masks nor colours nor light are doubted.
     """
     folder, scan = _found(config)
     splits: list[tuple[Sequence[Sample], str, dict[str, str]]] = [
