@@ -26,6 +26,7 @@ except ImportError:  # here, because every command imports this module first
 
 _MOST_BYTES = 512 * 2**20  # of a file that is read into memory
 _MOST_TEXT = 64 * 2**20
+_HEAD = 2**16
 _OTHER_KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a pipe (FIFO)",
@@ -59,6 +60,15 @@ def read_bytes(path: Path, most: int = _MOST_BYTES) -> bytes:
     if len(data) != size:
         raise DiffadError(f"{path} changed while it was read; start again")
     return data
+
+
+def read_head(path: Path) -> bytes:
+    """The first 64 KiB of a file; DiffadError if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(_HEAD)
+    except OSError as error:
+        raise DiffadError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def read_text(path: Path) -> str:

@@ -8,6 +8,8 @@ from diffad_lib.errors import DiffadError
 from diffad_lib.runs.compare import compare_folders, verdict
 from record_factory import made_record, put, three_seeds
 
+PIXEL = ("pixel AUROC", "pixel AP", "AUPRO")
+
 
 def two(tmp_path, **changes):
     """Folders of two methods, B with changes."""
@@ -67,6 +69,25 @@ def test_pixels_at_other_sizes_and_other_limits_are_not_compared(tmp_path):
     three_seeds(tmp_path / "c", 0.5, method="autoencoder", fpr_limit=0.05)
     found = compare_folders(tmp_path / "a", tmp_path / "c")
     assert [one.metric for one in found.metrics] == ["image_auroc", "pixel_auroc", "pixel_ap"]
+
+
+def test_image_metrics_at_other_sizes_are_compared_with_a_note(tmp_path):
+    told = "A saw images of 128 px, B of 256: a difference in image metrics is one of size too"
+    assert compare_folders(*two(tmp_path, image_size=256)).notes[0] == told
+    three_seeds(tmp_path / "c", 0.5, method="autoencoder")
+    assert "px" not in str(compare_folders(tmp_path / "a", tmp_path / "c").notes)
+
+
+def test_a_metric_that_a_record_lacks_is_told_to_be_missing_whatever_its_size(tmp_path):
+    a, _ = two(tmp_path)
+    for seed in range(3):
+        record = made_record(seed, 0.6, method="autoencoder", image_size=64)
+        record["metrics"] |= dict.fromkeys(("pixel_auroc", "pixel_ap", "aupro"))
+        put(tmp_path / "c", record)
+    found = compare_folders(a, tmp_path / "c")
+    assert [one.metric for one in found.metrics] == ["image_auroc"]
+    missing = [f"{name}: not compared, a record lacks it or it is undefined" for name in PIXEL]
+    assert [note for note in found.notes if "not compared" in note] == missing
 
 
 def test_a_folder_of_several_settings_is_refused(tmp_path):

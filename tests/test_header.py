@@ -12,9 +12,10 @@ import PIL.ImageOps
 import pytest
 
 import layout_factory as factory
-from diffad_lib.datasets import decode
+from diffad_lib import files
+from diffad_lib.datasets import decode, header
 from diffad_lib.datasets.decode import MOST_PIXELS, decode_image, decode_mask, decode_pair
-from diffad_lib.datasets.header import orientation, size_of
+from diffad_lib.datasets.header import orientation, seen_size, size_of
 from diffad_lib.errors import DiffadError
 
 WIDTH, HEIGHT = 24, 16
@@ -60,6 +61,43 @@ def test_a_picture_without_an_orientation_stays_as_it_is(form):
     assert orientation(b"") == orientation(b"no image") == 1
     if form in TURNING:
         assert orientation(saved(form, 9)) == 1
+
+
+@pytest.mark.parametrize("value", [1, 3, 6])
+@pytest.mark.parametrize("form", [*TURNING, "BMP", "PPM"])
+def test_the_size_that_is_seen_is_that_of_the_decoded_picture(form, value, tmp_path):
+    path = tmp_path / "picture"
+    path.write_bytes(saved(form, value if form in TURNING else None))
+    height, width = decode_image(path).shape[:2]
+    assert seen_size(path) == (width, height, width < height)
+    path.write_bytes(path.read_bytes()[:6])
+    assert seen_size(path) is None
+
+
+def test_the_size_that_is_seen_is_read_from_the_head_of_a_file(tmp_path, monkeypatch):
+    pixels = np.random.default_rng(0).integers(0, 256, (200, 300, 3), np.uint8)
+    photo, square, late = (tmp_path / name for name in ("photo.jpg", "square.png", "late.png"))
+    photo.write_bytes(saved("JPEG", 6, pixels, quality=95))
+    square.write_bytes(saved("PNG", 6, pixels[:, :200]))
+    found = saved("PNG", pixels=pixels)
+    exif = b"eXIf" + saved("TIFF", 6)
+    chunk = struct.pack(">I", len(exif) - 4) + exif + struct.pack(">I", zlib.crc32(exif))
+    late.write_bytes(found[:-12] + chunk + found[-12:])
+    webp = tmp_path / "photo.webp"  # whose EXIF block is the last
+    webp.write_bytes(saved("WebP", 6, pixels, lossless=True))
+    for path in (late, webp):
+        assert decode_image(path).shape == (300, 200, 3)
+        assert seen_size(path) == (200, 300, True)
+    monkeypatch.setattr(header, "read_bytes", lambda path: pytest.fail(f"read {path} whole"))
+    assert seen_size(photo) == (200, 300, True)
+    assert seen_size(square)[:2] == (200, 200)
+
+
+def test_an_image_behind_a_long_head_has_its_size(tmp_path, monkeypatch):
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(saved("JPEG", 6, icc_profile=bytes(50_000)))
+    monkeypatch.setattr(files, "_HEAD", 40_000)
+    assert seen_size(path) == (HEIGHT, WIDTH, True)
 
 
 def test_what_follows_the_picture_does_not_turn_it(tmp_path):

@@ -8,12 +8,12 @@ from PIL import Image
 
 import layout_factory as factory
 from diffad_lib.datasets.catalog import CATALOG
+from diffad_lib.datasets.doubts import turned_line
 from diffad_lib.datasets.inventory import (
     Entry,
     named_bad_line,
     one_sided_line,
     take_inventory,
-    turned_line,
     unread_line,
 )
 from diffad_lib.datasets.layouts import category_folder, scan_category

@@ -19,7 +19,7 @@ from diffad_lib.runs.data import (
     what_is_read,
 )
 from diffad_lib.runs.experiment import make_fabric, prepare
-from diffad_lib.runs.synthetic import make_batches
+from diffad_lib.runs.synthetic import foreground_lines, make_batches
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def invert(path: Path) -> None:
 def notes(root: Path, method: str = "autoencoder", **settings: object) -> list[str]:
     """What a run says of its data before it trains."""
     own = {"image_size": 32, **settings}
-    config = build_config("mvtec", "bottle", method, overrides=own, data_root=root)
+    config = build_config("mvtec", "bottle", method, "laptop", overrides=own, data_root=root)
     return what_is_read(config, load_data(config)).notes
 
 
@@ -138,6 +138,60 @@ def test_a_training_with_drawn_textures_is_told_where_the_papers_take_photograph
         assert not any(line.startswith(DRAWN) for line in what_is_read(config).notes)
     (tmp_path / "mini.json").write_text("{}")  # as in the mini data
     assert notes(tmp_path, "draem") == []
+
+
+@pytest.mark.usefixtures("masks")
+def test_the_mini_budget_on_other_data_than_the_drawn_is_told(tmp_path) -> None:
+    def told(budget: str, **options: object) -> bool:
+        options = {"data_root": tmp_path, **options}
+        config = build_config("mvtec", "bottle", "autoencoder", budget, **options)
+        return any("(64 px); on other data take" in line for line in what_is_read(config).notes)
+
+    assert told("mini") and not told("laptop")
+    assert not told("mini", weights=tmp_path / "weights")  # it trains nothing
+    (tmp_path / "mini.json").write_text("{}")  # as in the mini data
+    assert not told("mini")
+
+
+def found_objects(root: Path, capsys: pytest.CaptureFixture[str], **settings: object) -> list[str]:
+    """Notes of a run on the objects in its training images, which it prints and keeps."""
+    config = given(root, **settings)
+    kept = [line for line in prepare(config).data.notes if "no object" in line]
+    printed = [line for line in capsys.readouterr().out.splitlines() if "no object" in line]
+    assert printed == [f"note: {line}" for line in kept]
+    return kept
+
+
+@pytest.mark.usefixtures("masks")
+def test_training_images_in_which_no_object_is_found_are_told(tmp_path, capsys) -> None:
+    paths = sorted((tmp_path / "mvtec" / "bottle" / "train" / "good").iterdir())
+    for path in paths:
+        disc = cv2.circle(np.full((32, 32, 3), 30, np.uint8), (16, 16), 8, (200, 180, 160), -1)
+        disc[0, 0] = int(path.stem)  # else copies
+        factory.write_pixels(path, disc)
+    assert found_objects(tmp_path, capsys, foreground="auto") == []
+    factory.write_pixels(paths[1], np.full((32, 32, 3), 90, np.uint8))
+    (line,) = found_objects(tmp_path, capsys, foreground="auto")
+    assert line.startswith("on 1 of 3 training images no object was found, so anomalies lie any")
+    assert found_objects(tmp_path, capsys, foreground="auto", kind="texture") == []
+    assert found_objects(tmp_path, capsys, foreground="none") == []
+    for path in paths:
+        factory.write_mask(tmp_path / "masks" / "good" / path.name)
+    factory.write_pixels(tmp_path / "masks" / "good" / paths[2].name, np.full((32, 32), 255, "u1"))
+    (line,) = found_objects(tmp_path, capsys, foreground_folder=str(tmp_path / "masks"))
+    assert line.startswith("on 1 of 3 training images")
+
+
+def test_training_images_that_get_no_anomalies_for_want_of_an_object_are_told(tmp_path) -> None:
+    found = np.zeros((4, 1, 8, 8), np.uint8)
+    found[0] = 1
+    found[1, :, :4] = 1
+    config = given(tmp_path, foreground="is-net")
+    everywhere, nowhere = foreground_lines(config, found)
+    assert everywhere.startswith("on 1 of 4 ") and "anomalies lie anywhere on them" in everywhere
+    assert nowhere.startswith("on 2 of 4 ") and "anomalies are not made on them" in nowhere
+    assert foreground_lines(config.but(weights=tmp_path), found) == []  # nothing is pasted
+    assert foreground_lines(config, found[1:2]) == []
 
 
 @pytest.mark.parametrize("below", ["bottle/DISthresh", "bottle", "."])
@@ -306,7 +360,7 @@ def test_a_test_set_without_either_label_is_told(
     for name in {"good", "crack"} - {lacks}:
         factory.write_noise(tmp_path / "parts" / "test" / name / "0.png", 1)
     factory.write_noise(tmp_path / "parts" / "train" / "good" / "0.png", 2)
-    config = build_config("custom", "parts", "autoencoder", data_root=tmp_path)
+    config = build_config("custom", "parts", "autoencoder", "laptop", data_root=tmp_path)
     assert what_is_read(config).notes == [told]
 
 

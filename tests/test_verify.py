@@ -180,9 +180,13 @@ def test_real_data():
     bottle = verify("mvtec", data)
     assert bottle.ok
     assert bottle.lines[0] == "bottle: 209 train good, 20 test good, 63 test defect"
+    darker, alone = told(bottle, "note")  # of screw
+    assert darker.startswith("light: good test images are darker than good training images")
+    assert "168 to 173 and 177 to 194" in darker and "AUROC 1.00" in alone
     assert verify("mpdd", data).ok
     half = verify("dagm", data)
     assert not half.ok
+    assert told(half, "note") == []
     assert told(half) == [
         "train good: 350 images, the catalog says 496",
         "train defect: 0 images, the catalog says 79",
@@ -198,5 +202,6 @@ def test_grey_images_beside_images_in_colour_are_noted(tmp_path: Path) -> None:
     assert not any("grey images" in line for line in verify("mvtec", tmp_path).lines)
     for path in (base / "train" / "good").iterdir():
         factory.write_noise(path, int(path.stem), grey=True)
-    told = "  note: grey images: train good 3 of 3, test good 0 of 2, test defect 0 of 4; take all"
-    assert any(line.startswith(told) for line in verify("mvtec", tmp_path).lines)
+    counts = "train good 3 of 3, test good 0 of 2, test defect 0 of 4; save all as grey"
+    start = f"grey images beside images in colour: {counts}"
+    assert any(line.startswith(start) for line in told(verify("mvtec", tmp_path), "note"))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from diffad_lib.datasets import jpeg
-from diffad_lib.files import read_bytes
+from diffad_lib.files import read_bytes, read_head
 
 Format = Literal["PNG", "JPEG", "BMP", "TIFF", "WebP", "PNM"]  # what is given to OpenCV
 
@@ -108,6 +108,23 @@ def orientation(source: Path | bytes) -> int:
     data = read_bytes(source) if isinstance(source, Path) else source
     value = _tags(_exif(data)).get(_ORIENTATION, 1)
     return value if 1 <= value <= 8 else 1
+
+
+def seen_size(path: Path) -> tuple[int, int, bool] | None:
+    """Width and height of the picture as it is to be seen, and whether EXIF exchanges the two.
+
+    None if the header is damaged. Of most files only the head is read. DiffadError if one cannot be
+    read.
+    """
+    data = read_head(path)
+    size = size_of(data) if format_of(data) in ("PNG", "JPEG") else None
+    if size is None or (format_of(data) == "PNG" and size[0] != size[1]):
+        data = read_bytes(path)  # a PNG may be turned by what follows its pixels
+        size = size_of(data)
+    if size is None:
+        return None
+    is_turned = orientation(data) >= 5
+    return (*(size[::-1] if is_turned else size), is_turned)
 
 
 def _exif(data: bytes) -> bytes:

@@ -8,7 +8,6 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from diffad_lib.datasets.dataset import CategoryInfo
-from diffad_lib.datasets.header import orientation
 from diffad_lib.datasets.names import GOOD, is_good_name, is_mask_folder
 from diffad_lib.datasets.samples import (
     IMAGE_SUFFIXES,
@@ -166,19 +165,6 @@ def official_counts(info: CategoryInfo | None) -> dict[str, int]:
     return dict(zip(PARTS.values(), official, strict=True))
 
 
-def turned_line(samples: Iterable[Sample]) -> list[str]:
-    """One line on images that their EXIF orientation turns and their mask does not tell of."""
-    pairs = [(sample.image, sample.mask) for sample in samples if sample.mask]
-    found = [image for image, mask in pairs if orientation(image) != orientation(mask)]
-    if not found:
-        return []
-    return [
-        f"{found[0]} is turned by its EXIF orientation {orientation(found[0])} and its mask is not "
-        f"({len(found)} of {len(pairs)} images with a mask); if the masks were drawn on the stored "
-        "pixels, save the images without it"
-    ]
-
-
 def one_sided_line(samples: Iterable[Sample]) -> list[str]:
     """One line on a test set that has no normal or no defective image."""
     labels = {sample.label for sample in samples if sample.split == "test"}
@@ -187,17 +173,6 @@ def one_sided_line(samples: Iterable[Sample]) -> list[str]:
     if labels == {0}:
         return ["the test set has no defective image: all metrics are undefined"]
     return ["the test set has no normal image: image metrics are undefined"]
-
-
-def grey_line(images: Iterable[tuple[Sample, bool]]) -> list[str]:
-    """One line where some parts are mostly grey images and others are in colour; True: grey."""
-    is_grey: dict[str, list[bool]] = {}
-    for sample, grey in images:
-        is_grey.setdefault(PARTS[sample.split, sample.label], []).append(grey)
-    if len({2 * sum(found) > len(found) for found in is_grey.values()}) < 2:
-        return []
-    told = ", ".join(f"{part} {sum(found)} of {len(found)}" for part, found in is_grey.items())
-    return [f"grey images: {told}; take all pictures in the same colours"]
 
 
 def named_bad_line(samples: Iterable[Sample]) -> list[str]:

@@ -7,19 +7,18 @@ from pathlib import Path
 
 from diffad_lib.datasets.catalog import find_dataset
 from diffad_lib.datasets.decode import decode_pair, format_size, mask_doubt
+from diffad_lib.datasets.doubts import Look, look_at, look_lines, shape_line, turned_line
 from diffad_lib.datasets.images import fingerprint, image_digests, reading_threads
 from diffad_lib.datasets.inventory import (
     NOT_READ,
     PARTS,
     copies_line,
     count_parts,
-    grey_line,
     inventory_lines,
     named_bad_line,
     one_sided_line,
     other_counts,
     take_inventory,
-    turned_line,
     twice_line,
 )
 from diffad_lib.datasets.layouts import (
@@ -40,8 +39,8 @@ class Report:
     ok: bool
 
 
-Inspected = tuple[str | None, str | None, bool]
-"""Size of an image as "width×height", the problem of the image or its mask, and if it is grey."""
+Inspected = tuple[str | None, str | None, Look | None]
+"""Size of an image as "width×height", the problem of the image or its mask, and a look at it."""
 
 
 def verify(dataset: str, data_root: Path) -> Report:
@@ -70,10 +69,8 @@ def verify(dataset: str, data_root: Path) -> Report:
             *scan.problems,
             *_file_problems(scan.samples, found, one_size=info.one_size),
         ]
-        pairs = [
-            (one, grey) for one, (size, _, grey) in zip(scan.samples, found, strict=True) if size
-        ]
-        readable = [one for one, _ in pairs]
+        looks = [(one, look) for one, (*_, look) in zip(scan.samples, found, strict=True) if look]
+        readable = [one for one, _ in looks]
         wrong += len(problems)
         rest = "" if not official or category in official else " (not in the catalog)"
         parts = ", ".join(f"{counts[key]} {part}" for key, part in PARTS.items() if counts[key])
@@ -82,8 +79,8 @@ def verify(dataset: str, data_root: Path) -> Report:
         unread += sum(one.files for one in inventory if one.counts_as == NOT_READ)
         lines += inventory_lines(inventory)
         notes = [*scan.notes, *one_sided_line(scan.samples), *named_bad_line(scan.samples)]
-        notes += grey_line(pairs)
-        lines += [f"  note: {note}" for note in [*notes, *_doubts(readable)]]
+        notes += [*_doubts(readable), *look_lines(looks)]
+        lines += [f"  note: {note}" for note in notes]
         lines += [f"  problem: {problem}" for problem in problems]
     for name in list_others(dataset, data_root):
         lines.append(f"{name}: no category, it holds neither images nor a folder train; not read")
@@ -102,7 +99,12 @@ def _doubts(samples: Sequence[Sample]) -> list[str]:
     """Notes on what can be told of readable files only."""
     splits = [[one for one in samples if one.split == split] for split in ("train", "test")]
     train, test = (image_digests(split, fingerprint(split)[1]) if split else {} for split in splits)
-    return [*copies_line(train, test), *twice_line(test), *turned_line(samples)]
+    return [
+        *copies_line(train, test),
+        *twice_line(test),
+        *turned_line(samples),
+        *shape_line(samples),
+    ]
 
 
 def _file_problems(
@@ -124,7 +126,6 @@ def _inspect(sample: Sample) -> Inspected:
     try:
         image, mask = decode_pair(sample.image, sample.mask)
     except DiffadError as error:
-        return None, str(error), False
+        return None, str(error), None
     doubt = mask_doubt(mask) if sample.mask else None
-    is_grey = bool((image == image[..., :1]).all())
-    return format_size(image), doubt and f"{sample.mask} {doubt}", is_grey
+    return format_size(image), doubt and f"{sample.mask} {doubt}", look_at(image)

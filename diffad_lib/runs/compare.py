@@ -89,11 +89,11 @@ def compare(a: Sequence[Run], b: Sequence[Run]) -> Comparison:
         keys = [_MEASURED_AT.get(kind.unit), "fpr_limit" if kind.takes_fpr_limit else None]
         unlike = [key for key in keys if key and _setting(first, key) != _setting(second, key)]
         values = [[_value(run, name) for run in side] for side in (a, b)]
-        if unlike:
+        if any(value is None for side in values for value in side):
+            notes.append(f"{kind.title}: not compared, a record lacks it or it is undefined")
+        elif unlike:
             at = f"{unlike[0]} {_setting(first, unlike[0])} and {_setting(second, unlike[0])}"
             notes.append(f"{kind.title}: not compared, measured at {at}")
-        elif any(value is None for side in values for value in side):
-            notes.append(f"{kind.title}: not compared, a record lacks it or it is undefined")
         else:
             found.append(_compared(name, a, b, *(np.array(side, float) for side in values)))
     names = " ".join(first.cell), " ".join(second.cell)
@@ -135,6 +135,10 @@ def _notes(a: Sequence[Run], b: Sequence[Run]) -> list[str]:
     data = [side[0].record.data for side in (a, b)]
     if data[0] and data[1] and data[0].train.fingerprint != data[1].train.fingerprint:
         notes.append("the two sides were trained on other images")
+    sizes = [_setting(side[0], "image_size") for side in (a, b)]
+    if sizes[0] != sizes[1]:
+        told = f"A saw images of {sizes[0]} px, B of {sizes[1]}"
+        notes.append(f"{told}: a difference in image metrics is one of size too")
     for name, side in (("A", a), ("B", b)):
         if len(side) < 2:
             notes.append(f"{name} has one seed: how far another seed would be is unknown")

@@ -12,17 +12,16 @@ import torch
 from diffad_lib.datasets.catalog import category_kind, find_dataset
 from diffad_lib.datasets.dataset import Kind
 from diffad_lib.datasets.decode import mask_doubt
+from diffad_lib.datasets.doubts import look_at, look_lines, shape_line, turned_line
 from diffad_lib.datasets.images import ImageStack, fingerprint, image_digests, load_split
 from diffad_lib.datasets.inventory import (
     copies_line,
     count_parts,
-    grey_line,
     named_bad_line,
     official_counts,
     one_sided_line,
     other_counts,
     take_inventory,
-    turned_line,
     twice_line,
     unread_line,
 )
@@ -30,6 +29,7 @@ from diffad_lib.datasets.layouts import category_folder, scan_folder, usable_sam
 from diffad_lib.datasets.samples import Sample, Scan, files_below, subfolders
 from diffad_lib.errors import DiffadError
 from diffad_lib.mini import MINI_CATEGORIES, is_mini, make_mini
+from diffad_lib.plans import MINI
 from diffad_lib.runs.config import RunConfig
 from diffad_lib.runs.facts import project_root
 from diffad_lib.runs.record import Data, SplitFacts
@@ -71,8 +71,8 @@ def check_inputs(config: RunConfig) -> None:
 def what_is_read(config: RunConfig, loaded: Sequence[ImageStack] = ()) -> Data:
     """All that a run reads or leaves, with doubts; decodes nothing. DiffadError as `load_data`.
 
-    loaded: what `load_data` gave, if it was called, so that no file is read a second time; without
-    it the masks are not doubted.
+    loaded: what `load_data` gave, if it was called, so that no file is hashed again; without it
+    neither masks nor colours nor light are doubted.
     """
     folder, scan = _found(config)
     splits: list[tuple[Sequence[Sample], str, dict[str, str]]] = [
@@ -88,20 +88,21 @@ def what_is_read(config: RunConfig, loaded: Sequence[ImageStack] = ()) -> Data:
     if masks := given.get(_FOREGROUNDS):
         scan.others |= dict.fromkeys(files_below(masks), "foreground mask")
     inventory = take_inventory(folder, scan)
-    is_official = not is_mini(config.data_root or MINI_ROOT)
-    categories = find_dataset(config.dataset).categories if is_official else {}
+    is_drawn = is_mini(config.data_root or MINI_ROOT)
+    categories = {} if is_drawn else find_dataset(config.dataset).categories
     info = categories.get(config.category)
     notes = [*scan.notes, *one_sided_line(scan.samples), *named_bad_line(scan.samples)]
     notes += unread_line(inventory)
     if counts := other_counts(count_parts(scan.samples), info):
         notes.append("; ".join(counts))
     notes += [*copies_line(*images), *twice_line(images[1]), *turned_line(scan.samples)]
-    notes += grey_line(
-        (sample, bool((pixels == pixels[:1]).all()))
+    notes += shape_line(sample for samples, *_ in splits for sample in samples)
+    notes += look_lines(
+        (sample, look_at(pixels.transpose(1, 2, 0)))
         for stack in loaded
         for sample, pixels in zip(stack.samples, stack.images, strict=True)
     )
-    notes += _synthesis_lines(config, is_official)
+    notes += _setting_lines(config, is_drawn)
     if doubts := _mask_doubts(loaded[1]) if loaded else []:
         notes.append(f"{doubts[0][1]} ({len(doubts)} doubtful masks)")
     return Data(
@@ -115,12 +116,19 @@ def what_is_read(config: RunConfig, loaded: Sequence[ImageStack] = ()) -> Data:
     )
 
 
-def _synthesis_lines(config: RunConfig, is_official: bool) -> Iterator[str]:
-    """What a training does not paste as the papers do."""
-    how = config.synthesis
-    if not isinstance(how, SynthesisSettings) or config.weights is not None:
+def _setting_lines(config: RunConfig, is_drawn: bool) -> Iterator[str]:
+    """What a training does otherwise than the papers do; is_drawn: its data are the mini data."""
+    if config.weights is not None:
         return
-    if is_official and config.textures is None:
+    if config.budget == "mini" and not is_drawn:
+        yield (
+            f"budget mini is for the drawn data of the course ({MINI['image_size']} px); on other "
+            "data take --budget laptop or paper"
+        )
+    how = config.synthesis
+    if not isinstance(how, SynthesisSettings):
+        return
+    if config.textures is None and not is_drawn:
         yield (
             "anomalies are made from drawn textures; the papers take photographs: give a folder of "
             "them with --textures"

@@ -43,7 +43,7 @@ from diffad_lib.runs.record import (
     Training,
     write_record,
 )
-from diffad_lib.runs.synthetic import make_batches
+from diffad_lib.runs.synthetic import foreground_lines, make_batches
 from diffad_lib.selection import Aurocs, KeepBest
 from diffad_lib.swap import swap_test
 from diffad_lib.training import Trainer, TrainingResult
@@ -83,6 +83,7 @@ def prepare(
     batches, detector = make_batches(config, train, fabric), new_detector(config)
     plan, seconds = config.training.in_steps(len(train.images)), time.monotonic() - started
     data = what_is_read(config, (train, test))
+    data.notes.extend(foreground_lines(config, batches.foregrounds))
     for note in data.notes:
         print(shown(f"note: {note}"))
     return Experiment(config, fabric, train, test, batches, detector, plan, data, seconds, flushed)

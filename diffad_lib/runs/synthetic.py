@@ -42,6 +42,26 @@ def _foregrounds(config: RunConfig, kind: Kind, train: ImageStack) -> np.ndarray
     return make(train.images)
 
 
+def foreground_lines(config: RunConfig, masks: np.ndarray | None) -> list[str]:
+    """Lines on training images in which no object was found; masks uint8 [N,1,H,W] of all.
+
+    Such a mask is full, where `whole_if_implausible` replaced it, or empty, as IS-Net may leave it.
+    """
+    if masks is None or config.weights is not None:
+        return []
+    found = {
+        "lie anywhere": masks.all(axis=(1, 2, 3)),
+        "are not made": ~masks.any(axis=(1, 2, 3)),
+    }
+    return [
+        f"on {chosen.sum()} of {len(masks)} training images no object was found, so anomalies "
+        f"{effect} on them; look with `diffad foregrounds … --sheet masks.png`, or give --set "
+        "kind=texture or foreground=none"
+        for effect, chosen in found.items()
+        if chosen.any()
+    ]
+
+
 def _textures(config: RunConfig) -> np.ndarray:
     if config.textures is None:
         return builtin_textures(config.detector.image_size)
