@@ -1,5 +1,6 @@
-"""Image scores from anomaly maps."""
+"""Image scores from anomaly maps, and a threshold for them."""
 
+import math
 from typing import Annotated
 
 import torch.nn.functional as F
@@ -19,6 +20,43 @@ def smoothed_maximum(anomaly_map: Tensor, window: int = 21) -> Tensor:
 def highest_mean(anomaly_map: Tensor, pixels: int = 50) -> Tensor:
     """Image score [B]: mean of the highest pixels of [B,1,H,W]; 50 of 256² in arXiv 2303.08730."""
     return anomaly_map.flatten(1).topk(pixels, dim=1).values.mean(dim=1)
+
+
+def threshold_for(good_scores: Tensor, rate: float) -> float:
+    """The lowest of the scores [N] of good images that at most the share `rate` of them is above.
+
+    0 <= rate < 1. Equal scores are not above each other, so it may be fewer. A rate below 1/N
+    gives the highest score.
+    """
+    return good_scores.sort(descending=True).values[images_above(len(good_scores), rate)].item()
+
+
+def images_above(count: int, rate: float) -> int:
+    """How many of `count` images may lie above a threshold: at most the share `rate`."""
+    return math.floor(round(rate * count, 9))  # 0.29 of 100 is 28.999999999999996
+
+
+def false_alarm_rates(count: int, above: int) -> tuple[float, float, float]:
+    """Mean and 95 % interval of the share of further good images above one of `count` good scores.
+
+    above: of them those above it. The share is distributed as Beta(above + 1, count - above),
+    whatever the distribution of the scores is (order statistics), if all images are independent.
+    """
+    ways = [math.comb(count, above_it) for above_it in range(above + 1)]
+
+    def is_below(share: float) -> float:
+        """The probability that the share is below this one."""
+        terms = (n * share**k * (1 - share) ** (count - k) for k, n in enumerate(ways))
+        return 1 - math.fsum(terms)
+
+    def quantile(probability: float) -> float:
+        low, high = 0.0, 1.0
+        for _ in range(50):
+            middle = (low + high) / 2
+            low, high = (middle, high) if is_below(middle) < probability else (low, middle)
+        return low
+
+    return (above + 1) / (count + 1), quantile(0.025), quantile(0.975)
 
 
 def _odd(window: int) -> int:

@@ -126,7 +126,9 @@ def inventory_lines(inventory: Sequence[Entry]) -> list[str]:
     ]
 
 
-def unread_line(inventory: Sequence[Entry]) -> list[str]:
+def unread_line(
+    inventory: Sequence[Entry], hint: str = " (`diffad data verify` lists all)"
+) -> list[str]:
     """One line on what is not read, for a run; none if that is nothing, or papers beside it."""
     found = [one for one in inventory if one.counts_as == NOT_READ and not _is_paper(one)]
     if not found:
@@ -135,7 +137,7 @@ def unread_line(inventory: Sequence[Entry]) -> list[str]:
     told = [f"{one.folder} {one.files} {one.why}" for one in found[:_NAMED_GROUPS]]
     more = f"; {len(found) - _NAMED_GROUPS} more groups" if len(found) > _NAMED_GROUPS else ""
     verb = "file is" if files == 1 else "files are"
-    return [f"{files} {verb} not read: {'; '.join(told)}{more} (`diffad data verify` lists all)"]
+    return [f"{files} {verb} not read: {'; '.join(told)}{more}{hint}"]
 
 
 def _is_paper(entry: Entry) -> bool:
@@ -189,14 +191,19 @@ def one_sided_line(samples: Iterable[Sample]) -> list[str]:
     return ["the test set has no normal image: image metrics are undefined"]
 
 
-def grey_line(images: Iterable[tuple[Sample, bool]]) -> list[str]:
-    """One line where some parts are mostly grey images and others are in colour; True: grey."""
+def grey_parts(images: Iterable[tuple[Sample, bool]]) -> dict[str, tuple[int, int]]:
+    """Of each part its grey images and all of them; True: grey."""
     is_grey: dict[str, list[bool]] = {}
     for sample, grey in images:
         is_grey.setdefault(PARTS[sample.split, sample.label], []).append(grey)
-    if len({2 * sum(found) > len(found) for found in is_grey.values()}) < 2:
+    return {part: (sum(found), len(found)) for part, found in is_grey.items()}
+
+
+def grey_line(parts: Mapping[str, tuple[int, int]]) -> list[str]:
+    """One line where some parts are mostly grey images and others in colour; see `grey_parts`."""
+    if len({2 * grey > count for grey, count in parts.values()}) < 2:
         return []
-    told = ", ".join(f"{part} {sum(found)} of {len(found)}" for part, found in is_grey.items())
+    told = ", ".join(f"{part} {grey} of {count}" for part, (grey, count) in parts.items())
     return [f"grey images: {told}; take all pictures in the same colours"]
 
 
@@ -223,11 +230,15 @@ def twice_line(test: Mapping[str, str]) -> list[str]:
     return [f"test images that are there twice: {found[0][0]} is {found[0][1]}{more}"]
 
 
+def copies(known: Mapping[str, str], images: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Images that are known ones, each with that one; both: digests of the images by path."""
+    by_digest = {digest: path for path, digest in known.items()}
+    return [(path, by_digest[digest]) for path, digest in images.items() if digest in by_digest]
+
+
 def copies_line(train: Mapping[str, str], test: Mapping[str, str]) -> list[str]:
-    """One line on test images that are training images; both: digests of the images by path."""
-    by_digest = {digest: path for path, digest in train.items()}
-    found = [(path, by_digest[digest]) for path, digest in test.items() if digest in by_digest]
-    if not found:
+    """One line on test images that are training images; both as in `copies`."""
+    if not (found := copies(train, test)):
         return []
     told = ", ".join(f"{one} (training image {other})" for one, other in found[:_NAMED_GROUPS])
     more = f" and {len(found) - _NAMED_GROUPS} more" if len(found) > _NAMED_GROUPS else ""

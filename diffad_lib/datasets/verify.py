@@ -14,6 +14,7 @@ from diffad_lib.datasets.inventory import (
     copies_line,
     count_parts,
     grey_line,
+    grey_parts,
     inventory_lines,
     named_bad_line,
     one_sided_line,
@@ -82,7 +83,7 @@ def verify(dataset: str, data_root: Path) -> Report:
         unread += sum(one.files for one in inventory if one.counts_as == NOT_READ)
         lines += inventory_lines(inventory)
         notes = [*scan.notes, *one_sided_line(scan.samples), *named_bad_line(scan.samples)]
-        notes += grey_line(pairs)
+        notes += grey_line(grey_parts(pairs))
         lines += [f"  note: {note}" for note in [*notes, *_doubts(readable)]]
         lines += [f"  problem: {problem}" for problem in problems]
     for name in list_others(dataset, data_root):

@@ -14,9 +14,11 @@ from diffad_lib.datasets.dataset import Kind
 from diffad_lib.datasets.decode import mask_doubt
 from diffad_lib.datasets.images import ImageStack, fingerprint, image_digests, load_split
 from diffad_lib.datasets.inventory import (
+    PARTS,
     copies_line,
     count_parts,
     grey_line,
+    grey_parts,
     named_bad_line,
     official_counts,
     one_sided_line,
@@ -44,10 +46,7 @@ MINI_ROOT = project_root() / "data" / "mini"
 
 def check_device(config: RunConfig) -> None:
     """Raises DiffadError if the machine lacks the devices that the configuration names."""
-    plan = config.training
-    # A driver that is too old shows its GPUs, but CUDA cannot use them.
-    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    count = {"cuda": gpus, "mps": int(torch.backends.mps.is_available())}
+    plan, count = config.training, _counted()
     if not count.get(plan.device, True):
         raise DiffadError(f"device: PyTorch finds no {plan.device} here; set device=auto")
     device = next((name for name in count if count[name]), "cpu")  # as Fabric's "auto" looks
@@ -57,6 +56,18 @@ def check_device(config: RunConfig) -> None:
             f"devices: PyTorch finds {count[device]} {device} here, not {plan.devices}; give "
             f"--devices {count[device]}, or set device=cpu"
         )
+
+
+def _counted() -> dict[str, int]:
+    """How many devices of each kind PyTorch finds, but for the CPU."""
+    # A driver that is too old shows its GPUs, but CUDA cannot use them.
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return {"cuda": gpus, "mps": int(torch.backends.mps.is_available())}
+
+
+def available_device(wanted: str) -> str:
+    """The device if it is here, else "auto"."""
+    return wanted if _counted().get(wanted, True) else "auto"
 
 
 def check_inputs(config: RunConfig) -> None:
@@ -96,16 +107,13 @@ def what_is_read(config: RunConfig, loaded: Sequence[ImageStack] = ()) -> Data:
     if counts := other_counts(count_parts(scan.samples), info):
         notes.append("; ".join(counts))
     notes += [*copies_line(*images), *twice_line(images[1]), *turned_line(scan.samples)]
-    notes += grey_line(
-        (sample, bool((pixels == pixels[:1]).all()))
-        for stack in loaded
-        for sample, pixels in zip(stack.samples, stack.images, strict=True)
-    )
+    grey = grey_parts(pair for stack in loaded for pair in which_are_grey(stack))
+    notes += grey_line(grey)
     notes += _synthesis_lines(config, is_official)
     if doubts := _mask_doubts(loaded[1]) if loaded else []:
         notes.append(f"{doubts[0][1]} ({len(doubts)} doubtful masks)")
     return Data(
-        train=_facts(*train),
+        train=_facts(*train, *grey.get(PARTS["train", 0], ())[:1]),
         test=_facts(*test),
         textures=_facts(*others[_TEXTURES]) if _TEXTURES in others else None,
         foregrounds=_facts(*others[_FOREGROUNDS]) if _FOREGROUNDS in others else None,
@@ -151,8 +159,16 @@ def _identity(samples: Sequence[Sample]) -> tuple[Sequence[Sample], str, dict[st
     return samples, *fingerprint(samples)
 
 
-def _facts(samples: Sequence[Sample], total: str, files: dict[str, str]) -> SplitFacts:
-    return SplitFacts(images=len(samples), fingerprint=total, files=_short(files))
+def which_are_grey(stack: ImageStack) -> Iterator[tuple[Sample, bool]]:
+    """Each image with whether its three channels are equal."""
+    pairs = zip(stack.samples, stack.images, strict=True)
+    return ((sample, bool((pixels == pixels[:1]).all())) for sample, pixels in pairs)
+
+
+def _facts(
+    samples: Sequence[Sample], total: str, files: dict[str, str], grey: int | None = None
+) -> SplitFacts:
+    return SplitFacts(images=len(samples), fingerprint=total, files=_short(files), grey=grey)
 
 
 def _short(files: dict[str, str]) -> dict[str, str]:
