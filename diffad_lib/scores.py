@@ -3,6 +3,7 @@
 import math
 from typing import Annotated
 
+import numpy as np
 import torch.nn.functional as F
 from pydantic import AfterValidator, Field
 from torch import Tensor
@@ -42,21 +43,12 @@ def false_alarm_rates(count: int, above: int) -> tuple[float, float, float]:
     above: of them those above it. The share is distributed as Beta(above + 1, count - above),
     whatever the distribution of the scores is (order statistics), if all images are independent.
     """
-    ways = [math.comb(count, above_it) for above_it in range(above + 1)]
-
-    def is_below(share: float) -> float:
-        """The probability that the share is below this one."""
-        terms = (n * share**k * (1 - share) ** (count - k) for k, n in enumerate(ways))
-        return 1 - math.fsum(terms)
-
-    def quantile(probability: float) -> float:
-        low, high = 0.0, 1.0
-        for _ in range(50):
-            middle = (low + high) / 2
-            low, high = (middle, high) if is_below(middle) < probability else (low, middle)
-        return low
-
-    return (above + 1) / (count + 1), quantile(0.025), quantile(0.975)
+    shares, below = np.linspace(0, 1, 20_001)[1:-1], 1.0  # the probability of a lower share
+    for k in range(above + 1):
+        ways = math.lgamma(count + 1) - math.lgamma(k + 1) - math.lgamma(count - k + 1)
+        below = below - np.exp(ways + k * np.log(shares) + (count - k) * np.log1p(-shares))
+    low, high = np.interp((0.025, 0.975), below, shares)
+    return (above + 1) / (count + 1), float(low), float(high)
 
 
 def _odd(window: int) -> int:

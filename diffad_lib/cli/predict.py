@@ -22,13 +22,12 @@ def predict(
     maps: Annotated[bool, typer.Option("--maps", help="Also a heat map on each picture.")] = False,
 ) -> None:
     """Score new pictures with a trained detector; good ones give a threshold."""
-    from diffad_lib.runs.inspection import inspect
-    from diffad_lib.runs.inspection_files import check_place, write_inspection
+    from diffad_lib.runs.inspection import check_place, inspect, write_inspection
 
     check_place(to, run, pictures, *([good] if good else []))
     found = inspect(run, pictures, good, rate)
-    high = write_inspection(found, to, maps)
+    write_inspection(found, to, maps)
     print("\n".join(map(shown, found.lines())))
-    if high is not None:
-        print(f"colours of the maps: 0 to {high:.6g}")
     print(shown(f"scores: {to / 'scores.csv'}"))
+    if maps:
+        print(shown(f"maps: {to / 'maps'}, brightest from {found.map_end:.6g}"))

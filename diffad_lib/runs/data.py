@@ -46,7 +46,10 @@ MINI_ROOT = project_root() / "data" / "mini"
 
 def check_device(config: RunConfig) -> None:
     """Raises DiffadError if the machine lacks the devices that the configuration names."""
-    plan, count = config.training, _counted()
+    plan = config.training
+    # A driver that is too old shows its GPUs, but CUDA cannot use them.
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    count = {"cuda": gpus, "mps": int(torch.backends.mps.is_available())}
     if not count.get(plan.device, True):
         raise DiffadError(f"device: PyTorch finds no {plan.device} here; set device=auto")
     device = next((name for name in count if count[name]), "cpu")  # as Fabric's "auto" looks
@@ -56,18 +59,6 @@ def check_device(config: RunConfig) -> None:
             f"devices: PyTorch finds {count[device]} {device} here, not {plan.devices}; give "
             f"--devices {count[device]}, or set device=cpu"
         )
-
-
-def _counted() -> dict[str, int]:
-    """How many devices of each kind PyTorch finds, but for the CPU."""
-    # A driver that is too old shows its GPUs, but CUDA cannot use them.
-    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    return {"cuda": gpus, "mps": int(torch.backends.mps.is_available())}
-
-
-def available_device(wanted: str) -> str:
-    """The device if it is here, else "auto"."""
-    return wanted if _counted().get(wanted, True) else "auto"
 
 
 def check_inputs(config: RunConfig) -> None:

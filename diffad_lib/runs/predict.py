@@ -1,7 +1,5 @@
 """A trained detector on new pictures: scores and maps as its own run would have given them."""
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,8 +7,7 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 
-from diffad_lib.datasets.decode import decode_image
-from diffad_lib.datasets.images import ImageStack, image_digests, load_split, reading_threads
+from diffad_lib.datasets.images import ImageStack, image_digests, load_split
 from diffad_lib.datasets.inventory import copies, grey_line, take_inventory, unread_line
 from diffad_lib.datasets.samples import Sample, Scan, images_below
 from diffad_lib.detector import Detector
@@ -18,13 +15,11 @@ from diffad_lib.errors import DiffadError
 from diffad_lib.evaluation import SetPrediction, predict_all
 from diffad_lib.runs import facts
 from diffad_lib.runs.config import RunConfig
-from diffad_lib.runs.data import available_device, which_are_grey
+from diffad_lib.runs.data import which_are_grey
 from diffad_lib.runs.experiment import flushes_denormals, make_fabric, precision_of
 from diffad_lib.runs.folder import CONFIG_NAME
 from diffad_lib.runs.record import RECORD_NAME, Record, read_record
 from diffad_lib.weights import DETECTOR_NAME, load_detector, read_saved
-
-_NAMED = 3  # files, in an error
 
 
 @dataclass(frozen=True)
@@ -38,11 +33,6 @@ class Trained:
     fabric: Fabric
     notes: list[str]  # what is another than in the run
 
-    def training_files(self) -> dict[str, str]:
-        """A digest of each training image; {} where the record lacks them: old, or thousands."""
-        files = self.record.data.train.files if self.record.data else {}
-        return {} if any(path.endswith("/") for path in files) else files
-
 
 @dataclass(frozen=True)
 class Pictures:
@@ -50,17 +40,8 @@ class Pictures:
 
     folder: Path
     stack: ImageStack
+    digests: dict[str, str]  # of each file, by its path below the folder, in the order of the stack
     notes: list[str]  # what is doubtful
-
-    @property
-    def names(self) -> list[str]:
-        """The path of each file below the folder."""
-        return [sample.image.relative_to(self.folder).as_posix() for sample in self.stack.samples]
-
-    def digests(self) -> dict[str, str]:
-        """A digest of each file, by its name."""
-        found = image_digests(self.stack.samples, self.stack.files)
-        return dict(zip(self.names, found.values(), strict=True))
 
 
 def load_trained(folder: Path) -> Trained:
@@ -76,106 +57,83 @@ def load_trained(folder: Path) -> Trained:
         raise DiffadError(f"{folder / DETECTOR_NAME}: {told}")
     plan = config.training
     precision = str(record.device.get("precision", plan.precision)).removesuffix("-true")
-    where = {"device": available_device(plan.device), "devices": 1, "num_nodes": 1}
-    config = config.but(training=plan.but(precision=precision, **where))
+    device = "cpu" if plan.device == "cpu" else "auto"
+    plan = plan.but(precision=precision, device=device, devices=1, num_nodes=1)
+    config = config.but(training=plan)
     fabric = make_fabric(config)
-    detector = load_detector(folder).to(fabric.device)
     before = {**record.device, "device": record.device.get("name", record.device.get("type"))}
     now = facts.conditions(fabric.device, precision_of(fabric))
     changed = "; ".join(facts.differences(before | record.git | record.versions, now))
     notes = [f"computed otherwise than in the run, last digits may differ: {changed}"]
+    detector = load_detector(folder).to(fabric.device)
     return Trained(folder, record, config, detector, fabric, notes if changed else [])
 
 
 def _record_path(folder: Path) -> Path:
     path = folder / RECORD_NAME
-    if not path.exists():
-        told = "holds no run; name the folder that `diffad run` tells at its end"
-        if (folder / CONFIG_NAME).exists():
-            told = "its run is not finished; start the same `diffad run` again, and it goes on"
-        elif (folder / DETECTOR_NAME).exists():
-            told = "holds weights without a run; evaluate them first, with `diffad run --weights`"
-        raise DiffadError(f"{folder}: {told}")
-    return path
+    if path.exists():
+        return path
+    told = "holds no run; name the folder that `diffad run` tells at its end"
+    if (folder / CONFIG_NAME).exists():
+        told = "its run is not finished; start the same `diffad run` again, and it goes on"
+    elif (folder / DETECTOR_NAME).exists():
+        told = "holds weights without a run; evaluate them first, with `diffad run --weights`"
+    raise DiffadError(f"{folder}: {told}")
 
 
 def read_pictures(trained: Trained, folder: Path) -> Pictures:
     """The pictures in a folder and its sub-folders, in natural order, read as in the run.
 
-    DiffadError for no picture, and one that names those which cannot be read.
+    DiffadError for no picture, and for the first that cannot be read.
     """
     samples = [Sample(path, None, 0, "", "test") for path in images_below(folder)]
     size, rule = trained.config.detector.image_size, trained.config.evaluation.image_rule
-    try:
-        stack = load_split(samples, size, image_rule=rule)
-    except DiffadError as error:
-        raise _with_others(samples, error) from error
+    stack = load_split(samples, size, image_rule=rule)
     notes = unread_line(take_inventory(folder, Scan(samples)), hint="")
-    train = trained.record.data.train if trained.record.data else None
-    if train is not None and train.grey is not None:
+    data = trained.record.data
+    if data is not None and data.train.grey is not None:
         grey = sum(is_grey for _, is_grey in which_are_grey(stack))
-        known = train.grey, train.images
+        known = data.train.grey, data.train.images
         notes += grey_line({"training images": known, "pictures": (grey, len(samples))})
-    return Pictures(folder, stack, [f"{folder}: {note}" for note in notes])
+    names = [sample.image.relative_to(folder).as_posix() for sample in samples]
+    digests = image_digests(samples, stack.files).values()
+    told = [f"{folder}: {note}" for note in notes]
+    return Pictures(folder, stack, dict(zip(names, digests, strict=True)), told)
 
 
-def _with_others(samples: list[Sample], error: DiffadError) -> DiffadError:
-    """The error on the first file, with the names of the others that cannot be read either."""
+def check_apart(trained: Trained, good: Pictures, pictures: Pictures) -> list[str]:
+    """DiffadError if good pictures that give a threshold are training images, or are judged.
 
-    def is_bad(sample: Sample) -> bool:
-        try:
-            decode_image(sample.image)
-        except DiffadError:
-            return True
-        return False
-
-    with reading_threads() as threads:
-        found = zip(samples, threads.map(is_bad, samples), strict=True)
-        names = [str(sample.image) for sample, bad in found if bad]
-    others = [name for name in names if not str(error).startswith(name)]
-    told = ", ".join(others[:_NAMED]) + (" …" if len(others) > _NAMED else "")
-    return DiffadError(f"{error} (and {len(others)} more: {told})") if others else error
-
-
-def check_apart(trained: Trained, good: Pictures, pictures: Pictures) -> None:
-    """DiffadError if good pictures that give a threshold are training images, or are judged."""
-    known = {"training images": trained.training_files(), str(pictures.folder): pictures.digests()}
+    Returns a line if the record does not tell the files of the training: an old one, or thousands.
+    """
+    trained_on = trained.record.data.train.files if trained.record.data else {}
+    known = {"the training images": trained_on, str(pictures.folder): pictures.digests}
     for place, digests in known.items():
-        if found := copies(digests, good.digests()):
-            (one, other), count = found[0], len(found)
+        if found := copies(digests, good.digests):
+            one, other = found[0]
             raise DiffadError(
-                f"{good.folder / one}: is {other} of {place} ({count} such); a threshold needs "
-                "good pictures that neither train nor are judged"
+                f"{good.folder / one}: is {other} of {place} ({len(found)} such); a threshold "
+                "needs good pictures that neither train nor are judged"
             )
+    is_told = trained_on and not any(path.endswith("/") for path in trained_on)
+    return [] if is_told else ["whether good pictures are training images the record cannot tell"]
 
 
 def predict(trained: Trained, pictures: Pictures) -> SetPrediction:
-    """Scores and maps, in the order of `pictures.names`; DiffadError if one is not finite."""
-    size = trained.config.evaluation.eval_batch_size
-    with _denormals_flushed():
-        found = _predict(trained, pictures.stack.images, size)
+    """Scores and maps, in the order of the pictures; DiffadError if one is not finite.
+
+    As in a run, denormal numbers are 0 meanwhile.
+    """
+    detector, fabric, seed = trained.detector, trained.fabric, trained.config.seed
+    size, before = trained.config.evaluation.eval_batch_size, flushes_denormals()
+    torch.set_flush_denormal(True)
+    try:
+        found = predict_all(detector, pictures.stack.images, fabric, size, seed)
+    except torch.OutOfMemoryError:
+        print("the device's memory ran out; goes on with one picture at a time")
+        found = predict_all(detector, pictures.stack.images, fabric, 1, seed)
+    finally:
+        torch.set_flush_denormal(before)
     if not (np.isfinite(found.image_scores).all() and np.isfinite(found.anomaly_maps).all()):
         raise DiffadError(f"{trained.folder}: gives scores that are no numbers; train it anew")
     return found
-
-
-def _predict(trained: Trained, images: np.ndarray, size: int) -> SetPrediction:
-    """`size` images at a time, or fewer where memory runs out: scores do not depend on it."""
-    try:
-        return predict_all(trained.detector, images, trained.fabric, size, trained.config.seed)
-    except torch.OutOfMemoryError:
-        if size == 1:
-            raise DiffadError("the device's memory ran out with a single picture") from None
-    print(f"the device's memory ran out; goes on with {size // 2} pictures at a time")
-    return _predict(trained, images, size // 2)
-
-
-@contextlib.contextmanager
-def _denormals_flushed() -> Iterator[None]:
-    """As `experiment.prepare` has it: denormal numbers are 0."""
-    before = flushes_denormals()
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(before)
