@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,10 +10,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 
 import layout_factory as factory
+from course_files import ROOT
 from diffad_lib.errors import DiffadError
 from diffad_lib.evaluation import predict_all
 from diffad_lib.methods import method_names
@@ -172,6 +175,7 @@ def test_a_run_on_several_gpus_predicts_on_what_is_here(own: Path, root: Path) -
     config["training"] |= {"device": "cuda", "devices": 4, "accumulate": 4}
     changed(own / "record.json", config=config)
     assert predicted(own, root / TEST) == scores_of(own)
+    assert load_trained(own).config.training.processes == 1
 
 
 # Which pictures are found.
@@ -236,6 +240,18 @@ def test_the_interval_holds_the_share_of_new_pictures_as_often_as_it_says() -> N
         _, low, high = false_alarm_rates(50, 1)
         held += low <= np.exp(-threshold) <= high
     assert held / 2000 == pytest.approx(0.95, abs=0.015)
+
+
+def test_the_page_on_new_pictures_tells_what_the_functions_give() -> None:
+    text = (ROOT / "docs" / "new-pictures.md").read_text(encoding="utf-8")
+    number = r"([\d.]+)"
+    row = rf"^\| {number} \| {number} \| {number} \| {number} % \| {number} % to {number} % \|$"
+    rows = re.findall(row, text, re.MULTILINE)
+    assert len(rows) == 6
+    for count, rate, above, *told in rows:
+        assert images_above(int(count), float(rate)) == int(above)
+        found = false_alarm_rates(int(count), int(above))
+        assert [f"{100 * share:.1f}" for share in found] == told
 
 
 def test_good_pictures_that_train_or_are_judged_give_no_threshold(
@@ -368,10 +384,8 @@ def test_a_result_among_the_pictures_is_refused(inspected, root: Path, folder: s
 
 
 def test_a_map_lies_on_the_picture_as_it_is_to_be_seen(run: Path, tmp_path: Path, diffad) -> None:
-    from PIL import Image
-
     pixels = np.random.default_rng(0).integers(0, 256, (40, 90, 3), np.uint8)
-    picture, exif = Image.fromarray(pixels), Image.Exif()
+    picture, exif = PIL.Image.fromarray(pixels), PIL.Image.Exif()
     exif[0x0112] = 6  # a quarter turn to the right
     (tmp_path / "new").mkdir()
     picture.save(tmp_path / "new/turned.png", exif=exif)
