@@ -322,7 +322,7 @@ def test_good_pictures_give_verdicts(inspected, root: Path, tmp_path: Path) -> N
 
 def test_a_rate_that_the_good_pictures_cannot_tell_is_told(inspected, root: Path, tmp_path) -> None:
     told = inspected("--good", root / "kept", "--rate", 0.1)
-    assert "note: 8 good pictures cannot tell a rate below 0.12; the threshold is their hig" in (
+    assert "note: 8 good pictures cannot tell a rate below 0.125; the threshold is their h" in (
         told.out
     )
     (threshold,) = {row["threshold"] for row in rows_of(tmp_path / "out/good.csv")}

@@ -85,7 +85,7 @@ def _good_lines(good: Pictures, found: SetPrediction, threshold: float, rate: fl
         "expected), if they vary as these do",
     ]
     if not images_above(count, rate):
-        least = f"{count} good pictures cannot tell a rate below {1 / count:.2g}"
+        least = f"{count} good pictures cannot tell a rate below {1 / count:.3g}"
         told.append(f"note: {least}; the threshold is their highest score")
     return told
 
@@ -128,7 +128,7 @@ def check_place(to: Path, run: Path, *folders: Path) -> None:
 
 
 def _identity(run: Path, pictures: Path) -> dict[str, str]:
-    return {"run": str(run.absolute()), "pictures": str(pictures.absolute())}
+    return {"run": str(run.resolve()), "pictures": str(pictures.resolve())}
 
 
 def write_inspection(found: Inspection, to: Path, with_maps: bool) -> None:
