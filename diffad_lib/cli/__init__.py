@@ -24,6 +24,7 @@ from diffad_lib.cli.options import (
     one_of,
 )
 from diffad_lib.cli.plan import plan
+from diffad_lib.cli.predict import predict
 from diffad_lib.cli.results import compare, results
 from diffad_lib.cli.run import held_out, run
 from diffad_lib.cli.sweep import sweep
@@ -46,6 +47,7 @@ app.add_typer(cache_app, name="cache")
 _DATASETS = one_of(key for key, dataset in CATALOG.items() if dataset.archives)
 
 app.command()(run)
+app.command()(predict)
 app.command()(sweep)
 app.command()(plan)
 app.command("held-out")(held_out)

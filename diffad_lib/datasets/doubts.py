@@ -1,13 +1,14 @@
 """What the pictures of a category, looked at all together, make doubtful: shape, colour, light."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from diffad_lib.datasets.header import orientation, seen_size
+from diffad_lib.datasets.images import ImageStack
 from diffad_lib.datasets.inventory import PARTS, Part
 from diffad_lib.datasets.samples import Sample
 from diffad_lib.metrics import image_auroc
@@ -31,25 +32,32 @@ def look_at(pixels: NDArray[np.uint8]) -> Look:
     return Look(bool((pixels == pixels[..., :1]).all()), float(pixels.mean()))
 
 
+def looks_of(stack: ImageStack) -> Iterator[tuple[Sample, Look]]:
+    """Of each image at the size at which it was loaded."""
+    for sample, pixels in zip(stack.samples, stack.images, strict=True):
+        yield sample, look_at(pixels.transpose(1, 2, 0))
+
+
 def look_lines(looks: Iterable[tuple[Sample, Look]]) -> list[str]:
     """`grey_line` and `light_lines`, for which every picture has to be decoded."""
     parts: dict[Part, list[Look]] = {}
     for sample, look in looks:
         parts.setdefault((sample.split, sample.label), []).append(look)
-    greys = {part: [one.is_grey for one in found] for part, found in parts.items()}
+    greys = {
+        name: (sum(look.is_grey for look in parts[part]), len(parts[part]))
+        for part, name in PARTS.items()
+        if part in parts
+    }
     light = {part: [one.brightness for one in found] for part, found in parts.items()}
     return [*grey_line(greys), *light_lines(light)]
 
 
-def grey_line(parts: dict[Part, list[bool]]) -> list[str]:
-    """One line where some pictures are grey (True) and others in colour, with the grey ones."""
-    if len({grey for found in parts.values() for grey in found}) < 2:
+def grey_line(parts: Mapping[str, tuple[int, int]]) -> list[str]:
+    """One line where some pictures are grey and others in colour; of each part both numbers."""
+    grey, count = map(sum, zip(*parts.values(), strict=True)) if parts else (0, 0)
+    if grey in (0, count):
         return []
-    told = ", ".join(
-        f"{name} {sum(parts[part])} of {len(parts[part])}"
-        for part, name in PARTS.items()
-        if part in parts
-    )
+    told = ", ".join(f"{part} {some} of {all_of_it}" for part, (some, all_of_it) in parts.items())
     return [f"grey images beside images in colour: {told}; save all as grey, or take all in colour"]
 
 

@@ -125,7 +125,9 @@ def inventory_lines(inventory: Sequence[Entry]) -> list[str]:
     ]
 
 
-def unread_line(inventory: Sequence[Entry]) -> list[str]:
+def unread_line(
+    inventory: Sequence[Entry], hint: str = " (`diffad data verify` lists all)"
+) -> list[str]:
     """One line on what is not read, for a run; none if that is nothing, or papers beside it."""
     found = [one for one in inventory if one.counts_as == NOT_READ and not _is_paper(one)]
     if not found:
@@ -134,7 +136,7 @@ def unread_line(inventory: Sequence[Entry]) -> list[str]:
     told = [f"{one.folder} {one.files} {one.why}" for one in found[:_NAMED_GROUPS]]
     more = f"; {len(found) - _NAMED_GROUPS} more groups" if len(found) > _NAMED_GROUPS else ""
     verb = "file is" if files == 1 else "files are"
-    return [f"{files} {verb} not read: {'; '.join(told)}{more} (`diffad data verify` lists all)"]
+    return [f"{files} {verb} not read: {'; '.join(told)}{more}{hint}"]
 
 
 def _is_paper(entry: Entry) -> bool:
@@ -198,11 +200,15 @@ def twice_line(test: Mapping[str, str]) -> list[str]:
     return [f"test images that are there twice: {found[0][0]} is {found[0][1]}{more}"]
 
 
+def copies(known: Mapping[str, str], images: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Images that are known ones, each with that one; both: digests of the images by path."""
+    by_digest = {digest: path for path, digest in known.items()}
+    return [(path, by_digest[digest]) for path, digest in images.items() if digest in by_digest]
+
+
 def copies_line(train: Mapping[str, str], test: Mapping[str, str]) -> list[str]:
-    """One line on test images that are training images; both: digests of the images by path."""
-    by_digest = {digest: path for path, digest in train.items()}
-    found = [(path, by_digest[digest]) for path, digest in test.items() if digest in by_digest]
-    if not found:
+    """One line on test images that are training images; both as in `copies`."""
+    if not (found := copies(train, test)):
         return []
     told = ", ".join(f"{one} (training image {other})" for one, other in found[:_NAMED_GROUPS])
     more = f" and {len(found) - _NAMED_GROUPS} more" if len(found) > _NAMED_GROUPS else ""

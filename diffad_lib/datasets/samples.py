@@ -62,6 +62,30 @@ def image_files(folder: Path) -> list[Path]:
     return [path for path in found if not path.is_dir()]
 
 
+def images_below(folder: Path) -> list[Path]:
+    """Image files in `folder` and its sub-folders, without hidden ones, in natural order.
+
+    DiffadError if there is none, for masks among them, and as `files_below`.
+    """
+    if not folder.is_dir():
+        what = "is a file" if folder.is_file() else "is not there"
+        raise DiffadError(f"{folder} {what}; name a folder of pictures")
+    files = {path: path.relative_to(folder).parts for path in files_below(folder)}
+    found = [
+        path
+        for path, parts in files.items()
+        if path.suffix.lower() in IMAGE_SUFFIXES and not any(one.startswith(".") for one in parts)
+    ]
+    if not found:
+        raise DiffadError(f"{folder} holds no PNG, JPEG, BMP, TIFF or WebP image")
+    found.sort(key=lambda path: [natural_key(part) for part in files[path]])
+    masks = [path for path in found if any(map(is_mask_folder, files[path][:-1]))]
+    problems = [f"{path} would be read as an image; move masks elsewhere" for path in masks]
+    if problems := [*problems, *_masks_among(found, "another folder")]:
+        raise DiffadError(problems[0])
+    return found
+
+
 def files_below(folder: Path) -> Iterator[Path]:
     """The files below a folder; links are followed, but no folder is entered a second time.
 

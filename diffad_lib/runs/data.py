@@ -12,7 +12,7 @@ import torch
 from diffad_lib.datasets.catalog import category_kind, find_dataset
 from diffad_lib.datasets.dataset import Kind
 from diffad_lib.datasets.decode import mask_doubt
-from diffad_lib.datasets.doubts import look_at, look_lines, shape_line, turned_line
+from diffad_lib.datasets.doubts import look_lines, looks_of, shape_line, turned_line
 from diffad_lib.datasets.images import ImageStack, fingerprint, image_digests, load_split
 from diffad_lib.datasets.inventory import (
     copies_line,
@@ -97,16 +97,14 @@ def what_is_read(config: RunConfig, loaded: Sequence[ImageStack] = ()) -> Data:
         notes.append("; ".join(counts))
     notes += [*copies_line(*images), *twice_line(images[1]), *turned_line(scan.samples)]
     notes += shape_line(sample for samples, *_ in splits for sample in samples)
-    notes += look_lines(
-        (sample, look_at(pixels.transpose(1, 2, 0)))
-        for stack in loaded
-        for sample, pixels in zip(stack.samples, stack.images, strict=True)
-    )
+    looks = [pair for stack in loaded for pair in looks_of(stack)]
+    notes += look_lines(looks)
     notes += _setting_lines(config, is_drawn)
     if doubts := _mask_doubts(loaded[1]) if loaded else []:
         notes.append(f"{doubts[0][1]} ({len(doubts)} doubtful masks)")
+    grey = sum(look.is_grey for sample, look in looks if sample.split == "train")
     return Data(
-        train=_facts(*train),
+        train=_facts(*train, grey=grey if loaded else None),
         test=_facts(*test),
         textures=_facts(*others[_TEXTURES]) if _TEXTURES in others else None,
         foregrounds=_facts(*others[_FOREGROUNDS]) if _FOREGROUNDS in others else None,
@@ -159,8 +157,10 @@ def _identity(samples: Sequence[Sample]) -> tuple[Sequence[Sample], str, dict[st
     return samples, *fingerprint(samples)
 
 
-def _facts(samples: Sequence[Sample], total: str, files: dict[str, str]) -> SplitFacts:
-    return SplitFacts(images=len(samples), fingerprint=total, files=_short(files))
+def _facts(
+    samples: Sequence[Sample], total: str, files: dict[str, str], grey: int | None = None
+) -> SplitFacts:
+    return SplitFacts(images=len(samples), fingerprint=total, files=_short(files), grey=grey)
 
 
 def _short(files: dict[str, str]) -> dict[str, str]:

@@ -53,6 +53,7 @@ class SplitFacts(Facts):
     images: int
     fingerprint: str
     files: dict[str, str] = Field(default_factory=dict)  # a short digest of each, by its path
+    grey: int | None = None  # training images without colour, where that was looked at
 
 
 class Data(Facts):

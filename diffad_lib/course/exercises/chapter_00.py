@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffad_lib.course.exercises.grading import Arguments, Exercise, Function, Mistake
+from diffad_lib.scores import threshold_for
 
 # 00.1: the highest average in a window
 
@@ -112,11 +113,6 @@ _SCORE = Exercise(
 )
 
 # 00.2: a threshold for a rate of false alarms
-
-
-def threshold_for(good_scores: Tensor, rate: float) -> float:
-    """The score at place floor(rate · N) from the top: at most so many lie above it."""
-    return _from_the_top(good_scores, math.floor(rate * len(good_scores)))
 
 
 def _from_the_top(scores: Tensor, place: int) -> float:
