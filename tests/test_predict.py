@@ -199,7 +199,7 @@ def test_grey_pictures_are_told_of_a_run_on_colours_and_only_then(
     for number in range(3):
         factory.write_noise(tmp_path / "new" / f"{number}.png", number, grey=number > 0)
     (note,) = read_pictures(load_trained(run), tmp_path / "new").notes
-    assert "grey images: training images 0 of 3, pictures 2 of 3" in note
+    assert "in colour: training images 0 of 3, pictures 2 of 3;" in note
     data = json.loads((own / "record.json").read_text())["data"]
     for grey in (3, None):  # as the pictures are; not known
         changed(own / "record.json", data=data | {"train": data["train"] | {"grey": grey}})
