@@ -200,8 +200,9 @@ def test_grey_pictures_are_told_of_a_run_on_colours_and_only_then(
         factory.write_noise(tmp_path / "new" / f"{number}.png", number, grey=number > 0)
     (note,) = read_pictures(load_trained(run), tmp_path / "new").notes
     assert "in colour: training images 0 of 3, pictures 2 of 3;" in note
+    factory.write_noise(tmp_path / "new" / "0.png", 0, grey=True)
     data = json.loads((own / "record.json").read_text())["data"]
-    for grey in (3, None):  # as the pictures are; not known
+    for grey in (3, None):  # as the pictures are now; not known
         changed(own / "record.json", data=data | {"train": data["train"] | {"grey": grey}})
         assert read_pictures(load_trained(own), tmp_path / "new").notes == []
 
