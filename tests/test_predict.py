@@ -16,6 +16,7 @@ import torch
 
 import layout_factory as factory
 from course_files import ROOT
+from diffad_lib.datasets.decode import decode_image
 from diffad_lib.errors import DiffadError
 from diffad_lib.evaluation import predict_all
 from diffad_lib.methods import method_names
@@ -398,6 +399,15 @@ def test_a_map_lies_on_the_picture_as_it_is_to_be_seen(run: Path, tmp_path: Path
         "turned.png.png": (90, 40, 3),
         "large.png.png": (455, 1024, 3),
     }
+
+
+def test_each_file_holds_its_own_picture_and_map(run: Path, root: Path, tmp_path: Path) -> None:
+    found = inspect(run, root / TEST, root / "kept", 0.02)
+    write_inspection(found, tmp_path / "out", with_maps=True)
+    for name, anomaly_map in zip(found.pictures.digests, found.found.anomaly_maps, strict=True):
+        picture = decode_image(root / TEST / name)
+        expected = overlay(picture, anomaly_map, found.map_end, found.threshold)
+        assert (decode_image(tmp_path / "out/maps" / f"{name}.png") == expected).all()
 
 
 def test_all_maps_have_one_scale_and_with_a_threshold_the_same_the_next_time(
