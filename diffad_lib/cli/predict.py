@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from diffad_lib.errors import shown
+from diffad_lib.errors import DiffadError, shown
 
 
 def predict(
@@ -17,15 +17,18 @@ def predict(
         typer.Option(help="Folder of good pictures for the threshold; no training images."),
     ] = None,
     rate: Annotated[
-        float, typer.Option(help="Share of the good pictures that may lie above the threshold.")
-    ] = 0.02,
+        float | None,
+        typer.Option(help="Share of the good pictures that may lie above the threshold (0.02)."),
+    ] = None,
     maps: Annotated[bool, typer.Option("--maps", help="Also a heat map on each picture.")] = False,
 ) -> None:
     """Score new pictures with a trained detector; good ones give a threshold."""
     from diffad_lib.runs.inspection import check_place, inspect, write_inspection
 
+    if rate is not None and good is None:
+        raise DiffadError("--rate is the share of the pictures in --good; give both or none")
     check_place(to, run, pictures, *([good] if good else []))
-    found = inspect(run, pictures, good, rate)
+    found = inspect(run, pictures, good, 0.02 if rate is None else rate)
     write_inspection(found, to, maps)
     print("\n".join(map(shown, found.lines())))
     print(shown(f"scores: {to / 'scores.csv'}"))
