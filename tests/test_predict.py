@@ -130,18 +130,21 @@ def test_the_precision_is_that_of_the_run_and_not_the_machines(
     assert predicted(run, tmp_path / TEST) == scores_of(run)
 
 
+@pytest.mark.parametrize("before", [False, True])
 def test_denormal_numbers_are_0_while_it_predicts_as_in_a_run(
-    run: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+    run: Path, root: Path, monkeypatch: pytest.MonkeyPatch, before: bool
 ) -> None:
-    flushed = []
+    flushed, found_here = [], ex.flushes_denormals()
 
     def look(*given):
         flushed.append(ex.flushes_denormals())
         return predict_all(*given)
 
     monkeypatch.setattr(module, "predict_all", look)
+    torch.set_flush_denormal(before)
     predicted(run, root / "kept")
-    assert flushed == [True] and not ex.flushes_denormals()
+    assert flushed == [True] and ex.flushes_denormals() is before
+    torch.set_flush_denormal(found_here)
 
 
 def test_pictures_go_one_at_a_time_where_the_memory_runs_out(
