@@ -18,7 +18,6 @@ from diffad_lib.files import unwritable
 from diffad_lib.plans import Budget
 from diffad_lib.runs.config import OWN_OPTIONS, RunConfig, build_config, parse_overrides
 from diffad_lib.runs.data import check_inputs, what_is_read
-from diffad_lib.runs.experiment import make_fabric, precision_of
 from diffad_lib.runs.facts import differences, git_state, package_versions, project_root
 from diffad_lib.runs.folder import check_same_settings, occupied, put_aside, settings_of
 from diffad_lib.runs.given import check_given, check_same_weights
@@ -63,6 +62,8 @@ def run(
 
 def join(config: RunConfig, again: bool = False) -> None:
     """Take part in the training of a run that another machine executes; writes nothing here."""
+    from diffad_lib.runs.experiment import make_fabric, precision_of  # here: slow to import
+
     if again or not is_complete(config.run_folder):  # if the folder is seen from here
         check_inputs(config)
         train_together(config, precision_of(make_fabric(config)))

@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from kornia.color import hsv_to_rgb, rgb_to_hsv
 from torch import Tensor
 
 from diffad_lib.synthesis.perlin import rotate, uniform
@@ -42,6 +41,8 @@ def sharpness(images: Tensor, generator: torch.Generator) -> Tensor:
 
 def hue_and_saturation(images: Tensor, generator: torch.Generator) -> Tensor:
     """Hue turned by U(-50, 50)/255 of a full turn, saturation moved by U(-50, 50)/255."""
+    from kornia.color import hsv_to_rgb, rgb_to_hsv  # here, because it is slow to import
+
     hue, saturation, value = rgb_to_hsv(images).unbind(dim=1)  # hue in [0, 2π)
     turn = 2 * torch.pi * _per_image(generator, images, -50 / 255, 50 / 255)[:, 0]
     shift = _per_image(generator, images, -50 / 255, 50 / 255)[:, 0]
