@@ -2,7 +2,6 @@ import re
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import layout_factory as factory
@@ -303,32 +302,6 @@ def test_a_category_and_its_files_may_be_links(dataset, tmp_path):
     elsewhere = base.rename(tmp_path / "elsewhere")
     base.symlink_to(elsewhere)
     assert scan_category(dataset, base.name, tmp_path).problems == []
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("dataset", ["visa", "dagm"])
-def test_a_damaged_list_is_a_problem_or_one_line(dataset, tmp_path):
-    base = {"visa": factory.make_visa, "dagm": factory.make_dagm}[dataset](tmp_path)
-    path = base / "Train/Label/Labels.txt"
-    if dataset == "visa":
-        path = tmp_path / "visa/split_csv/1cls.csv"
-    content, random = path.read_bytes(), np.random.default_rng(0)
-    pieces = [b"..", b"/", b'"', b"\0", b"\n", b"\xff", b",", b"\t", b"~", b"x" * 300, b"\r", b"1"]
-    refused = 0
-    for _ in range(2000):
-        damaged = bytearray(content)
-        for _ in range(random.integers(1, 6)):
-            at = random.integers(len(damaged))
-            damaged[at : at + random.integers(3)] = pieces[random.integers(len(pieces))]
-        path.write_bytes(damaged)
-        try:
-            scan = scan_category(dataset, base.name, tmp_path)
-        except DiffadError:
-            refused += 1
-            continue
-        refused += bool(scan.problems)
-        assert all(sample.image.is_relative_to(base) for sample in scan.samples)
-    assert refused > 1000
 
 
 def test_a_csv_with_a_quote_that_does_not_end_is_one_line(tmp_path):

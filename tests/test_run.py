@@ -1,8 +1,10 @@
 """`diffad run` from end to end: a complete run folder, exact resume after a kill, one-line errors.
 
-Every test starts the real command, which starts a kernel for the notebook.
+Every test runs the real command, in a process of its own where the process matters; the command
+starts a kernel for the notebook.
 """
 
+import contextlib
 import io
 import json
 import os
@@ -16,6 +18,7 @@ from pathlib import Path
 
 import nbformat
 import numpy as np
+import psutil
 import pytest
 import torch
 from lightning_fabric import Fabric
@@ -29,6 +32,7 @@ from diffad_lib.errors import DiffadError
 from diffad_lib.evaluation import predict_all
 from diffad_lib.files import exclusive
 from diffad_lib.metrics import METRICS
+from diffad_lib.runs import experiment as ex
 from diffad_lib.runs import notebook
 from diffad_lib.runs.config import RunConfig, build_config
 from diffad_lib.runs.data import what_is_read
@@ -36,7 +40,7 @@ from diffad_lib.runs.notebook import run
 from diffad_lib.runs.record import SplitFacts, read_record
 from diffad_lib.weights import load_detector
 from small import KILLABLE_STEPS, SHORT_RUN
-from started import DIFFAD, until
+from started import DIFFAD, Command, Told, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("run")]
 
@@ -80,28 +84,25 @@ def command(root: Path, runs: str, method: str, *more: str, **overrides) -> list
     ]
 
 
-def environment(root: Path) -> dict[str, str]:
-    """Surroundings of a batch job: another backend, another rc file, a broken kernelspec."""
-    surroundings = {
+def surroundings(root: Path) -> dict[str, str]:
+    """Of a batch job: another backend, another rc file, a broken kernelspec; and a cache."""
+    return {
         "MPLBACKEND": "Agg",
         "MATPLOTLIBRC": str(root / "matplotlibrc"),
         "JUPYTER_PATH": str(root / "jupyter"),
+        "OMP_NUM_THREADS": "1",
+        "DIFFAD_CACHE": str(root / "cache"),
     }
-    own = {"OMP_NUM_THREADS": "1", "DIFFAD_CACHE": str(root / "cache")}
-    return os.environ | surroundings | own
 
 
-def diffad(
-    root: Path, line: list[str], setup: Callable[[], None] | None = None
-) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        line,
-        env=environment(root),
-        capture_output=True,
-        text=True,
-        check=False,
-        preexec_fn=setup,
-    )
+@pytest.fixture
+def told_by(
+    root: Path, monkeypatch: pytest.MonkeyPatch, diffad: Command
+) -> Callable[[list[str]], Told]:
+    """What a command tells that runs in this process; its kernel is a process all the same."""
+    for name, value in surroundings(root).items():
+        monkeypatch.setenv(name, value)
+    return lambda line: diffad(*line[len(DIFFAD) :])
 
 
 def config_of(root: Path, runs: str, method: str, **options) -> RunConfig:
@@ -116,10 +117,10 @@ def config_of(root: Path, runs: str, method: str, **options) -> RunConfig:
     )
 
 
-def assert_one_line(done: subprocess.CompletedProcess, *parts: str) -> None:
-    assert done.returncode == 1, done.stderr
-    lines = done.stderr.splitlines()
-    assert len(lines) == 1 and lines[0].startswith("error: "), done.stderr
+def assert_one_line(told: Told, *parts: str) -> None:
+    assert told.code == 1, told.err
+    lines = told.err.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("error: "), told.err
     for part in parts:
         assert part in lines[0]
 
@@ -133,7 +134,7 @@ def all_finished(root: Path) -> dict[str, RunConfig]:
         method: subprocess.Popen(
             command(root, "runs", method),
             cwd=place,
-            env=environment(root),
+            env=os.environ | surroundings(root),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -263,14 +264,14 @@ def test_a_finished_run_says_so_and_answers_only_for_the_same_files(
 
 
 def test_again_runs_anew_and_keeps_the_old_run_beside_it(
-    root: Path, all_finished: dict[str, RunConfig]
+    root: Path, all_finished: dict[str, RunConfig], told_by: Callable[[list[str]], Told]
 ) -> None:
     runs = root / "again"
     shutil.copytree(root / "runs", runs)
     config = config_of(root, "again", "draem")
     before = (config.run_folder / "record.json").read_bytes()
-    done = diffad(root, command(root, "again", "draem", "--again"))
-    assert done.returncode == 0, done.stderr
+    told = told_by(command(root, "again", "draem", "--again"))
+    assert told.code == 0, told.err
     kept = config.run_folder.with_name("seed0.before-1")
     assert (kept / "record.json").read_bytes() == before
     anew = read_record(config.run_folder / "record.json")
@@ -340,7 +341,7 @@ def test_a_terminated_run_ends_its_kernel_and_leaves_no_temporary_folder(root: P
     temporary.mkdir()
     process = subprocess.Popen(
         command(root, "terminated", "autoencoder", steps=10**6),
-        env=environment(root) | {"TMPDIR": str(temporary)},
+        env=os.environ | surroundings(root) | {"TMPDIR": str(temporary)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -362,15 +363,18 @@ def test_another_setting_in_the_same_folder_is_refused(root: Path, finished: Run
     assert {path.name for path in finished.run_folder.iterdir()} == FILES
 
 
-@pytest.mark.parametrize("victims", ["command", "kernel", "both"])
+@pytest.mark.parametrize("victim", ["command", "kernel"])
 def test_a_killed_run_goes_on_to_the_same_weights_and_a_killed_kernel_is_told(
-    root: Path, all_finished: dict[str, RunConfig], victims: str
+    root: Path,
+    all_finished: dict[str, RunConfig],
+    told_by: Callable[[list[str]], Told],
+    victim: str,
 ) -> None:
-    config = config_of(root, f"killed-{victims}", "autoencoder")
-    line = command(root, f"killed-{victims}", "autoencoder")
+    config = config_of(root, f"killed-{victim}", "autoencoder")
+    line = command(root, f"killed-{victim}", "autoencoder")
     process = subprocess.Popen(
         line,
-        env=environment(root),
+        env=os.environ | surroundings(root),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -383,27 +387,24 @@ def test_a_killed_run_goes_on_to_the_same_weights_and_a_killed_kernel_is_told(
     )
     kernels = [int(kernel) for kernel in found.stdout.split()]
     for kernel in kernels:
-        os.kill(kernel, signal.SIGSTOP if victims == "command" else signal.SIGKILL)
-    if victims != "kernel":
+        os.kill(kernel, signal.SIGSTOP if victim == "command" else signal.SIGKILL)
+    if victim == "command":
         os.killpg(process.pid, signal.SIGKILL)
     process.wait(timeout=60)  # but not for its standard error, which a stopped kernel has too
-    if victims == "kernel":
-        errors = process.stderr.read()
-        assert errors.startswith("error: ") and errors.count("\n") == 1, errors
-        assert str(config.run_folder) in errors
-        return
+    if victim == "kernel":
+        assert_one_line(Told(process.returncode, "", process.stderr.read()), str(config.run_folder))
     assert not (config.run_folder / "notebook.ipynb").exists()
     # As a kill in the middle of a write does.
     (config.run_folder / ".checkpoint-0123456789abcdef.pt").touch()
 
-    if victims == "command":  # its kernel may live on, and write, for another second or more
-        assert_one_line(diffad(root, line), str(config.run_folder), "is locked: another process")
+    if victim == "command":  # its kernel may live on, and write, for another second or more
+        assert_one_line(told_by(line), str(config.run_folder), "is locked: another process")
         for kernel in kernels:
             os.kill(kernel, signal.SIGCONT)
-        time.sleep(3)
-    again = diffad(root, line)
-    assert again.returncode == 0, again.stderr
-    assert "began otherwise" not in again.stdout and "resumed from step" in again.stdout
+        until(lambda: all(map(has_ended, kernels)))
+    again = told_by(line)
+    assert again.code == 0, again.err
+    assert "began otherwise" not in again.out and "resumed from step" in again.out
     whole = all_finished["autoencoder"]
     record = read_record(config.run_folder / "record.json")
     assert 0 < record.training.resumed_from < 200
@@ -414,28 +415,41 @@ def test_a_killed_run_goes_on_to_the_same_weights_and_a_killed_kernel_is_told(
     assert {path.name for path in config.run_folder.iterdir()} == FILES
 
 
-def test_an_interrupted_run_refuses_other_data(root: Path) -> None:
-    line = command(root, "interrupted", "autoencoder", "--max-train-seconds", "100000")
+def has_ended(process: int) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return psutil.Process(process).status() == psutil.STATUS_ZOMBIE
+    return True
+
+
+def test_an_interrupted_run_refuses_other_data(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIFFAD_CACHE", str(root / "cache"))
     config = config_of(root, "interrupted", "autoencoder", max_train_seconds=100000)
     settings = config.model_dump(mode="json")
     config.run_folder.mkdir(parents=True)
     path = config.run_folder / "config.json"
     path.write_text(json.dumps(settings | {"textures": None}))
-    assert_one_line(diffad(root, line), "another textures")
+    with pytest.raises(DiffadError, match="another textures"):
+        run(config)
     data = what_is_read(config).model_dump(mode="json")
     data["train"]["fingerprint"], data["train"]["files"]["000.png"] = "0", "0"
     path.write_text(json.dumps(settings | {"data": data, "under": {}}))
     path.with_name(CHECKPOINT_NAME).touch()
-    assert_one_line(
-        diffad(root, line), "began with other data: train: 000.png is another file", "--again"
-    )
+    prepared = ex.prepare(config)
+    try:
+        told = "began with other data: train: 000.png is another file.*--again"
+        with pytest.raises(DiffadError, match=told):
+            ex.train_experiment(prepared)
+    finally:
+        torch.set_flush_denormal(prepared.flushed)
 
 
-def test_an_error_in_a_cell_is_one_line_and_leaves_the_failed_notebook(root: Path) -> None:
+def test_an_error_in_a_cell_is_one_line_and_leaves_the_failed_notebook(
+    root: Path, told_by: Callable[[list[str]], Told]
+) -> None:
     broken = factory.make_mvtec(root / "broken", "bottle") / "train" / "good" / "001.png"
     broken.write_bytes(broken.read_bytes()[:500])
     line = command(root, "runs-broken", "autoencoder", "--data-root", str(root / "broken"))
-    assert_one_line(diffad(root, line), str(broken))
+    assert_one_line(told_by(line), str(broken))
     folder = config_of(root, "runs-broken", "autoencoder").run_folder
     assert {path.name for path in folder.iterdir()} == {"notebook.failed.ipynb"}
 
@@ -445,9 +459,16 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_file(root: Path) -> None:
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, 150_000))
 
-    done = diffad(root, command(root, "full", "autoencoder"), setup=limit)
+    done = subprocess.run(
+        command(root, "full", "autoencoder"),
+        env=os.environ | surroundings(root),
+        capture_output=True,
+        text=True,
+        preexec_fn=limit,
+    )
+    told = Told(done.returncode, done.stdout, done.stderr)
     folder = config_of(root, "full", "autoencoder").run_folder
-    assert_one_line(done, str(folder), "cannot be written (File too large)")
+    assert_one_line(told, str(folder), "cannot be written (File too large)")
     assert not {path.name for path in folder.iterdir()} & FILES
 
 
@@ -462,13 +483,15 @@ def test_memory_that_ran_out_is_no_error_of_the_program(tmp_path, monkeypatch) -
     assert "program" not in str(error.value) and (tmp_path / "b.failed.ipynb").exists()
 
 
-def test_an_own_folder_without_masks_has_image_metrics_and_null_pixel_metrics(root: Path) -> None:
+def test_an_own_folder_without_masks_has_image_metrics_and_null_pixel_metrics(
+    root: Path, told_by: Callable[[list[str]], Told]
+) -> None:
     own = factory.make_mvtec(root, "parts", folder="own")
     (own / "ground_truth").rename(root / "unused")
     line = command(root, "runs-own", "draem", *("--dataset", "custom", "--category", "parts"))
-    done = diffad(root, [*line, "--data-root", str(root / "own")])
-    assert done.returncode == 0, done.stderr
-    assert "undefined" in done.stdout
+    told = told_by([*line, "--data-root", str(root / "own")])
+    assert told.code == 0, told.err
+    assert "undefined" in told.out
     record = read_record(next((root / "runs-own").rglob("record.json")))
     assert record.metric("image_auroc").value is not None
     for name in ("pixel_auroc", "pixel_ap", "aupro"):

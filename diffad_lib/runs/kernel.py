@@ -26,7 +26,7 @@ _SOCKET_BYTES = 90  # of its folder; the whole path may have 103 on macOS, 107 o
 _INLINE = {"MPLBACKEND": "module://matplotlib_inline.backend_inline", "MPLSTYLE": ""}
 # Without these, glibc gives the memory of freed tensors back to the system and asks for it again
 # in every training step, which then takes 2 to 18 % longer (docs/recipes.md).
-_KEEP_FREED_MEMORY = {
+KEEP_FREED_MEMORY = {
     "MALLOC_MMAP_THRESHOLD_": str(2**25),  # bytes; the highest that glibc before 2.35 takes
     "MALLOC_TRIM_THRESHOLD_": str(2**33),
 }
@@ -85,7 +85,7 @@ def kernel_config(folder: Path, threads: int | None = None) -> Config:
     """
     if len(os.fsencode(folder)) > _SOCKET_BYTES:
         raise DiffadError(f"{folder}: too long a path for a socket; set TMPDIR to a short one")
-    speed = _KEEP_FREED_MEMORY | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
+    speed = KEEP_FREED_MEMORY | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
     (folder / "matplotlibrc").write_text(matplotlibrc(), encoding="utf-8")
     return Config(
         {
