@@ -56,24 +56,25 @@ class Processes:
         From a micro-batch with the statistic S, a batch norm's running statistic R becomes
         (1 - m) R + m S. That is linear in all that it has seen. So every process lets R fade for
         the micro-batches of others, only the first one begins with what R was, and the sum over
-        processes, see `add_up`, is the R of one process that sees all of them in their order. This
-        takes for granted that a norm is used once a micro-batch. In training none needs R.
+        processes, see `add_up`, is the R of one process that sees all of them in their order. A
+        norm may be used several times a micro-batch, but one without m (a plain mean) only once.
+        In training none needs R.
         """
         norms = self._norms() if self.count > 1 else []
         for statistic in _statistics(norms) if self.rank else ():
             statistic.zero_()
+        uses = [torch.ones_like(_seen(norm)) for norm in norms]  # each norm's in a micro-batch
         for micro in range(count):
-            if micro % self.count == self.rank:
-                yield micro
+            if micro % self.count != self.rank:
+                for norm, times in zip(norms, uses, strict=True):
+                    _fade(norm, times)
                 continue
-            for norm in norms:
-                assert norm.num_batches_tracked is not None  # it tracks statistics
-                norm.num_batches_tracked.add_(1)
-                m = norm.momentum
-                if m is None:  # a plain mean
-                    m = 1 / norm.num_batches_tracked.item()
-                for statistic in _statistics([norm]):
-                    statistic.mul_(1 - m)
+            before = [_seen(norm).clone() for norm in norms]
+            yield micro
+            uses = [_seen(norm) - n for norm, n in zip(norms, before, strict=True)]
+            if micro == self.rank:  # of those before, whose R was 0, one use each was counted
+                for norm, times in zip(norms, uses, strict=True):
+                    _seen(norm).add_(micro * (times - 1))
 
     def add_up(self, optimizer: Optimizer) -> None:
         """Gradients and running statistics become their sums over all processes.
@@ -126,6 +127,22 @@ class Processes:
         """Batch norms whose running statistics change: not frozen ones."""
         norms = (one for one in self.detector.modules() if isinstance(one, _BatchNorm))
         return [norm for norm in norms if norm.training and norm.track_running_stats]
+
+
+def _seen(norm: _BatchNorm) -> Tensor:
+    """How often a norm was used; int64 []."""
+    assert norm.num_batches_tracked is not None  # it tracks statistics
+    return norm.num_batches_tracked
+
+
+def _fade(norm: _BatchNorm, times: Tensor) -> None:
+    """As if a norm had been used so many times, and all that it saw had been 0."""
+    _seen(norm).add_(times)
+    m = norm.momentum
+    if m is None:  # a plain mean
+        m = 1 / _seen(norm).item()
+    for statistic in _statistics([norm]):
+        statistic.mul_((1 - m) ** times.double())
 
 
 def _statistics(norms: list[_BatchNorm]) -> list[Tensor]:

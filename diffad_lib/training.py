@@ -107,8 +107,8 @@ class Trainer:
         self.optimizer = cast(Optimizer, fabric.setup_optimizers(detector.optimizer(plan)))
         for group in self.optimizer.param_groups:
             group["initial_lr"] = group["lr"]
-        averaging = get_ema_multi_avg_fn(plan.ema_decay)
-        self.averaged = AveragedModel(detector, multi_avg_fn=averaging) if plan.ema_decay else None
+        averaging = {"multi_avg_fn": get_ema_multi_avg_fn(plan.ema_decay), "use_buffers": True}
+        self.averaged = AveragedModel(detector, **averaging) if plan.ema_decay else None
         self.processes = Processes(fabric, detector)
         self.state = TrainingState()
         self.window: list[dict[str, Tensor]] = []  # losses that are still on the device

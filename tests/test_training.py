@@ -163,7 +163,7 @@ def test_accumulation_equals_one_step_on_the_mean_gradient() -> None:
         torch.testing.assert_close(trained.state_dict()[name], value, msg=name)
 
 
-def test_ema_weights_are_the_running_mean_of_the_steps() -> None:
+def test_ema_weights_and_statistics_are_the_running_mean_of_the_steps() -> None:
     decay, snapshots = 0.5, []
 
     class Spy(ToyDetector):
@@ -175,11 +175,12 @@ def test_ema_weights_are_the_running_mean_of_the_steps() -> None:
     plan = PLAN.but(steps=3, ema_decay=decay)
     result = run(plan, detector=Spy())
     last = run(plan.but(ema_decay=0.0)).detector
-    steps = [*(s["second.weight"] for s in snapshots[1:]), last.second.weight]
-    expected = steps[0]
-    for value in steps[1:]:
-        expected = decay * expected + (1 - decay) * value
-    torch.testing.assert_close(result.detector.second.weight, expected)
+    for name in ("second.weight", "first.1.running_var"):
+        steps = [*(one[name] for one in snapshots[1:]), last.state_dict()[name]]
+        expected = steps[0]
+        for value in steps[1:]:
+            expected = decay * expected + (1 - decay) * value
+        torch.testing.assert_close(result.detector.state_dict()[name], expected)
 
 
 def test_a_time_limit_ends_the_training_with_a_small_learning_rate() -> None:
