@@ -26,7 +26,8 @@ class Detector(nn.Module, ABC):
     """An anomaly detector: losses to train it, predictions to use it.
 
     Images are float32 [B,3,H,W] RGB in [0,1]; a detector that wants others converts inside. One
-    whose weights were converted as a whole, as by `half()`, takes images of their dtype.
+    whose weights were converted as a whole, as by `half()`, takes images of their dtype, unless it
+    computes in float32 only.
     """
 
     def __init__(self, settings: DetectorSettings) -> None:
@@ -39,7 +40,10 @@ class Detector(nn.Module, ABC):
 
     @abstractmethod
     def predict(self, images: Tensor, generator: torch.Generator | None = None) -> Prediction:
-        """Scores, maps and reconstructions of a batch; call under `torch.inference_mode()`."""
+        """Scores, maps and reconstructions of a batch; call under `torch.inference_mode()`.
+
+        generator: on the CPU, so that the same seed means the same numbers on every device.
+        """
 
     def judge(self, images: Tensor, reconstruction: Tensor) -> Prediction | None:
         """What `predict` would say if the reconstruction [B,3,H,W] in [0,1] were the given one.

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 _CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 OUT_OF_MEMORY = (
     "the device's memory ran out; in training, `diffad plan` with --device-gb names settings that "
-    "fit, such as a smaller --set batch_size; in prediction, lower --set eval_batch_size"
+    "fit, such as a smaller --set batch_size"
 )
 
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from diffad_lib.detector import Detector
 from diffad_lib.progress import next_line
-from diffad_lib.types import Prediction
+from diffad_lib.types import Prediction, joined
 
 _LOOKED_AT = 4  # images of `measure_invariance`
 # Of largest values; measured: 1e-7 in float32 on a CPU, 1e-3 with bf16. On a GPU convolutions in
@@ -55,12 +56,35 @@ class Invariance:
 def predict_batch(
     detector: Detector, images: np.ndarray, fabric: Fabric, seed: int = 0
 ) -> Prediction:
-    """Predict uint8 images [B,3,H,W]; the same seed gives the same scores."""
-    pixels = as_pixels(images, fabric)
-    generator = torch.Generator(fabric.device).manual_seed(seed)
+    """Predict uint8 images [B,3,H,W]; the same seed gives the same scores.
+
+    Where the device's memory runs out, half of the images at a time.
+    """
     detector.eval()
-    with torch.inference_mode(), fabric.autocast():
-        return detector.predict(pixels, generator)
+    try:
+        pixels = as_pixels(images, fabric)
+        generator = torch.Generator().manual_seed(seed)  # the same numbers on every device
+        with torch.inference_mode(), fabric.autocast():
+            return detector.predict(pixels, generator)
+    except torch.OutOfMemoryError:
+        if len(images) == 1:
+            raise
+    # Not in the handler: there what the call has computed so far would still take memory.
+    _tell_halves(len(images))
+    half = len(images) // 2
+    first, second = (
+        predict_batch(detector, part, fabric, seed) for part in (images[:half], images[half:])
+    )
+    return joined(first, second)
+
+
+@cache
+def _tell_halves(count: int) -> None:
+    """Once for a number of images."""
+    print(
+        f"the device's memory ran out with {count} images at once: half of them at a time; "
+        "a lower eval_batch_size is faster"
+    )
 
 
 def as_pixels(images: np.ndarray, fabric: Fabric) -> Tensor:

@@ -62,7 +62,7 @@ def _judgements(
     detector: Detector, images: np.ndarray, fabric: Fabric, batch_size: int, seed: int
 ) -> Iterator[tuple[slice, str, Prediction | None]]:
     """What the detector says of each batch, with each reconstruction; None if it cannot tell."""
-    generator = torch.Generator(fabric.device).manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     shift = min(SHIFT, len(images) - 1)
     if shift < 1:  # there is no other image
         return
@@ -75,7 +75,7 @@ def _judgements(
         yield rows, OWN, own
         pool = torch.cat([before, own.reconstruction])  # so that no more than a batch is kept
         another, before = pool[: len(batch)], pool[len(batch) :]
-        noise = torch.rand(pixels.shape, generator=generator, device=pixels.device)
+        noise = torch.rand(pixels.shape, generator=generator).to(pixels.device)
         for name, given in ((ITSELF, pixels), (ANOTHER, another), (NOISE, noise)):
             with torch.inference_mode(), fabric.autocast():
                 yield rows, name, detector.judge(pixels, given)

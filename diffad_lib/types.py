@@ -28,3 +28,13 @@ class Prediction:
     image_score: Tensor  # [B], higher is more anomalous
     anomaly_map: Tensor  # [B,1,H,W], higher is more anomalous
     reconstruction: Tensor | None = None  # [B,3,H,W] in [0,1]; None of a method that has none
+
+
+def joined(first: Prediction, second: Prediction) -> Prediction:
+    """What is said of all images of two batches, in their order."""
+    one, other = first.reconstruction, second.reconstruction
+    return Prediction(
+        torch.cat([first.image_score, second.image_score]),
+        torch.cat([first.anomaly_map, second.anomaly_map]),
+        None if one is None or other is None else torch.cat([one, other]),
+    )

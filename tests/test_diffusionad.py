@@ -55,6 +55,11 @@ def test_map_and_score_equal_the_official_ones():
     assert_matches(highest_mean(anomaly_map), io["eval.image_score"])
 
 
+def test_weights_in_half_precision_are_refused():
+    with pytest.raises(DiffadError, match=r"images are torch.float16; .* use autocast"):
+        small_diffusionad().half().predict(images().half())
+
+
 def test_total_loss_weighs_its_terms_as_the_official_code_does():
     losses = small_diffusionad().training_losses(training_batch())
     total = losses["noise"] + 5 * losses["focal"] + losses["smooth_l1"]

@@ -8,6 +8,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
+from diffad_lib import evaluation
 from diffad_lib.detector import Detector
 from diffad_lib.evaluation import (
     Invariance,
@@ -59,6 +60,33 @@ def test_scores_do_not_depend_on_the_batch_size(batch_size: int) -> None:
     other = predict_all(detector, IMAGES, FABRIC, batch_size, seed=3)
     np.testing.assert_allclose(whole.image_scores, other.image_scores, atol=1e-5)
     np.testing.assert_allclose(whole.anomaly_maps, other.anomaly_maps, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", method_names())
+def test_where_the_memory_runs_out_half_of_the_images_are_predicted_at_once(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    detector, sizes = small_detector(name), []
+    whole, predict = predict_all(detector, IMAGES, FABRIC, batch_size=5), detector.predict
+
+    def fail(images: Tensor, generator: torch.Generator | None = None) -> Prediction:
+        sizes.append(len(images))
+        if len(images) > most:
+            raise torch.OutOfMemoryError
+        return predict(images, generator)
+
+    evaluation._tell_halves.cache_clear()
+    monkeypatch.setattr(detector, "predict", fail)
+    most = 2
+    halved = predict_all(detector, IMAGES, FABRIC, batch_size=5)
+    assert sizes == [5, 2, 3, 1, 2]
+    np.testing.assert_allclose(whole.image_scores, halved.image_scores, atol=1e-5)
+    np.testing.assert_allclose(whole.anomaly_maps, halved.anomaly_maps, atol=1e-5)
+    told = [line for line in capsys.readouterr().out.splitlines() if "memory ran out" in line]
+    assert [line.split()[6] for line in told] == ["5", "3"]
+    most = 0
+    with pytest.raises(torch.OutOfMemoryError):
+        predict_all(detector, IMAGES, FABRIC, batch_size=5)
 
 
 def test_diffusionads_scores_repeat_and_do_not_depend_on_the_batch_size() -> None:

@@ -147,23 +147,6 @@ def test_denormal_numbers_are_0_while_it_predicts_as_in_a_run(
     torch.set_flush_denormal(found_here)
 
 
-def test_pictures_go_one_at_a_time_where_the_memory_runs_out(
-    run: Path, root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sizes = []
-
-    def fail(detector, images, fabric, size, seed):
-        sizes.append(size)
-        if size > 1:
-            raise torch.OutOfMemoryError
-        return predict_all(detector, images, fabric, size, seed)
-
-    expected = predicted(run, root / TEST)
-    monkeypatch.setattr(module, "predict_all", fail)
-    assert predicted(run, root / TEST) == pytest.approx(expected, abs=1e-6)
-    assert sizes == [16, 1]
-
-
 def test_what_is_another_than_in_the_run_is_told(own: Path) -> None:
     assert load_trained(own).notes == []
     held = json.loads((own / "record.json").read_text())

@@ -129,9 +129,6 @@ def predict(trained: Trained, pictures: Pictures) -> SetPrediction:
     torch.set_flush_denormal(True)
     try:
         found = predict_all(detector, pictures.stack.images, fabric, size, seed)
-    except torch.OutOfMemoryError:
-        print("the device's memory ran out; goes on with one picture at a time")
-        found = predict_all(detector, pictures.stack.images, fabric, 1, seed)
     finally:
         torch.set_flush_denormal(before)
     if not (np.isfinite(found.image_scores).all() and np.isfinite(found.anomaly_maps).all()):

@@ -14,6 +14,7 @@ from diffad_lib.diffusion.denoising import (
 )
 from diffad_lib.diffusion.process import predict_eps_from_x0
 from diffad_lib.diffusion.schedule import Schedule, cosine_betas, linear_betas, min_snr_weights
+from diffad_lib.errors import DiffadError
 from diffad_lib.losses import sigmoid_focal_loss
 from diffad_lib.methods.diffusionad.settings import DiffusionADSettings
 from diffad_lib.networks.segmentation import SegmentationNetwork
@@ -78,6 +79,11 @@ class DiffusionAD(Detector):
         and not on its batch. Without a generator the fields are the same at every call.
         """
         self.check_images(images)
+        if images.dtype != torch.float32:
+            raise DiffadError(
+                f"images are {images.dtype}; DiffusionAD computes its times and noise in float32: "
+                "leave weights and images there, and use autocast"
+            )
         if generator is None:
             generator = torch.Generator().manual_seed(PREDICTION_SEED)
         shape, device = (1, *images.shape[1:]), generator.device
