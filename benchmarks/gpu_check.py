@@ -34,6 +34,7 @@ from diffad_lib.runs import experiment as ex
 from diffad_lib.runs import facts
 from diffad_lib.runs.config import RunConfig, build_config
 from diffad_lib.runs.data import check_inputs
+from diffad_lib.runs.device import usable_gpus
 from diffad_lib.runs.folder import put_aside
 from diffad_lib.runs.record import read_record
 
@@ -46,7 +47,7 @@ TINY = {
     "eval_batch_size": 4,
     "channel_multipliers": (1, 2), "attention_resolutions": (8,), "residual_blocks": 1,
 }  # fmt: skip
-WAYS = (  # the first one is that of the training
+WAYS = (
     Way("bf16-mixed", channels_last=True),
     Way("32", channels_last=True),
     Way("bf16-mixed"),
@@ -93,7 +94,7 @@ def chosen_device(name: str) -> torch.device:
     """The device to check; DiffadError that says why there is no GPU."""
     if name != "auto":
         return torch.device(name)
-    if torch.cuda.is_available():
+    if usable_gpus():
         return torch.device("cuda")
     if torch.version.cuda is None and torch.version.hip is None:
         raise DiffadError(
@@ -104,6 +105,14 @@ def chosen_device(name: str) -> torch.device:
         f"PyTorch {torch.__version__} for CUDA {torch.version.cuda} finds no GPU: look whether "
         "nvidia-smi shows one, whether its driver is new enough, and at CUDA_VISIBLE_DEVICES"
     )
+
+
+def ways_of(device: torch.device) -> list[Way]:
+    """The ways that are measured, the one of the training first."""
+    if device.type != "cuda":
+        return [way for way in WAYS if not way.compiled]
+    # Where the card has no bf16, autocast would imitate it.
+    return [way for way in WAYS if way.precision == "32" or facts.computes_bf16(device)]
 
 
 def check_build(device: torch.device) -> dict[str, Any]:
@@ -224,7 +233,7 @@ def check(chosen: argparse.Namespace, report: Report) -> None:
     for method in methods():
         for row in check_agreement(configured(method), device):
             report.keep("agreement", row)
-    ways = [way for way in WAYS if device.type == "cuda" or not way.compiled]
+    ways = ways_of(device)
     fitting: dict[str, dict[str, Any]] = {}
     for way in ways:
         for method in methods():
@@ -235,7 +244,7 @@ def check(chosen: argparse.Namespace, report: Report) -> None:
                 continue
             row = measure(configured(method, **way.settings()), way, fitting.get(method))
             report.keep("steps", row)
-            if row.get("micro_batch") and way == WAYS[0]:
+            if row.get("micro_batch") and way == ways[0]:
                 fitting[method] = {key: row[key] for key in ("micro_batch", "accumulate")}
     for left, method in zip(range(len(methods()), 0, -1), methods(), strict=True):
         share = (TOTAL_SECONDS - report.spent) / left - EVALUATING_SECONDS

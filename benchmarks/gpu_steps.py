@@ -91,7 +91,8 @@ def measure(config: RunConfig, way: Way, known: dict[str, Any] | None = None) ->
 def _is_out_of_memory(error: Exception) -> bool:
     """Also where a library below PyTorch ran out of it."""
     told = str(error).lower()
-    is_told = "out of memory" in told or "alloc_failed" in told
+    phrases = "out of memory", "alloc_failed", "unable to find an engine"
+    is_told = any(phrase in told for phrase in phrases)
     return isinstance(error, torch.OutOfMemoryError) or (
         isinstance(error, RuntimeError) and is_told
     )

@@ -125,7 +125,7 @@ def test_the_course_leaves_the_environment_and_gives_kernels_their_threads(check
     given, before = [], dict(os.environ)
     monkeypatch.setattr(course, "run", lambda *_, threads: given.append(threads) or RECORD)
     monkeypatch.setattr(course, "execute", lambda *arguments: given.append(arguments[4]))
-    monkeypatch.setattr(os, "cpu_count", lambda: 10)
+    monkeypatch.setattr(course, "cores", lambda: 10)
     course.run_course(checkout / "runs")
     assert given == [10 // 4] * 5 and dict(os.environ) == before
 

@@ -71,6 +71,16 @@ def test_a_run_leaves_the_state_of_the_process_as_it_was(config: RunConfig, flus
         torch.set_flush_denormal(False)
 
 
+def test_the_tasks_of_a_slurm_job_are_not_counted(
+    config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after `sbatch -n 4`, which many take for four cores."""
+    for name, value in {"NTASKS": "4", "JOB_ID": "7", "JOB_NAME": "a", "PROCID": "2"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    fabric = ex.make_fabric(config)
+    assert (fabric.world_size, fabric.global_rank) == (1, 0)
+
+
 @pytest.mark.parametrize("name", method_names())
 def test_a_seed_means_the_weights_that_it_always_meant(config, tmp_path, name: str) -> None:
     config = config_of(tmp_path, name).model_copy(update={"seed": 7})
@@ -84,16 +94,17 @@ def test_a_seed_means_the_weights_that_it_always_meant(config, tmp_path, name: s
 ELSEWHERE = """
 import sys
 from pathlib import Path
-from diffad_lib.runs.folder import hold
-hold(Path(sys.argv[1]))
+from diffad_lib.files import take_lock
+take_lock(Path(sys.argv[1]), "another process")
 """
 
 
 def is_kept_out(folder: Path) -> bool:
     """Whether another process is told that it may not train in a folder."""
-    line = [sys.executable, "-c", ELSEWHERE, str(folder)]
+    folder.mkdir(parents=True, exist_ok=True)
+    line = [sys.executable, "-c", ELSEWHERE, str(folder / ".training.lock")]
     done = subprocess.run(line, capture_output=True, text=True, check=False)
-    assert done.returncode == 0 or f"{folder.resolve()} is locked" in done.stderr, done.stderr
+    assert done.returncode == 0 or f"{folder} is locked" in done.stderr, done.stderr
     return done.returncode != 0
 
 
@@ -146,9 +157,8 @@ def test_what_changed_while_a_run_was_interrupted_is_said_and_stays_in_the_recor
     assert f"torch {real['torch']}, now 9" in found and f"threads {1}, now 77" in found
     assert any(one.startswith("commit ") and one.endswith(", now b") for one in found)
     told = capsys.readouterr().out
-    assert (
-        "threads: 77" in told and f"began otherwise, so that last digits differ: {found[0]}" in told
-    )
+    assert "threads: 77" in told and "began otherwise, so that last digits differ" in told
+    assert f"all random draws: {found[0]}" in told
 
 
 def test_a_run_in_one_go_was_resumed_under_nothing(config: RunConfig) -> None:

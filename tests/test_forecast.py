@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 from lightning_fabric import Fabric
 from rich.console import Console
 
@@ -207,6 +208,24 @@ def test_a_large_step_is_tried_on_less_and_scaled(monkeypatch) -> None:
     assert scaled.told == "scaled by FLOP: 7 steps of 1 images at 64 px, 0.5 s each"
     assert scaled.step == pytest.approx(0.5 * 2 * 4 * 4, rel=0.02)
     assert scaled.test_image == pytest.approx(0.25 * 4, rel=0.02)
+
+
+def test_a_step_that_does_not_fit_is_tried_with_fewer_images_and_scaled(monkeypatch) -> None:
+    def timed(config: RunConfig, fabric: Fabric) -> tuple[float, int]:
+        if config.training.batch_size > most:
+            raise torch.OutOfMemoryError
+        return 0.5, 7
+
+    monkeypatch.setattr(speed, "_time_steps", timed)
+    monkeypatch.setattr(speed, "_time_prediction", lambda config, fabric, count: 0.25)
+    config = tiny("draem", batch_size=4)
+    most = 1
+    found = probe(config)
+    assert found.told == "scaled by FLOP: 7 steps of 1 images at 32 px, 0.5 s each"
+    assert found.step == pytest.approx(4 * 0.5)
+    most = 0
+    with pytest.raises(DiffadError, match=r"no memory for a step of one image of 32 px.*tflops"):
+        probe(config)
 
 
 @pytest.mark.slow

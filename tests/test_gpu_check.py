@@ -186,6 +186,15 @@ def test_a_machine_without_a_gpu_is_told_why(monkeypatch):
         gpu_check.chosen_device("auto")
 
 
+@pytest.mark.parametrize("has_bf16", [True, False])
+def test_a_card_without_bf16_is_measured_and_trained_in_32_bit(monkeypatch, has_bf16: bool):
+    monkeypatch.setattr(gpu_check.facts, "computes_bf16", lambda device: has_bf16)
+    ways = gpu_check.ways_of(torch.device("cuda"))
+    assert ways[0].precision == ("bf16-mixed" if has_bf16 else "32") and ways[-1].compiled
+    assert len(ways) == (6 if has_bf16 else 3)
+    assert not any(way.compiled for way in gpu_check.ways_of(torch.device("cpu")))
+
+
 @pytest.mark.parametrize(
     ("capability", "built", "has"),
     [

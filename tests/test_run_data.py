@@ -1,5 +1,6 @@
 """The data of a run: what is asked about before anything trains."""
 
+import shutil
 from pathlib import Path
 
 import cv2
@@ -53,6 +54,24 @@ def test_a_single_inverted_mask_is_named_and_good_ones_are_not(masks, tmp_path) 
     invert(masks[2])
     line = notes(tmp_path)[-1]
     assert line.startswith(str(masks[2])) and line.endswith("inverted? (1 doubtful masks)")
+
+
+@pytest.mark.parametrize(
+    ("gone", "told"), [("ground_truth", "mask of a defect"), ("test/good", "good image")]
+)
+def test_on_such_a_test_set_no_weights_can_be_selected(
+    gone: str, told: str, tmp_path: Path
+) -> None:
+    shutil.rmtree(factory.make_mvtec(tmp_path / "own", "parts", folder=".") / gone)
+
+    def look(**settings: object) -> None:
+        given = {"overrides": settings, "data_root": tmp_path / "own"}
+        check_inputs(build_config("custom", "parts", "autoencoder", "laptop", **given))
+
+    look()
+    told = rf"select_on_test_epochs: .*own/parts has no {told}; leave it out"
+    with pytest.raises(DiffadError, match=told):
+        look(select_on_test_epochs=1)
 
 
 @pytest.mark.usefixtures("masks")
@@ -208,6 +227,11 @@ def test_masks_of_several_categories_are_found_by_the_category(tmp_path, below: 
     texture = given(tmp_path, foreground_folder=str(masks), kind="texture")
     found = what_is_read(texture)
     assert found.foregrounds is None and "foreground_folder is not read" in found.notes[-1]
+    note = "foreground_folder: anomalies are cut to its masks; with foreground=none, as draem is"
+    anywhere = given(tmp_path, foreground_folder=str(masks), foreground="none")
+    assert note in what_is_read(anywhere).notes[-1]
+    on_foreground = given(tmp_path, foreground_folder=str(masks), foreground="auto")
+    assert not any("are cut to" in line for line in what_is_read(on_foreground).notes)
 
 
 @pytest.mark.usefixtures("masks")

@@ -220,7 +220,7 @@ def test_a_dry_run_starts_nothing_and_needs_no_snakemake(
     finish(config_of(tmp_path))
     before = sorted(tmp_path.rglob("*"))
     code, told, _ = diffad(*command(tmp_path, "--dry-run", "--device-tflops", "1"))
-    assert code == 0
+    assert code == 0 and "note: budget mini is for the drawn data" in told
     assert "4 runs: 1 finished, 3 new" in told and "13 of 15 official" not in told
     lines = [line for line in told.splitlines() if line.startswith("mvtec/")]
     lines, costs = lines[:4], lines[4:]  # of the three that are missing
@@ -344,7 +344,7 @@ def test_jobs_share_the_cores_and_have_a_gpu_each(
 ) -> None:
     names = [*map(str, range(gpus))]
     monkeypatch.setattr(sweep, "visible_gpus", lambda config: names)
-    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    monkeypatch.setattr(sweep, "cores", lambda: cores)
     how = sweep._how(build_config("mvtec", "bottle", "draem"), "local", asked)
     assert how.rule == {"threads": threads, "resources": {"gpu": 1} if gpus else {}}
     assert how.options[-4:] == ["--cores", str(at_a_time * threads), "--resources", f"gpu={gpus}"]

@@ -53,8 +53,10 @@ def sweep(
     device_tflops: Tflops = None,
 ) -> None:
     """Every combination of datasets, categories, methods, budgets and seeds, through Snakemake."""
+    from diffad_lib.mini import is_mini
     from diffad_lib.runs import sweep as sweeps
     from diffad_lib.runs.config import parse_overrides
+    from diffad_lib.runs.data import MINI_LINE
     from diffad_lib.runs.matrix import ALL, LISTS, absent, matrix
     from diffad_lib.runs.sweep_page import write_sweep_page
 
@@ -66,6 +68,9 @@ def sweep(
     )  # fmt: skip
     for line in absent(configs) if ALL in category else ():
         print(shown(f"note: {line}"))
+    is_small = any(config.budget == "mini" for config in configs)
+    if is_small and data_root is not None and not is_mini(data_root):
+        print(f"note: {MINI_LINE}")
     standings = [sweeps.standing(config) for config in configs]
     if dry_run:
         Console().print(sweeps.plan_table(standings))

@@ -1,7 +1,6 @@
 """`diffad course`: the mini data, every chapter, every method on two categories, one page."""
 
 import io
-import os
 import time
 import traceback
 from collections.abc import Callable, Iterable
@@ -20,6 +19,7 @@ from diffad_lib.errors import DiffadError, shown, shown_lines
 from diffad_lib.mini import find_category, make_mini
 from diffad_lib.runs.config import RunConfig, build_config
 from diffad_lib.runs.data import MINI_ROOT
+from diffad_lib.runs.device import cores
 from diffad_lib.runs.facts import project_root
 from diffad_lib.runs.folder import occupied
 from diffad_lib.runs.notebook import RUN_NOTEBOOK, execute, executed_notebook, failed_notebook, run
@@ -61,8 +61,8 @@ def run_course(runs_dir: Path) -> None:
         for method in METHODS
     ]
     # Small networks gain little from a second core: a notebook on each is faster.
-    workers = min(MOST_WORKERS, os.cpu_count() or 1)
-    threads = (os.cpu_count() or 1) // workers
+    workers = min(MOST_WORKERS, cores())
+    threads = cores() // workers
     jobs = [
         *(chapter_job(path, card, folder, threads) for path, card in chapters.items()),
         *(run_job(config, folder, threads) for config in configs),

@@ -7,8 +7,6 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-
 from diffad_lib.datasets.catalog import category_kind, find_dataset
 from diffad_lib.datasets.dataset import Kind
 from diffad_lib.datasets.decode import mask_doubt
@@ -31,6 +29,7 @@ from diffad_lib.errors import DiffadError
 from diffad_lib.mini import MINI_CATEGORIES, is_mini, make_mini
 from diffad_lib.plans import MINI
 from diffad_lib.runs.config import RunConfig
+from diffad_lib.runs.device import check_device
 from diffad_lib.runs.facts import project_root
 from diffad_lib.runs.record import Data, SplitFacts
 from diffad_lib.synthesis.mask_folder import OFFICIAL_FOLDER
@@ -40,23 +39,10 @@ from diffad_lib.synthesis.textures import texture_files, texture_samples
 _MOST_FILES = 3000  # of a split, that a record names one by one
 _TEXTURES, _FOREGROUNDS = "--textures", "foreground_folder"
 MINI_ROOT = project_root() / "data" / "mini"
-
-
-def check_device(config: RunConfig) -> None:
-    """Raises DiffadError if the machine lacks the devices that the configuration names."""
-    plan = config.training
-    # A driver that is too old shows its GPUs, but CUDA cannot use them.
-    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    count = {"cuda": gpus, "mps": int(torch.backends.mps.is_available())}
-    if not count.get(plan.device, True):
-        raise DiffadError(f"device: PyTorch finds no {plan.device} here; set device=auto")
-    device = next((name for name in count if count[name]), "cpu")  # as Fabric's "auto" looks
-    device = device if plan.device == "auto" else plan.device
-    if plan.devices > count.get(device, plan.devices):
-        raise DiffadError(
-            f"devices: PyTorch finds {count[device]} {device} here, not {plan.devices}; give "
-            f"--devices {count[device]}, or set device=cpu"
-        )
+MINI_LINE = (
+    f"budget mini is for the drawn data of the course ({MINI['image_size']} px); on other data "
+    "take --budget laptop or paper"
+)
 
 
 def check_inputs(config: RunConfig) -> None:
@@ -119,10 +105,7 @@ def _setting_lines(config: RunConfig, is_drawn: bool) -> Iterator[str]:
     if config.weights is not None:
         return
     if config.budget == "mini" and not is_drawn:
-        yield (
-            f"budget mini is for the drawn data of the course ({MINI['image_size']} px); on other "
-            "data take --budget laptop or paper"
-        )
+        yield MINI_LINE
     how = config.synthesis
     if not isinstance(how, SynthesisSettings):
         return
@@ -133,6 +116,11 @@ def _setting_lines(config: RunConfig, is_drawn: bool) -> Iterator[str]:
         )
     if how.foreground_folder is not None and foreground_folder(config) is None:
         yield f"{_FOREGROUNDS} is not read: a texture takes no masks"
+    if how.foreground == "none" and foreground_folder(config) is not None:
+        yield (
+            f"{_FOREGROUNDS}: anomalies are cut to its masks; with foreground=none, as "
+            f"{config.method} is published, they may lie anywhere"
+        )
 
 
 def _given_folders(config: RunConfig) -> dict[str, Path]:
@@ -280,4 +268,19 @@ def _splits(config: RunConfig, folder: Path, scan: Scan) -> tuple[list[Sample], 
                 f"{folder}: has no {name} images (folders there: {there}); add a {name} folder, or "
                 "rename the one that holds them"
             )
+    if config.training.select_on_test_epochs is not None:
+        _check_selectable(folder, test)
     return train, test
+
+
+def _check_selectable(folder: Path, test: Sequence[Sample]) -> None:
+    """DiffadError where no weights could be selected: image or pixel AUROC would be undefined."""
+    needed = {
+        "good image": any(sample.label == 0 for sample in test),
+        "mask of a defect": any(sample.mask for sample in test),
+    }
+    if missing := " and no ".join(name for name, is_there in needed.items() if not is_there):
+        raise DiffadError(
+            f"select_on_test_epochs: weights are selected by image and pixel AUROC, but the test "
+            f"set in {folder} has no {missing}; leave it out, or add them"
+        )

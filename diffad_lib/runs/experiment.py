@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
 from diffad_lib.batches import SyntheticBatches
 from diffad_lib.checkpoint import checkpoint_step, checkpoints
@@ -23,7 +24,8 @@ from diffad_lib.metrics import Metric, compute_metrics, image_auroc, pixel_auroc
 from diffad_lib.plans import TrainingSettings
 from diffad_lib.runs import facts
 from diffad_lib.runs.config import RunConfig
-from diffad_lib.runs.data import check_device, load_data, what_is_read
+from diffad_lib.runs.data import load_data, what_is_read
+from diffad_lib.runs.device import check_device
 from diffad_lib.runs.folder import (
     CONFIG_NAME,
     claim_folder,
@@ -71,13 +73,11 @@ def prepare(
 ) -> Experiment:
     """Read data, make foregrounds, build detector and plan; DiffadError for damaged data.
 
-    meet_others: of one of several processes that train, see `member.py`.
-
-    Until `finish`, this process takes denormal numbers for 0: with them a CPU computes many times
-    slower. That is set here, because the threads that compute later have it from here.
+    meet_others: of one of several processes that train, see `member.py`. Until `finish`, this
+    process takes denormal numbers for 0: with them a CPU computes many times slower.
     """
     started, flushed = time.monotonic(), flushes_denormals()
-    torch.set_flush_denormal(True)
+    torch.set_flush_denormal(True)  # here: the threads that compute later take it over
     fabric = (meet_others or make_fabric)(config)
     train, test = load_data(config)
     batches, detector = make_batches(config, train, fabric), new_detector(config)
@@ -111,13 +111,12 @@ def make_fabric(config: RunConfig) -> Fabric:
 
     One device, on which a run evaluates, also where several processes train it.
     """
-    check_device(config)
-    device, precision = config.training.device, config.training.precision
+    device, precision = check_device(config), config.training.precision
     if precision == "auto":
-        fabric = Fabric(accelerator=device, devices=1)
-        precision = "bf16-mixed" if facts.computes_bf16(fabric.device) else "32"
+        precision = "bf16-mixed" if facts.computes_bf16(torch.device(device)) else "32"
     full = "32-true" if precision == "32" else precision
-    return Fabric(accelerator=device, devices=1, precision=full)
+    alone = LightningEnvironment()  # also below SLURM, whose tasks Fabric would count
+    return Fabric(accelerator=device, devices=1, precision=full, plugins=[alone])
 
 
 def train_experiment(experiment: Experiment) -> TrainingResult:
@@ -144,7 +143,8 @@ def _train(experiment: Experiment, lock: int) -> TrainingResult:
     under = facts.conditions(experiment.fabric.device, precision) | {"processes": plan.processes}
     print("computes on {device}, threads: {threads}, precision {precision}".format(**under))
     if changed := claim_folder(config, experiment.data, under):
-        print(f"began otherwise, so that last digits differ: {'; '.join(changed)}")
+        told = "last digits differ, and with another kind of device all random draws"
+        print(f"began otherwise, so that {told}: {'; '.join(changed)}")
     if config.weights is not None:
         print(shown(f"nothing is trained: the weights are those in {config.weights}"))
         experiment.fabric.to_device(experiment.detector)

@@ -18,6 +18,7 @@ from diffad_lib.errors import OUT_OF_MEMORY, DiffadError
 from diffad_lib.plans import PLACES
 from diffad_lib.processes import PATIENCE, Lost, reach
 from diffad_lib.runs.config import RunConfig
+from diffad_lib.runs.device import check_device
 from diffad_lib.runs.experiment import Experiment, make_trainer, precision_of, prepare
 from diffad_lib.runs.folder import changed_settings, settings_of
 from diffad_lib.runs.launch import FAILED, LOST
@@ -61,7 +62,7 @@ def meet_others(config: RunConfig, precision: Any) -> Fabric:
     """Fabric chooses the device of this process, and NCCL for GPUs or gloo for CPUs."""
     plan = config.training
     fabric = Fabric(
-        accelerator=plan.device,
+        accelerator=check_device(config),
         devices=plan.devices,
         num_nodes=plan.num_nodes,
         precision=precision,

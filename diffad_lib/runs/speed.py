@@ -1,5 +1,6 @@
 """How fast a run would go: measured by a short training here, or from a rate of another machine."""
 
+import contextlib
 import math
 import time
 from dataclasses import dataclass
@@ -67,9 +68,8 @@ def probe(config: RunConfig) -> Speed:
         raise DiffadError(f"{str(error).split(';')[0]}: {told}") from error
     torch.set_flush_denormal(True)
     most = MOST_FLOP["cpu" if fabric.device.type == "cpu" else "cuda"]
-    trial = _smaller(config, most)
     try:
-        step, steps = _time_steps(trial, fabric)
+        trial, step, steps = _time_what_fits(_smaller(config, most), fabric)
         is_large = step_flop(trial) > most / 2
         image = _time_prediction(trial, fabric, 2 if is_large else trial.evaluation.eval_batch_size)
     finally:
@@ -97,6 +97,20 @@ def _smaller(config: RunConfig, most: float) -> RunConfig:
             break
         trial = trial.but(detector=detector)
     return trial
+
+
+def _time_what_fits(config: RunConfig, fabric: Fabric) -> tuple[RunConfig, float, int]:
+    """The same with a batch for which the device has the memory; and what `_time_steps` tells."""
+    while True:
+        with contextlib.suppress(torch.OutOfMemoryError):
+            return config, *_time_steps(config, fabric)
+        count, size = config.training.batch_size, config.detector.image_size
+        if count == 1:
+            raise DiffadError(
+                f"the device has no memory for a step of one image of {size} px, so that no speed "
+                "can be measured; give --device-tflops"
+            )
+        config = config.but(training=config.training.but(batch_size=count // 2))
 
 
 def _time_steps(config: RunConfig, fabric: Fabric) -> tuple[float, int]:

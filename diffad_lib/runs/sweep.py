@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.table import Table
 
 from diffad_lib.checkpoint import checkpoint_step, checkpoints
 from diffad_lib.errors import DiffadError, lacks, one_line, shown
 from diffad_lib.files import drop_lock, take_lock, unwritable, write_json, write_text
 from diffad_lib.runs.config import RunConfig
+from diffad_lib.runs.device import cores, usable_gpus
 from diffad_lib.runs.facts import project_root
 from diffad_lib.runs.folder import check_same_settings
 from diffad_lib.runs.job import GPUS, error_of, job_name, log_of, marker, write_job
@@ -33,6 +33,7 @@ FINISHED, GOES_ON, NEW, REFUSED = "finished", "goes on", "new", "refused"
 _LOCK = ".lock"
 _BUSY = "another sweep goes on in it; wait for its end, or: kill -INT -- -$(cat {}/snakemake.pid)"
 _NOT_STARTED = "it was not started"
+_KILLED = "it was killed, or its time was over; if memory was short, lower --jobs"
 _POLL = 0.5  # seconds between two looks at the markers
 
 
@@ -129,9 +130,9 @@ def _how(config: RunConfig, profile: str, at_a_time: int | None) -> _How:
     if folder != ours / LOCAL:
         options += ["--jobs", str(at_a_time)] if at_a_time else []
         return _How({"threads": 1, "resources": {}}, options, {})
-    gpus, cores = visible_gpus(config), os.cpu_count() or 1
-    jobs = min(at_a_time or len(gpus) or MOST_JOBS, len(gpus) or cores)
-    threads = max(1, cores // jobs)
+    gpus, available = visible_gpus(config), cores()
+    jobs = min(at_a_time or len(gpus) or MOST_JOBS, len(gpus) or available)
+    threads = max(1, available // jobs)
     options += ["--cores", str(jobs * threads), "--resources", f"gpu={len(gpus)}"]
     resources = {"gpu": 1} if gpus else {}
     return _How({"threads": threads, "resources": resources}, options, {GPUS: ",".join(gpus)})
@@ -139,10 +140,8 @@ def _how(config: RunConfig, profile: str, at_a_time: int | None) -> _How:
 
 def visible_gpus(config: RunConfig) -> list[str]:
     """Names, as in CUDA_VISIBLE_DEVICES, of the GPUs that runs may use; none on another device."""
-    if config.training.device not in ("auto", "cuda") or not torch.cuda.is_available():
-        return []
+    count = usable_gpus() if config.training.device in ("auto", "cuda") else 0
     names = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-    count = torch.cuda.device_count()
     return [name.strip() for name in names][:count] if any(names) else [*map(str, range(count))]
 
 
@@ -255,7 +254,7 @@ def _outcome(folder: Path, name: str, config: RunConfig, log_size: int) -> Outco
     if failed.exists():
         return Outcome(config, log, None, one_line(failed.read_text(encoding="utf-8")))
     if _size(log) > log_size:
-        return Outcome(config, log, None, "it was killed; if memory was short, lower --jobs")
+        return Outcome(config, log, None, _KILLED)
     return Outcome(config, _snakemake_log(folder), None, _NOT_STARTED)
 
 

@@ -1,0 +1,41 @@
+"""What a run may compute on: which devices are here and can be used, and how many cores."""
+
+import os
+
+import torch
+
+from diffad_lib.errors import DiffadError
+from diffad_lib.runs.config import RunConfig
+
+
+def check_device(config: RunConfig) -> str:
+    """The kind of device of a run: "cuda", "mps" or "cpu".
+
+    DiffadError if the machine lacks the devices that the configuration names.
+    """
+    plan = config.training
+    count = {"cuda": usable_gpus(), "mps": int(torch.backends.mps.is_available())}
+    if not count.get(plan.device, True):
+        raise DiffadError(f"device: PyTorch finds no {plan.device} here; set device=auto")
+    best = next((name for name in count if count[name]), "cpu")
+    device = best if plan.device == "auto" else plan.device
+    if plan.devices > count.get(device, plan.devices):
+        raise DiffadError(
+            f"devices: PyTorch finds {count[device]} {device} here, not {plan.devices}; give "
+            f"--devices {count[device]}, or set device=cpu"
+        )
+    return device
+
+
+def cores() -> int:
+    """Those that this process may use: fewer than the machine has in a SLURM job."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def usable_gpus() -> int:
+    """GPUs that CUDA can use; none where the driver is too old for this PyTorch."""
+    # Fabric sets it when it is imported. Then NVML counts the cards, whatever CUDA can do.
+    os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
