@@ -168,8 +168,36 @@ def test_a_configuration_comes_back_from_its_job(tmp_path: Path) -> None:
     config = config_of(tmp_path, ODD, overrides=overrides, max_train_seconds=3)
     job.write_job(tmp_path, config)
     path = tmp_path / "jobs" / f"{job_name(config)}.json"
-    assert settings_of(configured(json.loads(path.read_text()))) == settings_of(config)
+    told = json.loads(path.read_text())["parameters"]
+    assert settings_of(configured(told)) == settings_of(config)
     assert parameters(configured(parameters(config))) == parameters(config)
+
+
+def test_relative_folders_of_a_job_count_from_where_its_sweep_was_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, folder, found = tmp_path / "place", tmp_path / "sweep", []
+    place.mkdir()
+    config = config_of(tmp_path, overrides={"foreground_folder": "masks"})
+
+    def run(config: RunConfig, threads: int) -> SimpleNamespace:
+        found.append(config.synthesis.foreground_folder.absolute())
+        return SimpleNamespace(finished="today")
+
+    monkeypatch.setattr(job, "run", run)
+    monkeypatch.setattr(job.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(sys, "argv", ["job", job_name(config), "1"])
+    for start in (tmp_path, place):  # the sweep that was started last counts
+        monkeypatch.chdir(start)
+        job.write_job(folder, config)
+        monkeypatch.chdir(folder)
+        job.main()
+        assert Path.cwd() == start and job.marker(folder, job_name(config)).is_file()
+    assert found == [tmp_path / "masks", place / "masks"]
+    monkeypatch.chdir(folder)
+    place.rmdir()
+    with pytest.raises(SystemExit, match=r"No such file.*; the sweep was started there, start"):
+        job.main()
 
 
 def test_where_a_run_stands(tmp_path: Path) -> None:
@@ -351,6 +379,11 @@ def test_jobs_share_the_cores_and_have_a_gpu_each(
     assert how.environment == {GPUS: ",".join(names)}
 
 
+def test_cores_are_those_that_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 3, 5}, raising=False)
+    assert sweep.cores() == 3
+
+
 def test_a_profile_is_ours_or_a_folder(tmp_path: Path) -> None:
     config = config_of(tmp_path)
     how = sweep._how(config, "slurm", 7)
@@ -453,8 +486,8 @@ def test_a_job_that_fails_leaves_its_reason_and_no_marker(
 ) -> None:
     config = config_of(tmp_path)
     name = job_name(config)
-    job.write_job(tmp_path, config)
     monkeypatch.chdir(tmp_path)
+    job.write_job(tmp_path, config)
     monkeypatch.setattr("signal.signal", lambda *_: None)
     monkeypatch.setattr(sys, "argv", ["job", name, "2"])
 

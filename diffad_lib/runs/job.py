@@ -54,22 +54,22 @@ def error_of(folder: Path, name: str) -> Path:
 
 
 def write_job(folder: Path, config: RunConfig) -> None:
-    """Leave what `main` reads. One name stands for one configuration, so it never changes."""
-    path = folder / "jobs" / f"{job_name(config)}.json"
-    if not path.exists():
-        write_json(path, parameters(config))
+    """Leave what `main` reads: the run, and from where the relative paths in its settings count."""
+    told = {"place": str(Path.cwd()), "parameters": parameters(config)}
+    write_json(folder / "jobs" / f"{job_name(config)}.json", told)
 
 
 def main() -> None:
     """Do one job in the current folder; exit code 0 if its run is finished."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    folder, name, threads = Path(), sys.argv[1], int(sys.argv[2])
+    folder, name, threads = Path.cwd(), sys.argv[1], int(sys.argv[2])
     failed = error_of(folder, name)
     failed.unlink(missing_ok=True)
     print(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {name}, threads: {threads}")
     try:
-        values = json_object(folder / "jobs" / f"{name}.json", "start the sweep again")
-        record = run_when_free(configured(values), threads)
+        told = json_object(folder / "jobs" / f"{name}.json", "start the sweep again")
+        _go_to(told["place"])
+        record = run_when_free(configured(told["parameters"]), threads)
         write_text(marker(folder, name), f"{record.finished}\n")
     except DiffadError as error:
         write_text(failed, one_line(error) + "\n")
@@ -81,6 +81,14 @@ def main() -> None:
         problem = f"{type(error).__name__}: {one_line(error)}; an error of the program, see the log"
         write_text(failed, problem + "\n")
         sys.exit(shown_lines(traceback.format_exc()))
+
+
+def _go_to(place: str) -> None:
+    try:
+        os.chdir(place)
+    except OSError as error:
+        told = f"{place}: {error.strerror}; the sweep was started there"
+        raise DiffadError(f"{told}, start it again from a folder that is there") from error
 
 
 def run_when_free(config: RunConfig, threads: int | None = None) -> Record:
