@@ -108,7 +108,7 @@ def chosen_device(name: str) -> torch.device:
 
 
 def ways_of(device: torch.device) -> list[Way]:
-    """The ways that are measured, the one of the training first."""
+    """The ways that are measured; of a GPU, the one of the training first."""
     if device.type != "cuda":
         return [way for way in WAYS if not way.compiled]
     # Where the card has no bf16, autocast would imitate it.

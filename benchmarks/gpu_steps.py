@@ -14,7 +14,7 @@ from lightning_fabric import Fabric
 from diffad_lib.batches import SyntheticBatches
 from diffad_lib.detector import Detector
 from diffad_lib.errors import one_line
-from diffad_lib.evaluation import predict_all
+from diffad_lib.evaluation import is_out_of_memory, predict_all
 from diffad_lib.methods.method import find_method
 from diffad_lib.runs import experiment as ex
 from diffad_lib.runs.config import RunConfig
@@ -75,27 +75,16 @@ def measure(config: RunConfig, way: Way, known: dict[str, Any] | None = None) ->
             found = _times(plan, way)
             return row | {"micro_batch": micro, "accumulate": accumulate, "problem": None} | found
         except Exception as error:
-            if not _is_out_of_memory(error):
+            reason = one_line(error)
+            if not is_out_of_memory(error):
                 if not way.compiled:
                     raise
-                return row | {
-                    "left_out": f"not compiled: {type(error).__name__}: {one_line(error)}"
-                }
+                return row | {"left_out": f"not compiled: {type(error).__name__}: {reason}"}
         _forget()
         if micro == 1:
-            told = f"{config.method}: a single image does not fit in {way.precision}"
+            told = f"{config.method}: a single image does not fit in {way.precision} ({reason})"
             return row | {"micro_batch": None, "problem": told}
         micro = -(-micro // 2)
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """Also where a library below PyTorch ran out of it."""
-    told = str(error).lower()
-    phrases = "out of memory", "alloc_failed", "unable to find an engine"
-    is_told = any(phrase in told for phrase in phrases)
-    return isinstance(error, torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and is_told
-    )
 
 
 def _times(config: RunConfig, way: Way) -> dict[str, Any]:

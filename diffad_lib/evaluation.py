@@ -1,9 +1,10 @@
 """Predictions of a detector on a test set, batched and seeded."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from diffad_lib.detector import Detector
 from diffad_lib.progress import next_line
 from diffad_lib.types import Prediction, joined
 
+Told = TypeVar("Told", bound=Prediction | None)
 _LOOKED_AT = 4  # images of `measure_invariance`
 # Of largest values; measured: 1e-7 in float32 on a CPU, 1e-3 with bf16. On a GPU convolutions in
 # float32 may round as bf16 does, or nearly (TF32).
@@ -56,26 +58,42 @@ class Invariance:
 def predict_batch(
     detector: Detector, images: np.ndarray, fabric: Fabric, seed: int = 0
 ) -> Prediction:
-    """Predict uint8 images [B,3,H,W]; the same seed gives the same scores.
-
-    Where the device's memory runs out, half of the images at a time.
-    """
+    """Predict uint8 images [B,3,H,W]; the same seed gives the same scores."""
     detector.eval()
-    try:
-        pixels = as_pixels(images, fabric)
+
+    def predict(rows: slice) -> Prediction:
+        pixels = as_pixels(images[rows], fabric)
         generator = torch.Generator().manual_seed(seed)  # the same numbers on every device
         with torch.inference_mode(), fabric.autocast():
             return detector.predict(pixels, generator)
-    except torch.OutOfMemoryError:
-        if len(images) == 1:
+
+    return halving(predict, slice(0, len(images)))
+
+
+def halving(predict: Callable[[slice], Told], rows: slice) -> Told:
+    """`predict(rows)`; where the device's memory runs out, half of the rows at a time."""
+    count = rows.stop - rows.start
+    try:
+        return predict(rows)
+    except RuntimeError as error:
+        if count == 1 or not is_out_of_memory(error):
             raise
     # Not in the handler: there what the call has computed so far would still take memory.
-    _tell_halves(len(images))
-    half = len(images) // 2
-    first, second = (
-        predict_batch(detector, part, fabric, seed) for part in (images[:half], images[half:])
+    _tell_halves(count)
+    middle = rows.start + count // 2
+    halves = slice(rows.start, middle), slice(middle, rows.stop)
+    first, second = (halving(predict, half) for half in halves)
+    assert first is not None and second is not None
+    return cast(Told, joined(first, second))
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Of the device, also where a library below PyTorch ran out of it."""
+    phrases = "out of memory", "not enough memory", "alloc_failed", "unable to find an engine"
+    is_told = any(phrase in str(error).lower() for phrase in phrases)
+    return isinstance(error, torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and is_told
     )
-    return joined(first, second)
 
 
 @cache

@@ -41,7 +41,7 @@ class TrainingSettings(Settings):
     warmup_fraction: float = setting(0.0, "share in which the learning rate rises", ge=0, lt=1)
     ema_decay: float = setting(
         0.0,
-        "decay of a running mean of the weights, 0 is off; in no budget, as it did not help",
+        "decay of a mean of weights and statistics, 0 is off; in no budget, as it did not help",
         ge=0,
         lt=1,
     )

@@ -57,7 +57,7 @@ class Processes:
         (1 - m) R + m S. That is linear in all that it has seen. So every process lets R fade for
         the micro-batches of others, only the first one begins with what R was, and the sum over
         processes, see `add_up`, is the R of one process that sees all of them in their order. A
-        norm may be used several times a micro-batch, but one without m (a plain mean) only once.
+        norm has to be used equally often in every micro-batch, one without m (a plain mean) once.
         In training none needs R.
         """
         norms = self._norms() if self.count > 1 else []

@@ -5,13 +5,15 @@ the figures stay, the head looks at the image alone, whatever the reconstruction
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from torch import Tensor
 
 from diffad_lib.detector import Detector
-from diffad_lib.evaluation import as_pixels, in_batches, keep, predict_batch, room
+from diffad_lib.evaluation import as_pixels, halving, in_batches, keep, predict_batch, room
 from diffad_lib.metrics import image_auroc, pixel_ap
 from diffad_lib.types import Prediction
 
@@ -77,5 +79,12 @@ def _judgements(
         another, before = pool[: len(batch)], pool[len(batch) :]
         noise = torch.rand(pixels.shape, generator=generator).to(pixels.device)
         for name, given in ((ITSELF, pixels), (ANOTHER, another), (NOISE, noise)):
-            with torch.inference_mode(), fabric.autocast():
-                yield rows, name, detector.judge(pixels, given)
+            judge = partial(_judge, detector, pixels, given, fabric)
+            yield rows, name, halving(judge, slice(0, len(batch)))
+
+
+def _judge(
+    detector: Detector, images: Tensor, given: Tensor, fabric: Fabric, rows: slice
+) -> Prediction | None:
+    with torch.inference_mode(), fabric.autocast():
+        return detector.judge(images[rows], given[rows])

@@ -122,7 +122,11 @@ def test_random_numbers_are_the_same_whatever_generator_is_asked():
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "error",
-    [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("CUDNN_STATUS_ALLOC_FAILED")],
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("GET was unable to find an engine to execute this computation"),
+    ],
 )
 def test_a_micro_batch_that_does_not_fit_is_halved(quick, monkeypatch, error):
     true = gpu_steps._times
@@ -137,7 +141,7 @@ def test_a_micro_batch_that_does_not_fit_is_halved(quick, monkeypatch, error):
     assert (row["micro_batch"], row["accumulate"]) == (2, 2) and row["problem"] is None
     monkeypatch.setattr(gpu_steps, "_times", lambda *_: (_ for _ in ()).throw(error))
     row = gpu_steps.measure(tiny(quick, "draem"), gpu_steps.Way("32"))
-    assert row["micro_batch"] is None and "a single image does not fit" in row["problem"]
+    assert row["micro_batch"] is None and f"does not fit in 32 ({error})" in row["problem"]
 
 
 def test_another_error_ends_the_check_but_one_of_the_compiler_is_told(quick, monkeypatch):

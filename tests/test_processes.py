@@ -32,6 +32,7 @@ from diffad_lib.runs.config import RunConfig, build_config
 from diffad_lib.runs.device import check_device
 from diffad_lib.runs.folder import occupied
 from diffad_lib.runs.record import read_record
+from diffad_lib.types import TrainingBatch
 from small import SHORT_RUN, run_here, small_detector
 from started import DIFFAD, until
 
@@ -166,11 +167,24 @@ def test_frozen_statistics_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     assert norm.running_var.tolist() == [1] * 5 and int(norm.num_batches_tracked) == 0
 
 
-@pytest.mark.parametrize("name", method_names())
-def test_no_method_has_a_batch_norm_without_a_momentum(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [*((name, {}) for name in method_names()), ("diffusionad", {"no_discrepancy_weight": 0.1})],
+)
+def test_every_method_uses_its_batch_norms_equally_often_in_every_micro_batch(
+    name: str, settings: dict[str, float]
+) -> None:
     """What the shares of statistics take for granted."""
-    norms = [one for one in small_detector(name).modules() if isinstance(one, nn.BatchNorm2d)]
-    assert all(norm.momentum for norm in norms)
+    detector, used = small_detector(name, **settings).train(), []
+    norms = [one for one in detector.modules() if isinstance(one, nn.BatchNorm2d)]
+    for anomalous in (0, 1, 2):
+        images, mask = torch.rand(2, 3, 32, 32), torch.zeros(2, 1, 32, 32)
+        mask[:anomalous, :, 4:9, 4:9] = 1
+        before = [int(norm.num_batches_tracked) for norm in norms]
+        detector.training_losses(TrainingBatch(images, images, mask, torch.Generator()))
+        counts = [int(norm.num_batches_tracked) for norm in norms]
+        used.append([now - then for now, then in zip(counts, before, strict=True)])
+    assert used[0] == used[1] == used[2] and all(norm.momentum for norm in norms)
 
 
 # Settings.

@@ -69,6 +69,23 @@ def test_another_image_is_the_one_seven_places_before(batch_size: int) -> None:
     assert brightness == [100 + (row - 7) % COUNT for row in range(COUNT)]
 
 
+def test_where_the_memory_runs_out_a_swap_is_judged_in_halves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    head = Head(needs_it=True)
+    whole, judge, sizes = swap_test(head, IMAGES, LABELS, MASKS, FABRIC, 8), head.judge, []
+
+    def fail(images: Tensor, reconstruction: Tensor) -> Prediction:
+        if len(images) > 3:
+            raise torch.OutOfMemoryError
+        sizes.append(len(images))
+        return judge(images, reconstruction)
+
+    monkeypatch.setattr(head, "judge", fail)
+    assert swap_test(head, IMAGES, LABELS, MASKS, FABRIC, 8) == whole
+    assert max(sizes) == 3 and sum(sizes) == 7 + 4 * COUNT  # the last seven come first
+
+
 def test_a_method_without_a_reconstruction_and_a_single_image_have_no_swap() -> None:
     assert swap_test(toy_detector(), IMAGES, LABELS, MASKS, FABRIC) == {}
     assert swap_test(Head(needs_it=True), IMAGES[:1], LABELS[:1], MASKS[:1], FABRIC) == {}

@@ -118,8 +118,8 @@ def _setting_lines(config: RunConfig, is_drawn: bool) -> Iterator[str]:
         yield f"{_FOREGROUNDS} is not read: a texture takes no masks"
     if how.foreground == "none" and foreground_folder(config) is not None:
         yield (
-            f"{_FOREGROUNDS}: anomalies are cut to its masks; with foreground=none, as "
-            f"{config.method} is published, they may lie anywhere"
+            f"{_FOREGROUNDS}: anomalies are cut to its masks although foreground=none; leave it "
+            "out, and they lie anywhere"
         )
 
 
@@ -282,5 +282,5 @@ def _check_selectable(folder: Path, test: Sequence[Sample]) -> None:
     if missing := " and no ".join(name for name, is_there in needed.items() if not is_there):
         raise DiffadError(
             f"select_on_test_epochs: weights are selected by image and pixel AUROC, but the test "
-            f"set in {folder} has no {missing}; leave it out, or add them"
+            f"set in {folder} has no {missing}; add them, or --set select_on_test_epochs=null"
         )

@@ -14,7 +14,8 @@ def check_device(config: RunConfig) -> str:
     DiffadError if the machine lacks the devices that the configuration names.
     """
     plan = config.training
-    count = {"cuda": usable_gpus(), "mps": int(torch.backends.mps.is_available())}
+    gpus = usable_gpus() if plan.device in ("auto", "cuda") else 0
+    count = {"cuda": gpus, "mps": int(torch.backends.mps.is_available())}
     if not count.get(plan.device, True):
         raise DiffadError(f"device: PyTorch finds no {plan.device} here; set device=auto")
     best = next((name for name in count if count[name]), "cpu")
@@ -35,7 +36,10 @@ def cores() -> int:
 
 
 def usable_gpus() -> int:
-    """GPUs that CUDA can use; none where the driver is too old for this PyTorch."""
-    # Fabric sets it when it is imported. Then NVML counts the cards, whatever CUDA can do.
+    """GPUs that CUDA can use; none where the driver is too old for this PyTorch.
+
+    From then on PyTorch asks CUDA in this process, and not NVML, which counts the cards whatever
+    CUDA can do with them; Fabric, when it is imported, says the opposite.
+    """
     os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
     return torch.cuda.device_count() if torch.cuda.is_available() else 0

@@ -1,6 +1,5 @@
 """How fast a run would go: measured by a short training here, or from a rate of another machine."""
 
-import contextlib
 import math
 import time
 from dataclasses import dataclass
@@ -72,6 +71,9 @@ def probe(config: RunConfig) -> Speed:
         trial, step, steps = _time_what_fits(_smaller(config, most), fabric)
         is_large = step_flop(trial) > most / 2
         image = _time_prediction(trial, fabric, 2 if is_large else trial.evaluation.eval_batch_size)
+    except torch.OutOfMemoryError as error:
+        told = "no speed can be measured; give --device-tflops"
+        raise DiffadError(f"the device has no memory for a single image: {told}") from error
     finally:
         torch.set_flush_denormal(flushed)
     size, count = trial.detector.image_size, trial.training.batch_size
@@ -102,14 +104,12 @@ def _smaller(config: RunConfig, most: float) -> RunConfig:
 def _time_what_fits(config: RunConfig, fabric: Fabric) -> tuple[RunConfig, float, int]:
     """The same with a batch for which the device has the memory; and what `_time_steps` tells."""
     while True:
-        with contextlib.suppress(torch.OutOfMemoryError):
+        count = config.training.batch_size
+        try:
             return config, *_time_steps(config, fabric)
-        count, size = config.training.batch_size, config.detector.image_size
-        if count == 1:
-            raise DiffadError(
-                f"the device has no memory for a step of one image of {size} px, so that no speed "
-                "can be measured; give --device-tflops"
-            )
+        except torch.OutOfMemoryError:
+            if count == 1:
+                raise
         config = config.but(training=config.training.but(batch_size=count // 2))
 
 

@@ -65,7 +65,8 @@ def load_diffusionad(
 def export_diffusionad(detector: DiffusionAD, paths: Sequence[Path]) -> None:
     """Write what HuiZhang0812/DiffusionAD's eval.py loads; DiffadError if it cannot build it.
 
-    It reads times, schedule and guidance from its args1.json, and never these `args`.
+    It reads size, widths, heads, times, schedule and guidance from its args1.json, never from
+    these `args`.
     """
     (path,) = paths
     settings = detector.settings
