@@ -137,6 +137,7 @@ HINTED = [
     ("10.2", report(given, given), "that is the leak"),
     ("10.2", report(rest, rest), "on the other half"),
     ("10.2", report(all_of_them, rest), "chosen on all images"),
+    ("10.2", report(all_of_them, all_of_them), "leak of the whole test set"),
     ("10.2", report(given, all_of_them), "reported on all images"),
     ("10.2", report(rest, given), "halves are exchanged"),
     ("10.2", lambda s, y, c: auroc_of_scikit(s[-1][~c], y[~c]), "nothing is chosen"),
