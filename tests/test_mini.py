@@ -2,6 +2,7 @@ import ast
 import contextlib
 import re
 import shutil
+import tempfile
 import time
 from collections import Counter
 from pathlib import Path
@@ -33,8 +34,10 @@ def complete(tmp_path_factory) -> tuple[Path, float]:
     make_mini(root)
     seconds = time.process_time() - started
     if not MINI_ROOT.exists():  # other tests would make it once more
-        with contextlib.suppress(OSError):  # one of them has it by now
-            shutil.copytree(root, MINI_ROOT.with_name(".mini-of-tests")).rename(MINI_ROOT)
+        with tempfile.TemporaryDirectory(dir=MINI_ROOT.parent, prefix=".mini-") as scratch:
+            copy = shutil.copytree(root, Path(scratch, "mini"))
+            with contextlib.suppress(OSError):  # another test has made it by now
+                copy.rename(MINI_ROOT)
     return root, seconds
 
 

@@ -69,7 +69,7 @@ def test_on_such_a_test_set_no_weights_can_be_selected(
         check_inputs(build_config("custom", "parts", "autoencoder", "laptop", **given))
 
     look()
-    told = rf"select_on_test_epochs: .*own/parts has no {told}; leave it out"
+    told = rf"select_on_test_epochs: .*own/parts has no {told}; add them, or --set"
     with pytest.raises(DiffadError, match=told):
         look(select_on_test_epochs=1)
 
@@ -227,7 +227,7 @@ def test_masks_of_several_categories_are_found_by_the_category(tmp_path, below: 
     texture = given(tmp_path, foreground_folder=str(masks), kind="texture")
     found = what_is_read(texture)
     assert found.foregrounds is None and "foreground_folder is not read" in found.notes[-1]
-    note = "foreground_folder: anomalies are cut to its masks; with foreground=none, as draem is"
+    note = "foreground_folder: anomalies are cut to its masks although foreground=none; leave"
     anywhere = given(tmp_path, foreground_folder=str(masks), foreground="none")
     assert note in what_is_read(anywhere).notes[-1]
     on_foreground = given(tmp_path, foreground_folder=str(masks), foreground="auto")

@@ -1,4 +1,4 @@
-"""A real sweep of six runs: killed at three moments, with a broken category, started again."""
+"""A real sweep: four runs killed at three moments, then started with a broken category beside."""
 
 import contextlib
 import importlib.util
