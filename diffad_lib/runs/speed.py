@@ -11,7 +11,7 @@ from lightning_fabric import Fabric
 from diffad_lib.batches import SyntheticBatches
 from diffad_lib.cost import count_flop
 from diffad_lib.errors import DiffadError
-from diffad_lib.evaluation import predict_all
+from diffad_lib.evaluation import is_out_of_memory, predict_all
 from diffad_lib.methods.method import find_method
 from diffad_lib.mini.texture_bank import builtin_textures
 from diffad_lib.runs.config import RunConfig
@@ -71,7 +71,9 @@ def probe(config: RunConfig) -> Speed:
         trial, step, steps = _time_what_fits(_smaller(config, most), fabric)
         is_large = step_flop(trial) > most / 2
         image = _time_prediction(trial, fabric, 2 if is_large else trial.evaluation.eval_batch_size)
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
         told = "no speed can be measured; give --device-tflops"
         raise DiffadError(f"the device has no memory for a single image: {told}") from error
     finally:
@@ -107,8 +109,8 @@ def _time_what_fits(config: RunConfig, fabric: Fabric) -> tuple[RunConfig, float
         count = config.training.batch_size
         try:
             return config, *_time_steps(config, fabric)
-        except torch.OutOfMemoryError:
-            if count == 1:
+        except RuntimeError as error:
+            if count == 1 or not is_out_of_memory(error):
                 raise
         config = config.but(training=config.training.but(batch_size=count // 2))
 
