@@ -5,6 +5,7 @@
     python -m benchmarks --full --pairs 5 --threads 1    also at the size of the papers
     python -m benchmarks --scaling                       how times grow instead
     python -m benchmarks --inference --full              latency and images a second, instead
+    python -m benchmarks --memory --draem DIR            memory of a step of the papers, instead
 
 Every way of a work is called in turn, A B A B …, so that a busy machine hits all of them; ratios
 are taken pair by pair.
@@ -17,11 +18,11 @@ from typing import Any
 
 import torch
 
-from benchmarks import inference, scaling
+from benchmarks import inference, memory, scaling
 from benchmarks.inference_page import NAME, about, table, write_inference
 from benchmarks.measure import OURS, in_turn
 from benchmarks.page import table_lines, write_results
-from benchmarks.works import BF16, Checkouts, all_works
+from benchmarks.works import BF16, Checkouts, all_works, full_training
 from diffad_lib.errors import DiffadError
 from diffad_lib.runs.facts import machine
 
@@ -32,8 +33,10 @@ def main() -> None:
     parser.add_argument("--draem", type=Path, help="checkout of VitjanZ/DRAEM")
     parser.add_argument("--diffusionad", type=Path, help="checkout of HuiZhang0812/DiffusionAD")
     parser.add_argument("--full", action="store_true", help="also at the size of the papers")
-    parser.add_argument("--scaling", action="store_true", help="how times grow, instead")
-    parser.add_argument("--inference", action="store_true", help="how fast a line is, instead")
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument("--scaling", action="store_true", help="how times grow, instead")
+    instead.add_argument("--inference", action="store_true", help="how fast a line is, instead")
+    instead.add_argument("--memory", action="store_true", help="what a full step takes, instead")
     parser.add_argument("--only", default="", help="works, or networks, with this in their name")
     parser.add_argument("--pairs", type=int, default=5, help="calls of each way (default: 5)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -43,8 +46,10 @@ def main() -> None:
         sys.exit("error: --pairs and --threads must be at least 1")
     if given.scaling and (given.full or given.only or given.draem or given.diffusionad):
         sys.exit("error: --scaling measures this project alone, and all of its curves")
-    if given.inference and (given.scaling or given.draem or given.diffusionad):
-        sys.exit("error: --inference measures no curves, and no checkouts")
+    if given.inference and (given.draem or given.diffusionad):
+        sys.exit("error: --inference measures no checkouts")
+    if given.memory and (given.full or given.only):
+        sys.exit("error: --memory measures every training step at the size of the papers")
     torch.set_num_threads(given.threads)
     torch.set_flush_denormal(True)  # as a run does
     found = machine(torch.device("cpu"))
@@ -55,9 +60,12 @@ def main() -> None:
     precisions = [OURS, *([BF16] if found["bf16"] else [])]
     if given.inference:
         return _inference(given, found, precisions)
-    results = []
+    checkouts, results = Checkouts(given.draem, given.diffusionad), []
     try:
-        for work in all_works(Checkouts(given.draem, given.diffusionad), given.full, precisions):
+        if given.memory:
+            works = full_training(checkouts, precisions)
+            return memory.write_memory(given.to, found, memory.measure(works, given.threads))
+        for work in all_works(checkouts, given.full, precisions):
             if given.only.lower() not in work.title.lower():
                 continue
             results.append(in_turn(work, given.pairs))

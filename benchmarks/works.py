@@ -21,6 +21,7 @@ from diffad_lib.training import Trainer
 from diffad_lib.types import TrainingBatch
 
 OFFICIAL, BF16 = "official", "bf16"
+TRAINING, TEST = "training step", "test"
 Precision = Literal["32-true", "bf16-mixed"]
 PRECISIONS: dict[str, Precision] = {OURS: "32-true", BF16: "bf16-mixed"}
 
@@ -51,6 +52,7 @@ SMALL = {
     "diffusionad": [Size(64, 32, 32, 8), Size(128, 32, 32, 4)],
 }
 FULL = {"draem": [Size(256, 128, 64, 1)], "diffusionad": [Size(256, 128, 64, 1)]}
+RECOMPUTED = {"diffusionad": {"recompute_levels": 6}}  # all levels; DRAEM has no such setting
 PERLIN_BATCH, MAPS = 16, 83  # as many maps as MVTec AD bottle has test images
 
 
@@ -65,12 +67,22 @@ def all_works(checkouts: Checkouts, full: bool, precisions: list[str]) -> Iterat
     yield _aupro()
 
 
+def full_training(checkouts: Checkouts, precisions: list[str]) -> Iterator[Work]:
+    """A training step of each method at the size of its paper."""
+    for method, (size,) in FULL.items():
+        yield _work(TRAINING, method, size, getattr(checkouts, method), precisions)
+
+
 def _work(kind: str, method: str, size: Size, place: Path | None, precisions: list[str]) -> Work:
-    """kind: "training step" or "test"."""
+    """kind: TRAINING or TEST."""
     make_ours, make_official = _MAKERS[kind]
     ways: dict[str, Callable[[], Action]] = {
         way: partial(make_ours, method, size, PRECISIONS[way]) for way in precisions
     }
+    if kind == TRAINING and size in FULL[method] and method in RECOMPUTED:
+        ways |= {
+            f"{way}, recomputing": partial(make, **RECOMPUTED[method]) for way, make in ways.items()
+        }
     if place:
         ways[OFFICIAL] = partial(make_official, method, size, place)
     title = f"{find_method(method).title} {kind}, {size.told()}"
@@ -99,9 +111,10 @@ def _settings(method: str, size: Size) -> dict[str, Any]:
     return own
 
 
-def _detector(method: str, size: Size) -> tuple[Any, Any]:
+def _detector(method: str, size: Size, **settings: Any) -> tuple[Any, Any]:
     """A new detector of the paper's budget at a size, and its plan of one step."""
     own = {**_settings(method, size), "steps": 1, "epochs": None, "batch_size": size.batch}
+    own |= settings
     config = build_config("mvtec", "bottle", method, budget="paper", overrides=own)
     torch.manual_seed(0)
     return find_method(method).detector(config.detector), config.training
@@ -120,8 +133,8 @@ class _Same:
         return "the batch of a benchmark"
 
 
-def ours_training(method: str, size: Size, precision: Precision) -> Action:
-    detector, plan = _detector(method, size)
+def ours_training(method: str, size: Size, precision: Precision, **settings: Any) -> Action:
+    detector, plan = _detector(method, size, **settings)
     fabric = Fabric(accelerator="cpu", devices=1, precision=precision)
     trainer = Trainer(detector, _Same(_batch(size)), plan, fabric)
     detector.train()
@@ -152,8 +165,8 @@ def _official_testing(method: str, size: Size, place: Path) -> Action:
 
 
 _MAKERS: dict[str, tuple[Callable[..., Action], Callable[..., Action]]] = {
-    "training step": (ours_training, _official_training),
-    "test": (_ours_testing, _official_testing),
+    TRAINING: (ours_training, _official_training),
+    TEST: (_ours_testing, _official_testing),
 }
 
 

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,13 @@ import torch
 
 from benchmarks import official
 from benchmarks.__main__ import main
-from benchmarks.measure import OURS, Times, Work, in_turn
+from benchmarks.measure import OURS, Action, Times, Work, in_turn
+from benchmarks.memory import measure as measure_memory
+from benchmarks.memory import table_lines as memory_lines
 from benchmarks.page import table_lines
 from benchmarks.scaling import Axis, Curve, curves, draw
 from benchmarks.scaling import table_lines as scaling_lines
-from benchmarks.works import Checkouts, Size, all_works
+from benchmarks.works import BF16, OFFICIAL, Checkouts, Size, all_works, full_training
 from course_files import ROOT
 from diffad_lib.errors import DiffadError
 from diffad_lib.runs.experiment import flushes_denormals
@@ -47,7 +50,7 @@ def test_a_ratio_is_taken_pair_by_pair() -> None:
 def test_without_checkouts_the_table_says_what_was_not_measured() -> None:
     works = [*all_works(Checkouts(), full=True, precisions=[OURS])]
     assert len({work.title for work in works}) == len(works)
-    assert all(set(work.ways) == {OURS} for work in works)
+    assert all(OFFICIAL not in work.ways and OURS in work.ways for work in works)
     assert any("256 px, widths 128 and 64, batch 1" in work.title for work in works)
     told = [line for work in works for line in work.absent]
     assert "official: give its checkout with --diffusionad" in told
@@ -87,12 +90,39 @@ def test_every_axis_is_measured_for_every_method_and_for_the_metrics(monkeypatch
     assert len(draw(found).axes) == len({curve.axis for curve in found})
 
 
+def takes(mebibytes: int) -> Action:
+    """What holds half of that all the time, and the other half while it is called."""
+    held = torch.ones(mebibytes, 2**17)
+    return lambda: held + 1
+
+
+@pytest.mark.slow
+def test_memory_is_that_of_a_way_alone_without_what_its_parent_had() -> None:
+    takes(1024)()
+    ways = {OURS: partial(takes, 128), OFFICIAL: partial(takes, 512)}
+    rows = measure_memory([Work("nothing", "image", 1, ways)], threads=1)
+    assert [row["bytes"] / 2**20 for row in rows] == pytest.approx([128, 512], rel=0.1)
+    lines = memory_lines(rows)
+    assert lines[2].endswith(" | 0.25 |") and lines[3].endswith("| 0.50 | 1.00 |")
+
+
+def test_the_steps_of_the_papers_are_those_whose_memory_is_measured() -> None:
+    ways = {work.title: set(work.ways) for work in full_training(Checkouts(), [OURS, BF16])}
+    plain = {OURS, BF16}
+    assert ways == {
+        "DRAEM training step, 256 px, widths 128 and 64, batch 1": plain,
+        "DiffusionAD training step, 256 px, widths 128 and 64, batch 1": plain
+        | {f"{way}, recomputing" for way in plain},
+    }
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
         (["--only", "nothing"], "no work has"),
         (["--pairs", "0"], "at least 1"),
         (["--scaling", "--full"], "this project alone"),
+        (["--memory", "--only", "perlin"], "every training step"),
     ],
 )
 def test_what_cannot_be_measured_is_one_line(arguments: list[str], told: str, monkeypatch) -> None:

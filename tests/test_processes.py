@@ -23,18 +23,17 @@ from torch import nn
 import layout_factory as factory
 import two_processes as both
 from diffad_lib.checkpoint import CHECKPOINT_NAME
-from diffad_lib.errors import DiffadError, InUse
+from diffad_lib.errors import DiffadError
 from diffad_lib.methods import method_names
 from diffad_lib.processes import Processes
 from diffad_lib.runs import experiment as ex
 from diffad_lib.runs import folder, launch, member
 from diffad_lib.runs.config import RunConfig, build_config
 from diffad_lib.runs.device import check_device
-from diffad_lib.runs.folder import occupied
 from diffad_lib.runs.record import read_record
 from diffad_lib.types import TrainingBatch
 from small import SHORT_RUN, run_here, small_detector
-from started import DIFFAD, until
+from started import DIFFAD, is_free, until
 
 pytestmark = pytest.mark.xdist_group("processes")
 slow = pytest.mark.slow
@@ -293,12 +292,6 @@ def members(root: Path) -> list[psutil.Process]:
             if "diffad_lib.runs.member" in process.cmdline() and str(root) in process.cmdline()[-1]:
                 found.append(process)
     return found
-
-
-def is_free(folder: Path) -> bool:
-    with contextlib.suppress(InUse), occupied(folder):
-        return True
-    return False
 
 
 @slow

@@ -4,7 +4,6 @@ Every test runs the real command, in a process of its own where the process matt
 starts a kernel for the notebook.
 """
 
-import contextlib
 import io
 import json
 import os
@@ -18,7 +17,6 @@ from pathlib import Path
 
 import nbformat
 import numpy as np
-import psutil
 import pytest
 import torch
 from lightning_fabric import Fabric
@@ -40,7 +38,7 @@ from diffad_lib.runs.notebook import run
 from diffad_lib.runs.record import SplitFacts, read_record
 from diffad_lib.weights import load_detector
 from small import KILLABLE_STEPS, SHORT_RUN
-from started import DIFFAD, Command, Told, until
+from started import DIFFAD, Command, Told, is_free, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("run")]
 
@@ -401,7 +399,7 @@ def test_a_killed_run_goes_on_to_the_same_weights_and_a_killed_kernel_is_told(
         assert_one_line(told_by(line), str(config.run_folder), "is locked: another process")
         for kernel in kernels:
             os.kill(kernel, signal.SIGCONT)
-        until(lambda: all(map(has_ended, kernels)))
+        until(lambda: is_free(config.run_folder))
     again = told_by(line)
     assert again.code == 0, again.err
     assert "began otherwise" not in again.out and "resumed from step" in again.out
@@ -413,12 +411,6 @@ def test_a_killed_run_goes_on_to_the_same_weights_and_a_killed_kernel_is_told(
     expected = read_record(whole.run_folder / "record.json")
     assert record.images == expected.images and record.metrics == expected.metrics
     assert {path.name for path in config.run_folder.iterdir()} == FILES
-
-
-def has_ended(process: int) -> bool:
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return psutil.Process(process).status() == psutil.STATUS_ZOMBIE
-    return True
 
 
 def test_an_interrupted_run_refuses_other_data(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
