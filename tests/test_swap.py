@@ -1,5 +1,8 @@
 """The swap test tells a head that needs its reconstruction from one that does not look at it."""
 
+import tracemalloc
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -64,7 +67,7 @@ def test_another_image_is_the_one_seven_places_before(batch_size: int) -> None:
     head = Head(needs_it=True)
     swap_test(head, IMAGES, LABELS, MASKS, FABRIC, batch_size)
     batches = -(-COUNT // batch_size)
-    others = torch.cat([head.seen[2 + 4 * index + 1] for index in range(batches)])
+    others = torch.cat([head.seen[2 + 2 * index] for index in range(batches)])
     brightness = (255 * others[:, 0, 0, 0]).round().int().tolist()
     assert brightness == [100 + (row - 7) % COUNT for row in range(COUNT)]
 
@@ -89,6 +92,22 @@ def test_where_the_memory_runs_out_a_swap_is_judged_in_halves(
 def test_a_method_without_a_reconstruction_and_a_single_image_have_no_swap() -> None:
     assert swap_test(toy_detector(), IMAGES, LABELS, MASKS, FABRIC) == {}
     assert swap_test(Head(needs_it=True), IMAGES[:1], LABELS[:1], MASKS[:1], FABRIC) == {}
+
+
+def test_a_large_set_takes_the_memory_of_its_maps_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("image_auroc", "pixel_ap"):
+        monkeypatch.setattr(f"diffad_lib.swap.{name}", lambda found, truth: found.max())
+    images = np.zeros((64, 3, 128, 128), np.uint8)
+    masks = images[:, 0].copy()
+    masks[0, 0] = 1
+    detector = Head(needs_it=True)
+    monkeypatch.setattr(detector, "seen", SimpleNamespace(append=lambda given: None))
+    tracemalloc.start()  # NumPy's memory: PyTorch's, of one batch, is not counted
+    swap_test(detector, images, masks.any((1, 2)), masks, FABRIC, batch_size=4)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    maps = 4 * masks.nbytes
+    assert 2 * maps <= peak < 2.3 * maps
 
 
 def test_what_cannot_be_computed_is_nan() -> None:
