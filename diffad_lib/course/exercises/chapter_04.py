@@ -39,8 +39,8 @@ def _starts(generator: torch.Generator) -> list[Arguments]:
         cases.append((eps_mse, limit, alphas_cumprod))
     alphas_cumprod = draw_alphas_cumprod(10, generator)
     cases += [(1.0, 0.001, alphas_cumprod), (1e-4, 50.0, alphas_cumprod)]
-    # 1/0.25 - 1 = 3 and √(3 · 27/64) = 1.125 in any order of operations, without rounding.
-    equal = (27 / 64, 1.125, torch.tensor([0.75, 0.25, 0.1], dtype=torch.float64))
+    # 1/0.5 - 1 = 1 and √0.25 = 0.5: no rounding, in whatever order and form they are compared.
+    equal = (0.25, 0.5, torch.tensor([0.75, 0.5, 0.1], dtype=torch.float64))
     growing = (1 - torch.linspace(0.02, 0.22, 30, dtype=torch.float64)).cumprod(0)
     return [*cases, (0.01, 0.05, first.clone()), equal, (0.5, 0.235, growing)]
 

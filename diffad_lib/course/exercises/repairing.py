@@ -14,7 +14,7 @@ from diffad_lib.diffusion.process import NoisePredictor
 from diffad_lib.diffusion.schedule import Schedule
 from diffad_lib.methods.diffusionad.detector import DiffusionAD
 
-LEFT, ERROR, CALLS = "defect left", "normal error", "network calls"
+KEPT, ERROR, CALLS = "defect kept", "normal error", "network calls"
 
 
 class _Setting(NamedTuple):
@@ -34,9 +34,9 @@ def _setting() -> _Setting:
 
 
 def repaired(repair: Call) -> dict[str, float]:
-    """What `repair(images, network, schedule, generator)` reaches on ten defective brackets.
+    """What `repair(images, network, schedule, generator)` reaches on two brackets with five defects each.
 
-    LEFT: mean share of the defect that is left. ERROR: mean error (RMSE, of 1) on normal pixels.
+    KEPT: mean share of the defect that is kept. ERROR: mean error (RMSE, of 1) on normal pixels.
     CALLS: of the network, for a batch of all images; two batches in one call count as two.
     """
     clean, bad, network, schedule = _setting()
@@ -51,7 +51,7 @@ def repaired(repair: Call) -> dict[str, float]:
         value = repair(bad.clone(), counted, schedule, seeded(2))
     result = tensor_like(value, bad, "images")
     return {
-        LEFT: defect_kept(result, clean, bad).mean().item(),
+        KEPT: defect_kept(result, clean, bad).mean().item(),
         ERROR: rms(result - clean, ~defect_mask(clean, bad)).mean().item(),
         CALLS: math.ceil(seen / len(bad)),
     }
