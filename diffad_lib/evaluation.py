@@ -12,6 +12,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from diffad_lib.detector import Detector
+from diffad_lib.errors import DiffadError
 from diffad_lib.progress import next_line
 from diffad_lib.types import Prediction, joined
 
@@ -106,7 +107,9 @@ def _tell_halves(count: int) -> None:
 
 
 def as_pixels(images: np.ndarray, fabric: Fabric) -> Tensor:
-    """uint8 [B,3,H,W] as float32 in [0,1] on the device."""
+    """uint8 [B,3,H,W] as float32 in [0,1] on the device; DiffadError for another type."""
+    if images.dtype != np.uint8:
+        raise DiffadError(f"images are {images.dtype}; give uint8, 0 to 255")
     return torch.from_numpy(np.array(images)).to(fabric.device).float() / 255
 
 

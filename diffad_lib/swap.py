@@ -1,8 +1,8 @@
 """The swap test: does a score need the reconstruction that it is said to come from?
 
 The trained detector judges the test images again, each with a reconstruction that is wrong. A
-figure that stays with the image itself needs no discrepancy; one that stays in every swap comes from
-the image alone, whatever the reconstruction shows.
+figure that stays with the image itself needs no discrepancy; one that stays in every swap comes
+from the image alone, whatever the reconstruction shows.
 """
 
 from collections.abc import Callable, Iterator

@@ -478,6 +478,14 @@ def test_many_regions_keep_their_pixels_at_a_large_size(size):
     assert len(np.unique(regions)) - 1 == mask.sum()
 
 
+@pytest.mark.parametrize("regions_of", [resize_regions, whole_regions])
+def test_a_mask_that_is_not_of_0_and_1_is_refused_and_not_grown_or_emptied(regions_of):
+    mask = np.zeros((64, 64), np.uint8)
+    mask[8:40, 8:40] = 255
+    with pytest.raises(DiffadError, match="a mask holds 255; give 1 on the defect"):
+        regions_of(mask, 32)
+
+
 @pytest.mark.parametrize(("regions_of", "size"), [(resize_regions, 64), (whole_regions, 600)])
 def test_a_mask_of_noise_is_refused(regions_of, size):
     mask = np.zeros((600, 600), np.uint8)

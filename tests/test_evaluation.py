@@ -10,6 +10,7 @@ from torch import Tensor
 
 from diffad_lib import evaluation
 from diffad_lib.detector import Detector
+from diffad_lib.errors import DiffadError
 from diffad_lib.evaluation import (
     Invariance,
     SetPrediction,
@@ -135,6 +136,11 @@ def test_the_detector_sees_unit_range_pixels_in_evaluation_and_inference_mode() 
     images, training, inference = detector.seen[0]
     np.testing.assert_allclose(images.numpy(), IMAGES[:2] / 255, atol=1e-6)
     assert not training and inference
+
+
+def test_images_that_are_no_bytes_are_refused_and_not_taken_for_black_ones() -> None:
+    with pytest.raises(DiffadError, match="images are float32; give uint8, 0 to 255"):
+        predict_batch(NoisyDetector(), (IMAGES[:1] / 255).astype(np.float32), FABRIC)
 
 
 def test_a_large_set_takes_the_memory_of_its_maps_once() -> None:

@@ -1,5 +1,6 @@
 """The folder of a kernel: what killed processes left goes, what others use stays."""
 
+import errno
 import os
 import tempfile
 import time
@@ -7,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from diffad_lib.errors import DiffadError
 from diffad_lib.files import exclusive
+from diffad_lib.runs.facts import project_root
 from diffad_lib.runs.kernel import OwnKernel, kernel_config, kernel_folder
 
 
@@ -81,3 +84,29 @@ def test_threads_are_the_kernels_alone_and_the_users_number_wins(
 def test_without_a_number_pytorch_decides_about_threads(tmp_path: Path) -> None:
     kernel = OwnKernel(config=kernel_config(tmp_path))
     assert "OMP_NUM_THREADS" not in kernel.kernel_spec.env
+
+
+def test_a_kernel_imports_this_checkout_before_what_the_user_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", "theirs")
+    found = OwnKernel(config=kernel_config(tmp_path)).kernel_spec
+    assert found.env["PYTHONPATH"] == f"{project_root()}{os.pathsep}theirs"
+    monkeypatch.delenv("PYTHONPATH")
+    found = OwnKernel(config=kernel_config(tmp_path)).kernel_spec
+    assert found.env["PYTHONPATH"] == str(project_root())
+
+
+def test_a_temporary_folder_that_cannot_be_used_is_named_and_not_the_run_folder(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(prefix: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setenv("TMPDIR", "/full")
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", full)
+    with (
+        pytest.raises(DiffadError, match=r"^/full: .*\(No space left.*set TMPDIR"),
+        kernel_folder(),
+    ):
+        pytest.fail("it has no folder")

@@ -42,6 +42,7 @@ from started import DIFFAD, Command, Told, is_free, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("run")]
 
+ODD_STYLE = "figure.dpi: 3\nfont.family: nowhere\n"
 ODD_DEFECT = "price_$x_^2$ 긁힘"
 METHODS = ("autoencoder", "draem", "diffusionad")
 FILES = {"notebook.ipynb", "record.json", "detector.safetensors", "detector.json"}
@@ -62,7 +63,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     spec = {"argv": ["/nowhere/python", "{connection_file}"], "display_name": "x", "language": "x"}
     (root / "jupyter" / "kernels" / "python3").mkdir(parents=True)
     (root / "jupyter" / "kernels" / "python3" / "kernel.json").write_text(json.dumps(spec))
-    (root / "matplotlibrc").write_text("figure.dpi: 3\nfont.family: nowhere\n")
+    (root / "matplotlibrc").write_text(ODD_STYLE)
+    (root / "startup.py").write_text("import matplotlib\nmatplotlib.use('Agg')\n")
     return root
 
 
@@ -83,11 +85,12 @@ def command(root: Path, runs: str, method: str, *more: str, **overrides) -> list
 
 
 def surroundings(root: Path) -> dict[str, str]:
-    """Of a batch job: another backend, another rc file, a broken kernelspec; and a cache."""
+    """Of a batch job: another backend, rc file and start-up file, a broken kernelspec; a cache."""
     return {
         "MPLBACKEND": "Agg",
         "MATPLOTLIBRC": str(root / "matplotlibrc"),
         "JUPYTER_PATH": str(root / "jupyter"),
+        "PYTHONSTARTUP": str(root / "startup.py"),
         "OMP_NUM_THREADS": "1",
         "DIFFAD_CACHE": str(root / "cache"),
     }
@@ -125,9 +128,15 @@ def assert_one_line(told: Told, *parts: str) -> None:
 
 @pytest.fixture(scope="module")
 def all_finished(root: Path) -> dict[str, RunConfig]:
-    """A run by each method from the command line, all at once, in a folder of their own."""
+    """A run by each method from the command line, all at once, in a folder of their own.
+
+    It holds what Matplotlib and Python would take before their own.
+    """
     place = root / "place"
     place.mkdir()
+    files = {"matplotlibrc": ODD_STYLE, "pandas.py": "raise ImportError('of this folder')\n"}
+    for name, text in files.items():
+        (place / name).write_text(text)
     processes = {
         method: subprocess.Popen(
             command(root, "runs", method),
@@ -145,7 +154,7 @@ def all_finished(root: Path) -> dict[str, RunConfig]:
         assert process.returncode == 0, errors
         assert errors == ""
         assert str(configs[method].run_folder) in output and "AUROC" in output
-    assert list(place.iterdir()) == []
+    assert {path.name for path in place.iterdir()} == {*files}
     return configs
 
 

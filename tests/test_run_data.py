@@ -160,6 +160,17 @@ def test_a_training_with_drawn_textures_is_told_where_the_papers_take_photograph
 
 
 @pytest.mark.usefixtures("masks")
+def test_textures_that_are_not_read_are_told(tmp_path) -> None:
+    factory.write_noise(tmp_path / "textures" / "woven.jpg", 1)
+    for name in ("felt.avif", "silk.avif", ".hidden"):
+        (tmp_path / "textures" / name).touch()
+    place = tmp_path / "textures"
+    told = what_is_read(given(tmp_path, place)).notes
+    assert any(line.startswith(f"--textures {place}: 2 files are not read: ") for line in told)
+    assert any(".avif: convert it to PNG" in line for line in told)
+
+
+@pytest.mark.usefixtures("masks")
 def test_the_mini_budget_on_other_data_than_the_drawn_is_told(tmp_path) -> None:
     def told(budget: str, **options: object) -> bool:
         options = {"data_root": tmp_path, **options}

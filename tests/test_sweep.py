@@ -23,11 +23,12 @@ from diffad_lib.errors import DiffadError, InUse
 from diffad_lib.files import exclusive
 from diffad_lib.runs import job, notebook, sweep
 from diffad_lib.runs.config import RunConfig, build_config
+from diffad_lib.runs.data import what_is_read
 from diffad_lib.runs.folder import settings_of
 from diffad_lib.runs.job import GPUS, job_name, own_gpu, run_when_free
 from diffad_lib.runs.matrix import LISTS, absent, matrix
 from diffad_lib.runs.notebook import configured, parameters
-from diffad_lib.runs.record import Record, read_record, write_record
+from diffad_lib.runs.record import Data, Record, read_record, write_record
 from diffad_lib.runs.sweep import FINISHED, GOES_ON, NEW, REFUSED, Outcome, standing
 from diffad_lib.runs.sweep_page import write_sweep_page
 from started import Command
@@ -143,11 +144,12 @@ def config_of(root: Path, category: str = "bottle", **options) -> RunConfig:
     return build_config("mvtec", category, "draem", **given | {"runs_dir": root / "runs"} | options)
 
 
-def finish(config: RunConfig) -> None:
+def finish(config: RunConfig, data: Data | None = None) -> None:
     """Leave the record of a finished run."""
     seconds = {"train": 1.0, "total": 2.0}
     metrics = {"image_auroc": {"value": 0.5, "low": 0.25, "high": 0.75}}
-    record = Record(config=settings_of(config), seconds=seconds, metrics=metrics, finished="today")
+    told = {"seconds": seconds, "metrics": metrics, "finished": "today", "data": data}
+    record = Record(config=settings_of(config), **told)
     config.run_folder.mkdir(parents=True, exist_ok=True)
     write_record(config.run_folder / "record.json", record)
 
@@ -281,7 +283,7 @@ def test_a_second_sweep_of_a_runs_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_marker_goes_with_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run folder that somebody removed is run again; one that is there is not looked into."""
+    """A run folder that somebody removed is run again; one that is there is not."""
     pytest.importorskip("snakemake")
     there, gone = config_of(tmp_path), config_of(tmp_path, seed=1)
     finish(there)
@@ -293,6 +295,27 @@ def test_a_marker_goes_with_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     first, second = sweep.sweep([there, gone])
     assert first.record == read_record(there.run_folder / "record.json") and not first.error
     assert second.record is None and second.error == "it was not started"
+
+
+def test_a_finished_run_whose_data_changed_is_refused_by_the_name_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its job is started, as that tells it; the old figures are not given for those of today."""
+    pytest.importorskip("snakemake")
+    images = factory.make_mvtec(tmp_path / "data") / "train" / "good"
+    config = config_of(tmp_path)
+    finish(config, what_is_read(config))
+    made = sweep.sweep_folder(tmp_path / "runs") / "done" / job_name(config)
+    made.parent.mkdir(parents=True)
+    made.touch()
+    monkeypatch.setattr(sweep, "_snakemake", lambda *_: 0)
+    assert standing(config).state == FINISHED and not sweep.sweep([config])[0].error
+    factory.write_noise(images / "000.png", seed=99)
+    assert standing(config).state == REFUSED
+    assert "finished on today with other data: train: 000.png is another" in standing(config).note
+    assert sweep.sweep([config])[0].record is None and not made.exists()
+    with pytest.raises(DiffadError, match=r"000\.png is another file.*--again"):
+        notebook.check_same_data(config, read_record(config.run_folder / "record.json"))
 
 
 def test_snakemake_that_fails_itself_is_told_with_its_last_line(

@@ -28,6 +28,7 @@ def resize_regions(mask: NDArray[np.uint8], size: int) -> NDArray[np.uint16]:
     one region, and two that come to touch stay two. Raises DiffadError for more regions than a
     uint16 can number.
     """
+    _check(mask)
     coverage = resize_image(mask.astype(np.float32), size)  # [size,size] in [0,1]
     marked = coverage >= 0.5
     count, labels = _numbered(mask)
@@ -58,8 +59,15 @@ def whole_regions(mask: NDArray[np.uint8], size: int) -> NDArray[np.uint16]:
     all that it is made of is. So defects shrink, and small ones vanish. Regions are counted after
     that (HuiZhang0812/DiffusionAD eval.py), 8-connected, from 1. Raises as `resize_regions`.
     """
+    _check(mask)
     _, regions = _numbered((resize_linearly(255 * mask, size) == 255).astype(np.uint8))
     return regions.astype(np.uint16)
+
+
+def _check(mask: NDArray[np.uint8]) -> None:
+    """A mask of 0 and 255 would mark every pixel that it touches, or none."""
+    if mask.max(initial=0) > 1:
+        raise DiffadError(f"a mask holds {mask.max()}; give 1 on the defect and 0 elsewhere")
 
 
 def _numbered(mask: NDArray[np.uint8]) -> tuple[int, NDArray[np.int32]]:

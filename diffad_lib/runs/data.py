@@ -79,6 +79,9 @@ def what_is_read(config: RunConfig, loaded: Sequence[ImageStack] = ()) -> Data:
     info = categories.get(config.category)
     notes = [*scan.notes, *one_sided_line(scan.samples), *named_bad_line(scan.samples)]
     notes += unread_line(inventory)
+    if place := config.textures:
+        unread = unread_line(take_inventory(place, Scan(texture_samples(place))), hint="")
+        notes += [f"{_TEXTURES} {place}: {line}" for line in unread]
     if counts := other_counts(count_parts(scan.samples), info):
         notes.append("; ".join(counts))
     notes += [*copies_line(*images), *twice_line(images[1]), *turned_line(scan.samples)]

@@ -1,6 +1,7 @@
 """What a run was computed with: code, packages, device, memory."""
 
 import contextlib
+import os
 import platform
 import resource
 import subprocess
@@ -19,6 +20,12 @@ _PACKAGES = "torch lightning-fabric kornia numpy opencv-python-headless safetens
 def project_root() -> Path:
     """The checkout: the folder that holds diffad_lib/ and notebooks/."""
     return Path(__file__).resolve().parents[2]
+
+
+def import_path() -> str:
+    """PYTHONPATH of a process that this one starts: it imports this checkout and no other one."""
+    given = os.environ.get("PYTHONPATH")
+    return os.pathsep.join([str(project_root()), *([given] if given else [])])
 
 
 def git_state() -> dict[str, Any]:

@@ -16,14 +16,19 @@ from traitlets import Dict, Unicode
 from traitlets.config import Config
 
 from diffad_lib.errors import DiffadError
-from diffad_lib.files import exclusive
+from diffad_lib.files import exclusive, unwritable
+from diffad_lib.runs.facts import import_path
 from diffad_lib.runs.fonts import matplotlibrc
 
 _PREFIX, _LOCK = "diffad-", "lock"
 _YOUNG = 60.0  # seconds in which a new folder gets its lock
 _SOCKET_BYTES = 90  # of its folder; the whole path may have 103 on macOS, 107 on Linux
 # Figures go into the notebook, whatever backend a batch script or a container asks for.
-_INLINE = {"MPLBACKEND": "module://matplotlib_inline.backend_inline", "MPLSTYLE": ""}
+_INLINE = {
+    "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+    "MPLSTYLE": "",
+    "PYTHONWARNINGS": "",
+}
 # Without these, glibc gives the memory of freed tensors back to the system and asks for it again
 # in every training step, which then takes 2 to 18 % longer (docs/recipes.md).
 KEEP_FREED_MEMORY = {
@@ -33,7 +38,8 @@ KEEP_FREED_MEMORY = {
 
 
 class OwnKernel(AsyncKernelManager):
-    """A kernel that no kernelspec and no matplotlibrc of the machine has a say in."""
+    """A kernel in which no kernelspec, no matplotlibrc, no start-up file and no folder that
+    happens to be the current one has a say."""
 
     folder = Unicode(help="where its matplotlibrc lies").tag(config=True)
     speed = Dict(help="environment variables, unless the user sets them").tag(config=True)
@@ -42,9 +48,9 @@ class OwnKernel(AsyncKernelManager):
     def kernel_spec(self) -> KernelSpec:
         """This interpreter; an environment variable of the user's wins in what is speed only."""
         speed = {name: os.environ.get(name, text) for name, text in self.speed.items()}
-        settings = {"MATPLOTLIBRC": str(Path(self.folder, "matplotlibrc"))}
-        return KernelSpec(
-            argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+        settings = {"MATPLOTLIBRC": str(_matplotlibrc(self.folder)), "PYTHONPATH": import_path()}
+        return KernelSpec(  # -P: no package of the current folder is taken for one of Python's
+            argv=[sys.executable, "-P", "-m", "ipykernel_launcher", "-f", "{connection_file}"],
             env=_INLINE | settings | speed,
             display_name="Python 3",
             language="python",
@@ -57,10 +63,13 @@ def kernel_folder() -> Iterator[Path]:
     for left in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         if _is_left(left):
             shutil.rmtree(left, ignore_errors=True)  # another process may be removing it
-    with (
-        tempfile.TemporaryDirectory(prefix=_PREFIX) as name,
-        exclusive(Path(name, _LOCK), "another process took it"),
-    ):
+    with contextlib.ExitStack() as stack:
+        try:
+            name = stack.enter_context(tempfile.TemporaryDirectory(prefix=_PREFIX))
+            stack.enter_context(exclusive(Path(name, _LOCK), "another process took it"))
+        except OSError as error:
+            place = Path(os.environ.get("TMPDIR", "/tmp"))
+            raise unwritable(place, error, "set TMPDIR to another folder") from error
         yield Path(name)
 
 
@@ -77,6 +86,10 @@ def _is_left(folder: Path) -> bool:
     return True
 
 
+def _matplotlibrc(folder: Path | str) -> Path:
+    return Path(folder, "matplotlibrc")
+
+
 def kernel_config(folder: Path, threads: int | None = None) -> Config:
     """A kernel that keeps its sockets, its connection file and IPython's files in `folder`.
 
@@ -86,7 +99,8 @@ def kernel_config(folder: Path, threads: int | None = None) -> Config:
     if len(os.fsencode(folder)) > _SOCKET_BYTES:
         raise DiffadError(f"{folder}: too long a path for a socket; set TMPDIR to a short one")
     speed = KEEP_FREED_MEMORY | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
-    (folder / "matplotlibrc").write_text(matplotlibrc(), encoding="utf-8")
+    rc = _matplotlibrc(folder)
+    rc.write_text(matplotlibrc(), encoding="utf-8")
     return Config(
         {
             "OwnKernel": {
@@ -96,10 +110,17 @@ def kernel_config(folder: Path, threads: int | None = None) -> Config:
                 "folder": str(folder),
                 "speed": speed,
             },
-            # A busy kernel would log the interrupt that nbclient sends before it shuts it down.
             "NotebookClient": {
                 "kernel_manager_class": OwnKernel,
-                "extra_arguments": ["--log-level=CRITICAL", f"--ipython-dir={folder}"],
+                "extra_arguments": [
+                    # A busy kernel would log the interrupt that nbclient sends before the end.
+                    "--log-level=CRITICAL",
+                    f"--ipython-dir={folder}",
+                    "--IPKernelApp.ignore_cwd=True",
+                    "--IPKernelApp.exec_PYTHONSTARTUP=False",
+                    # Matplotlib takes one of the current folder before that in MATPLOTLIBRC.
+                    f"--IPKernelApp.exec_lines=__import__('matplotlib').rc_file({str(rc)!r})",
+                ],
             },
         }
     )

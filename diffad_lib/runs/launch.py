@@ -21,6 +21,7 @@ import torch
 from diffad_lib.errors import DiffadError, shown_lines
 from diffad_lib.plans import TrainingSettings
 from diffad_lib.runs.config import RunConfig
+from diffad_lib.runs.facts import import_path
 from diffad_lib.runs.folder import settings_of
 
 FAILED, LOST = 2, 3  # exit codes: a DiffadError; the other processes cannot be reached
@@ -92,7 +93,7 @@ def train_together(config: RunConfig, precision: str, keep: Sequence[int] = ()) 
             output = stack.enter_context(tempfile.TemporaryFile())
             errors = stack.enter_context(tempfile.TemporaryFile())
             process = subprocess.Popen(
-                [sys.executable, "-u", "-m", "diffad_lib.runs.member", job],
+                [sys.executable, "-u", "-P", "-m", "diffad_lib.runs.member", job],
                 stdin=subprocess.PIPE,  # it ends when this closes, so also when we are killed
                 stdout=output,
                 stderr=errors,
@@ -118,6 +119,7 @@ def environments(plan: TrainingSettings) -> list[dict[str, str]]:
         place = dict(zip(_NODE, ("127.0.0.1", port, "0"), strict=True))
     # As many threads in all as this process would take.
     place["OMP_NUM_THREADS"] = str(max(1, torch.get_num_threads() // plan.devices))
+    place["PYTHONPATH"] = import_path()
     place["PYTHONIOENCODING"] = "utf-8:backslashreplace"
     return [place | {"LOCAL_RANK": str(rank)} for rank in range(plan.devices)]
 

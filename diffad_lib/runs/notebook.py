@@ -82,7 +82,7 @@ def is_complete(folder: Path) -> bool:
 
 def _finished(config: RunConfig, record: Record, stream: TextIO) -> Record:
     """The record, if the run would read the same files; DiffadError that names one that changed."""
-    when = f"{config.run_folder}: finished on {record.finished}"
+    when = _when(config, record)
     for name in (WEIGHTS_NAME, DETECTOR_NAME):
         path = config.run_folder / name
         if not path.is_file() or not path.stat().st_size:
@@ -92,6 +92,22 @@ def _finished(config: RunConfig, record: Record, stream: TextIO) -> Record:
     except DiffadError as error:
         raise DiffadError(f"{when}, but {error} (--again runs it anew)") from error
     check_same_weights(config, record)
+    check_same_data(config, record)
+    same = "with the same data" if record.data else "(its record lacks what it read)"
+    print(shown(f"{when} {same}; nothing was run (--again runs it anew)"), file=stream)
+    code = differences(record.git | record.versions, git_state() | package_versions())
+    if code:
+        print(shown(f"since then: {'; '.join(code)}"), file=stream)
+    return record
+
+
+def _when(config: RunConfig, record: Record) -> str:
+    return f"{config.run_folder}: finished on {record.finished}"
+
+
+def check_same_data(config: RunConfig, record: Record) -> None:
+    """DiffadError if a finished run would read other files today; it names the first."""
+    when = _when(config, record)
     try:
         changed = record.data and record.data.difference(what_is_read(config))
     except DiffadError as error:
@@ -101,12 +117,6 @@ def _finished(config: RunConfig, record: Record, stream: TextIO) -> Record:
             f"{when} with other data: {changed}; restore them, or run it anew with --again "
             "(the old run is kept beside it)"
         )
-    same = "with the same data" if record.data else "(its record lacks what it read)"
-    print(shown(f"{when} {same}; nothing was run (--again runs it anew)"), file=stream)
-    code = differences(record.git | record.versions, git_state() | package_versions())
-    if code:
-        print(shown(f"since then: {'; '.join(code)}"), file=stream)
-    return record
 
 
 def parameters(config: RunConfig) -> dict[str, Any]:

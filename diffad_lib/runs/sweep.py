@@ -23,7 +23,7 @@ from diffad_lib.runs.device import cores, usable_gpus
 from diffad_lib.runs.facts import project_root
 from diffad_lib.runs.folder import check_same_settings
 from diffad_lib.runs.job import GPUS, error_of, job_name, log_of, marker, write_job
-from diffad_lib.runs.notebook import is_complete
+from diffad_lib.runs.notebook import check_same_data, is_complete
 from diffad_lib.runs.record import RECORD_NAME, Record, read_record
 from diffad_lib.runs.tables import add_row, plain_table
 
@@ -52,14 +52,18 @@ class Standing:
 
 
 def standing(config: RunConfig) -> Standing:
-    """What a sweep would find in a run folder; reads no data and starts nothing."""
+    """What a sweep would find in a run folder; decodes no image and starts nothing.
+
+    REFUSED if it holds a run with other settings, or one that read other files.
+    """
     folder = config.run_folder
     try:
         check_same_settings(config)
+        if is_complete(folder):
+            check_same_data(config, read_record(folder / RECORD_NAME))
+            return Standing(config, FINISHED)
     except DiffadError as error:
         return Standing(config, REFUSED, str(error))
-    if is_complete(folder):
-        return Standing(config, FINISHED)
     if found := checkpoints(folder):
         step = checkpoint_step(folder)
         from_step = f"from step {step}" if step is not None else f"from {found[0].name}"
@@ -91,7 +95,7 @@ _IN_WORDS = {
     FINISHED: "finished",
     GOES_ON: "from a checkpoint",
     NEW: "new",
-    REFUSED: "refused, as their folders hold other runs",
+    REFUSED: "refused, as their folders hold runs with other settings or other data",
 }
 
 
@@ -180,7 +184,8 @@ def _sweep(folder: Path, jobs: Mapping[str, RunConfig], how: _How, lock: int) ->
     for name, config in jobs.items():
         write_job(folder, config)
         error_of(folder, name).unlink(missing_ok=True)
-        if not is_complete(config.run_folder):  # it was removed or put aside since
+        # It was removed or put aside since, or its data changed: then the job tells which file.
+        if standing(config).state != FINISHED:
             marker(folder, name).unlink(missing_ok=True)
     write_json(folder / "sweep.json", {"jobs": [*jobs], **how.rule})
     code = _snakemake(folder, jobs, how, lock)

@@ -34,7 +34,7 @@ def _setting() -> _Setting:
 
 
 def repaired(repair: Call) -> dict[str, float]:
-    """What `repair(images, network, schedule, generator)` reaches on two brackets with five defects each.
+    """What `repair(images, network, schedule, generator)` gives on two brackets, five defects each.
 
     KEPT: mean share of the defect that is kept. ERROR: mean error (RMSE, of 1) on normal pixels.
     CALLS: of the network, for a batch of all images; two batches in one call count as two.
