@@ -20,6 +20,12 @@ from diffad_lib.metrics.differences import (
 )
 
 RNG = np.random.default_rng(3)
+START = RNG.bit_generator.state
+
+
+@pytest.fixture(autouse=True)
+def the_same_numbers_whatever_ran_before():
+    RNG.bit_generator.state = START
 
 
 @pytest.mark.parametrize("freedom", [1, 1.5, 2, 4.2, 30, 3000])

@@ -32,6 +32,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 WAIT_MS = 120_000  # for JupyterLab on a busy machine
+expect.set_options(timeout=WAIT_MS)
 
 
 @pytest.fixture(scope="module")

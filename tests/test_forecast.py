@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -176,7 +177,8 @@ def test_what_does_not_fit_is_told_with_the_setting_that_does() -> None:
 
 @pytest.mark.slow
 def test_the_predicted_time_of_a_small_run_is_near_the_real_one(tmp_path: Path, monkeypatch):
-    """With wide bounds, as other processes may run beside."""
+    """Of the processor, with wide bounds, as other processes may run beside."""
+    monkeypatch.setattr("diffad_lib.training.time.monotonic", time.process_time)
     monkeypatch.setenv("DIFFAD_CACHE", str(tmp_path / "cache"))
     factory.make_mvtec(tmp_path / "data")
     config = tiny("draem", tmp_path, steps=60)

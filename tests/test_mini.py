@@ -41,8 +41,8 @@ def complete(tmp_path_factory) -> tuple[Path, float]:
     return root, seconds
 
 
-def test_the_complete_set_is_made_in_half_a_minute(complete):
-    assert complete[1] < 30
+def test_the_complete_set_is_made_in_a_minute_on_a_slow_processor(complete):
+    assert complete[1] < 60  # of the processor's time, where a new one takes 10 to 17
 
 
 @pytest.mark.parametrize(("dataset", "category"), KEYS)

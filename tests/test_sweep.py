@@ -31,9 +31,10 @@ from diffad_lib.runs.notebook import configured, parameters
 from diffad_lib.runs.record import Data, Record, read_record, write_record
 from diffad_lib.runs.sweep import FINISHED, GOES_ON, NEW, REFUSED, Outcome, standing
 from diffad_lib.runs.sweep_page import write_sweep_page
-from started import Command
+from started import Command, until
 
 ODD = "큰 {병}, $(touch x) `y` <b>"
+LOCKED = "is locked: another process runs a notebook"
 METHODS = ["autoencoder", "diffusionad", "draem"]
 
 
@@ -473,11 +474,12 @@ def test_a_job_waits_for_the_process_that_runs_in_its_folder(
     waiting = threading.Thread(target=lambda: got.append(run_when_free(config, 3)))
     with exclusive(config.run_folder / ".notebook.lock", "x"):
         waiting.start()
-        time.sleep(0.1)
+        shown: list[str] = []
+        until(lambda: shown.append(capsys.readouterr().out) or LOCKED in "".join(shown))
         assert calls == [] and not job.gpu_lock("0").exists()
-    waiting.join(timeout=10)
+    waiting.join(timeout=60)
     assert got == ["record"] and calls == [3, 3]
-    assert capsys.readouterr().out.count("is locked: another process runs a notebook") == 1
+    assert "".join([*shown, capsys.readouterr().out]).count(LOCKED) == 1
 
 
 def test_a_folder_in_use_is_told_as_such_from_the_kernel_too(

@@ -34,6 +34,7 @@ pytestmark = [
 
 ODD = "큰 {병}; touch hacked"
 FINE, BROKEN = ("bottle", ODD), "cable"
+SECONDS = 400  # at most, for what takes 25 s on an idle machine
 SETTINGS = {**SHORT_RUN, "steps": KILLABLE_STEPS}
 
 
@@ -115,17 +116,17 @@ def survived(root: Path) -> SimpleNamespace:
     folder, configs = sweep_folder(root / "runs"), configs_of(root, "runs")
 
     process = start(root)  # killed with all jobs, as soon as one has started
-    until(lambda: [*folder.glob("jobs/*.log")], process)
+    until(lambda: [*folder.glob("jobs/*.log")], process, SECONDS)
     kill(root, process, every)
     assert not [*folder.glob("done/*")]
 
     process = start(root)  # killed with all jobs while they train
-    until(lambda: [*(root / "runs").rglob(CHECKPOINT_NAME)], process)
+    until(lambda: [*(root / "runs").rglob(CHECKPOINT_NAME)], process, SECONDS)
     kill(root, process, every)
     assert GOES_ON in {standing(config).state for config in configs}
 
     process = start(root)  # killed without its jobs when the first run is finished
-    until(lambda: [*folder.glob("done/*")], process)
+    until(lambda: [*folder.glob("done/*")], process, SECONDS)
     kill(root, process, is_snakemake)
     finished = [one for one in configs if marker(folder, job_name(one)).exists()]
     before = {one: (one.run_folder / "record.json").stat().st_mtime_ns for one in finished}
@@ -181,7 +182,7 @@ def test_a_sweep_that_is_interrupted_ends_its_jobs_and_one_that_is_complete_star
     shutil.rmtree(victim.run_folder)
     logs = {path: path.read_text() for path in folder.glob("jobs/*.log")}
     process = start(root)
-    until(lambda: (victim.run_folder / CHECKPOINT_NAME).exists(), process)
+    until(lambda: (victim.run_folder / CHECKPOINT_NAME).exists(), process, SECONDS)
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=120)
     assert process.returncode != 0 and "ending all jobs" in output

@@ -4,6 +4,7 @@ Imported by the tests, this computes them alone. Started as `two_processes.py FO
 process, it computes them together, and leaves what each process found in FOLDER/<rank>.pt.
 """
 
+import itertools
 import sys
 import time
 from collections.abc import Callable
@@ -118,10 +119,11 @@ def half(fabric: Fabric, folder: Path) -> None:
 
 
 def limited(fabric: Fabric) -> dict[str, Any]:
-    """A time limit, while the clock of every process but the first runs ten times as fast."""
-    real, begun = time.monotonic, time.monotonic()
-    if not fabric.is_global_zero:
-        time.monotonic = lambda: begun + 10 * (real() - begun)
+    """A time limit; the clock moves with every look at it, ten times as far in all processes
+    but the first."""
+    real, pace = time.monotonic, 0.004 if fabric.is_global_zero else 0.04  # seconds
+    looks = itertools.count()
+    time.monotonic = lambda: pace * next(looks)
     try:
         return of_toy(fabric, TOY.but(steps=10**6, max_train_seconds=1.0))
     finally:
