@@ -20,11 +20,11 @@ import torch
 
 from benchmarks import inference, memory, scaling
 from benchmarks.inference_page import NAME, about, table, write_inference
+from benchmarks.machine import machine
 from benchmarks.measure import OURS, in_turn
 from benchmarks.page import table_lines, write_results
 from benchmarks.works import BF16, Checkouts, all_works, full_training
 from diffad_lib.errors import DiffadError
-from diffad_lib.runs.facts import machine
 
 
 def main() -> None:

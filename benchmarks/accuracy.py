@@ -25,6 +25,7 @@ import torch
 
 from benchmarks import official
 from benchmarks.accuracy_page import write_accuracy
+from benchmarks.machine import machine
 from diffad_lib.errors import DiffadError
 from diffad_lib.evaluation import SetPrediction, in_batches, predict_all
 from diffad_lib.files import json_object, write_json
@@ -32,7 +33,6 @@ from diffad_lib.methods.method import find_method
 from diffad_lib.metrics import compute_metrics
 from diffad_lib.runs.config import build_config
 from diffad_lib.runs.experiment import Experiment, labels, prepare
-from diffad_lib.runs.facts import machine
 from diffad_lib.training import Trainer
 
 CATEGORIES = (("mvtec", "bottle"), ("mvtec", "screw"), ("mpdd", "metal_plate"))

@@ -117,7 +117,7 @@ def ways_of(device: torch.device) -> list[Way]:
 
 def check_build(device: torch.device) -> dict[str, Any]:
     """Versions, the card, and whether PyTorch has kernels for it."""
-    told = facts.machine(device) | {"cuda": torch.version.cuda, "problem": None}
+    told = machine(device) | {"cuda": torch.version.cuda, "problem": None}
     if device.type == "cuda":
         capability = torch.cuda.get_device_capability(device)
         told |= {"capability": capability, "cudnn": torch.backends.cudnn.version()}

@@ -35,7 +35,7 @@ def _ratio(found: Times, way: str) -> str:
 
 
 def about_machine(found: Mapping[str, Any]) -> str:
-    """What times depend on most, in a line; found: `facts.machine`."""
+    """What times depend on most, in a line; found: `machine.machine`."""
     return f"{found['processor']}, threads: {found['threads']}, PyTorch {found['torch']}"
 
 

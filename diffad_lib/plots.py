@@ -153,9 +153,7 @@ def roc_pr_pro_curves(
     return figure
 
 
-def score_histogram(
-    image_scores: ArrayLike, labels: ArrayLike, threshold: float | None = None
-) -> Figure:
+def score_histogram(image_scores: ArrayLike, labels: ArrayLike) -> Figure:
     """How image scores [N] of normal (label 0) and defective (1) test images are distributed."""
     scores, defective = np.asarray(image_scores), np.asarray(labels).astype(bool)
     bins = np.linspace(scores.min(), scores.max(), 31).tolist()
@@ -164,8 +162,6 @@ def score_histogram(
     for chosen, name, colour in ((~defective, "normal", _NORMAL), (defective, "defect", _DEFECT)):
         label = f"{name} ({chosen.sum()} images)"
         axis.hist(scores[chosen], bins, color=colour, alpha=0.55, edgecolor=colour, label=label)
-    if threshold is not None:
-        axis.axvline(threshold, color=BLACK, linestyle="--", label=f"threshold {threshold:.3g}")
     axis.set(xlabel="image score (higher is more anomalous)", ylabel="test images")
     tidy(axis)
     return figure

@@ -194,18 +194,13 @@ def test_many_points_are_thinned_without_moving_the_curve():
 
 def test_histogram_counts_every_image_once(test_set):
     scores, labels, _, _ = test_set
-    axis = plots.score_histogram(scores, labels, threshold=0.55).axes[0]
+    axis = plots.score_histogram(scores, labels).axes[0]
     normal, defect = axis.containers
     assert sum(bar.get_height() for bar in normal) == 4
     assert sum(bar.get_height() for bar in defect) == 6
-    assert texts(axis.get_legend()) == [
-        "normal (4 images)",
-        "defect (6 images)",
-        "threshold 0.55",
-    ]
+    assert texts(axis.get_legend()) == ["normal (4 images)", "defect (6 images)"]
     assert axis.get_xlabel() == "image score (higher is more anomalous)"
     assert axis.get_ylabel() == "test images"
-    assert lines(axis)["threshold 0.55"][:, 0] == pytest.approx([0.55, 0.55])
     assert to_rgb(normal[0].get_facecolor()) != to_rgb(defect[0].get_facecolor())
     bars = [bar for bar in defect if bar.get_height()]
     assert bars[-1].get_x() + bars[-1].get_width() == pytest.approx(scores.max())

@@ -9,7 +9,6 @@ from diffad_lib.diffusion.process import (
     predict_x0_from_eps,
     q_posterior_mean_variance,
     q_sample,
-    q_step,
     snr,
 )
 from diffad_lib.diffusion.schedule import Schedule, linear_betas
@@ -41,10 +40,16 @@ def test_p_mean_variance_equals_the_official_one():
     assert_matches(step.log_variance.expand_as(step.mean), io["p.log_variance"])
 
 
+def q_step(x, t, noise):
+    """x_t from x_{t-1} (Ho et al. 2020, eq. 2)."""
+    beta = SCHEDULE.betas[t].item()
+    return (1 - beta) ** 0.5 * x + beta**0.5 * noise
+
+
 def test_steps_without_noise_shrink_the_image_as_the_closed_form_does():
     x = x_0 = images()
     for t in range(301):
-        x = q_step(SCHEDULE, x, torch.full((2,), t), torch.zeros_like(x))
+        x = q_step(x, t, torch.zeros_like(x))
     closed = q_sample(SCHEDULE, x_0, torch.full((2,), 300), torch.zeros_like(x_0))
     torch.testing.assert_close(x, closed, rtol=1e-4, atol=1e-6)
 
@@ -53,7 +58,7 @@ def test_noise_of_many_steps_has_the_variance_of_the_closed_form():
     noise_fn = gaussian_noise(torch.Generator().manual_seed(0))
     x = torch.zeros(1, 1, 400, 400)
     for t in range(101):
-        x = q_step(SCHEDULE, x, torch.tensor([t]), noise_fn(x, torch.tensor([t])))
+        x = q_step(x, t, noise_fn(x, torch.tensor([t])))
     assert x.mean().item() == pytest.approx(0, abs=0.005)
     expected = 1 - SCHEDULE.alphas_cumprod[100].item()
     assert x.var().item() == pytest.approx(expected, rel=0.015)

@@ -56,7 +56,7 @@ def plan(
     jobs = matrix(lists, variant, overrides, is_planned=True, data_root=data_root)
     forecasts = print_costs(jobs, device_tflops, device_gb)
     if to is not None:
-        write_json(to, figures(forecasts))
+        write_json(to, [figures(one) for one in forecasts])
 
 
 def print_costs(

@@ -44,11 +44,6 @@ def holds_train_or_test(folder: Path) -> bool:
     return (folder / "train").is_dir() or (folder / "test").is_dir()
 
 
-def as_it_is(folder: Path) -> Path:
-    """The folder itself holds one folder per category, as in most datasets."""
-    return folder
-
-
 @dataclass(frozen=True)
 class Dataset:
     """One dataset: its terms, its categories and archives, and how its folder is read.
@@ -66,7 +61,7 @@ class Dataset:
     one_size: bool  # all images of a category have the same height and width
     categories: Mapping[str, CategoryInfo]  # the official ones, none for own folders
     archives: tuple[Archive, ...]
-    category_root: Callable[[Path], Path] = as_it_is
+    category_root: Callable[[Path], Path] = lambda folder: folder
     is_category: Callable[[Path], bool] = holds_train_or_test  # of a folder in category_root
     scan: Callable[[Path], Scan] = scan_tree  # reads the folder of a category
     has_test_sets: bool = True  # False for images that are only a source of textures

@@ -47,12 +47,6 @@ def gaussian_noise(generator: torch.Generator) -> NoiseFunction:
     return lambda x_t, t: torch.randn(x_t.shape, generator=generator, device=x_t.device)
 
 
-def q_step(schedule: Schedule, x_previous: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-    """x_t from x_{t-1}: √(1-β_t) x_{t-1} + √β_t ε (eq. 2)."""
-    keep = extract(schedule.sqrt_alphas, t, x_previous.ndim)
-    return keep * x_previous + extract(schedule.sqrt_betas, t, x_previous.ndim) * noise
-
-
 def q_sample(schedule: Schedule, x_0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
     """x_t from x_0 in one go: √ᾱ_t x_0 + √(1-ᾱ_t) ε (eq. 4)."""
     signal = extract(schedule.sqrt_alphas_cumprod, t, x_0.ndim)

@@ -33,9 +33,6 @@ class Schedule:
 
     betas: Tensor
     alphas_cumprod: Tensor
-    # q(x_t | x_{t-1})
-    sqrt_alphas: Tensor
-    sqrt_betas: Tensor
     # q(x_t | x_0), Ho et al. 2020 eq. 4
     sqrt_alphas_cumprod: Tensor
     sqrt_one_minus_alphas_cumprod: Tensor
@@ -67,8 +64,6 @@ class Schedule:
         return cls(
             betas=betas,
             alphas_cumprod=alphas_cumprod,
-            sqrt_alphas=alphas.sqrt(),
-            sqrt_betas=betas.sqrt(),
             sqrt_alphas_cumprod=alphas_cumprod.sqrt(),
             sqrt_one_minus_alphas_cumprod=(1 - alphas_cumprod).sqrt(),
             sqrt_recip_alphas_cumprod=(1 / alphas_cumprod).sqrt(),

@@ -120,10 +120,6 @@ class Choice:
         """Memory of a device on which it runs, bytes: counted, and an allowance for the rest."""
         return self.bytes * (1 + UNSEEN_SHARE) + UNSEEN_BYTES
 
-    def fits(self, gigabytes: float) -> bool:
-        """Whether a device with so much memory is large enough."""
-        return self.needed <= gigabytes * 1e9
-
 
 def forecast(configs: Iterable[RunConfig], measure: Callable[[RunConfig], Speed]) -> list[Forecast]:
     """A forecast of every run; runs with equal settings are measured once."""
@@ -186,8 +182,8 @@ def _changes(
 
 
 def first_fit(ways: Iterable[Choice], gigabytes: float) -> Choice | None:
-    """The first that fits; None if none does."""
-    return next((way for way in ways if way.fits(gigabytes)), None)
+    """The first for which a device with so much memory is large enough; None if there is none."""
+    return next((way for way in ways if way.needed <= gigabytes * 1e9), None)
 
 
 @cache

@@ -1,6 +1,6 @@
 """Forecasts on the terminal, and for other programs."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich.table import Table
@@ -126,12 +126,8 @@ def _advice(way: Choice | None) -> str:
     return told
 
 
-def figures(forecasts: Iterable[Forecast]) -> list[dict[str, Any]]:
-    """Every run with its figures, for other programs."""
-    return [_figures(one) for one in forecasts]
-
-
-def _figures(one: Forecast) -> dict[str, Any]:
+def figures(one: Forecast) -> dict[str, Any]:
+    """The figures of a run, for other programs."""
     config = one.config
     who = {key: getattr(config, key) for key in ("dataset", "category", "method", "budget", "seed")}
     return who | {

@@ -247,11 +247,8 @@ def _looked(
         allowed.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
     )
     cv2.drawContours(tile, outlines, -1, _OUTLINE, 1)
-    return Looked(_name(sample), float(mask.mean()), tile.transpose(2, 0, 1), overlap)
-
-
-def _name(sample: Sample) -> str:
-    return f"{sample.image.parent.name}/{sample.image.name}"
+    name = f"{sample.image.parent.name}/{sample.image.name}"
+    return Looked(name, float(mask.mean()), tile.transpose(2, 0, 1), overlap)
 
 
 def _write(folder: Path, sample: Sample, mask: Mask) -> None:

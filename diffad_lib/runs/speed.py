@@ -122,7 +122,10 @@ def _time_steps(config: RunConfig, fabric: Fabric) -> tuple[float, int]:
 
     def train(steps: int) -> float:
         of_steps = plan.but(steps=steps, epochs=None)
-        return Trainer(detector, batches, of_steps, fabric, report=_silent).train().seconds / steps
+        return (
+            Trainer(detector, batches, of_steps, fabric, report=lambda _: None).train().seconds
+            / steps
+        )
 
     warm = train(2)
     steps = max(2, min(MOST_STEPS, math.ceil(PROBE_SECONDS / warm)))
@@ -165,7 +168,3 @@ def noise_batches(config: RunConfig, device: torch.device) -> SyntheticBatches:
 def noise(count: int, side: int) -> np.ndarray:
     """Images of noise, uint8 [count,3,side,side]."""
     return np.random.default_rng(0).integers(0, 256, (count, 3, side, side), np.uint8)
-
-
-def _silent(_: str) -> None:
-    pass

@@ -56,11 +56,8 @@ def _corners(cells: Tensor, length: int) -> tuple[Tensor, Tensor]:
     return start + end, start * inside + end * (inside - 1)
 
 
-def rotate(images: Tensor, degrees: Tensor, padding: str = "zeros") -> Tensor:
-    """Rotate [B,C,H,W] about the centre by degrees [B], bilinear, same size.
-
-    padding: "zeros" fills the corners with 0, "reflection" with the mirrored image.
-    """
+def rotate(images: Tensor, degrees: Tensor) -> Tensor:
+    """Rotate [B,C,H,W] about the centre by degrees [B], bilinear, same size; corners become 0."""
     radians = torch.deg2rad(degrees)
     aspect = images.shape[3] / images.shape[2]
     cos, sin, zero = radians.cos(), radians.sin(), torch.zeros_like(radians)
@@ -68,7 +65,7 @@ def rotate(images: Tensor, degrees: Tensor, padding: str = "zeros") -> Tensor:
     first = torch.stack([cos, -sin / aspect, zero], dim=1)
     second = torch.stack([sin * aspect, cos, zero], dim=1)
     grid = F.affine_grid(torch.stack([first, second], dim=1), list(images.shape), False)
-    return F.grid_sample(images, grid, padding_mode=padding, align_corners=False)
+    return F.grid_sample(images, grid, align_corners=False)
 
 
 def perlin_masks(scales: Tensor, height: int, width: int, generator: torch.Generator) -> Tensor:

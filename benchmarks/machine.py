@@ -1,0 +1,30 @@
+"""The machine that something is measured on."""
+
+import platform
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from diffad_lib.runs.facts import computes_bf16, device_facts, git_state, package_versions
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """All that times depend on: processor, device, threads, versions of code and packages."""
+    return {
+        "processor": _processor_name(),
+        "bf16": computes_bf16(device),
+        **device_facts(device),
+        **git_state(),
+        **package_versions(),
+    }
+
+
+def _processor_name() -> str:
+    """As Linux tells it, else as Python does."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
