@@ -24,6 +24,7 @@ import torch
 from benchmarks.gpu_agreement import check_agreement
 from benchmarks.gpu_page import write_report
 from benchmarks.gpu_steps import Way, measure
+from benchmarks.machine import machine
 from diffad_lib import plots
 from diffad_lib.errors import DiffadError, one_line
 from diffad_lib.evaluation import predict_batch
