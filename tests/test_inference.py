@@ -212,8 +212,15 @@ def test_the_command_leaves_every_time_and_what_is_absent(monkeypatch, tmp_path:
         command._inference(given_to(tmp_path, "nothing"), machine, [OURS])
 
 
-@pytest.mark.parametrize("other", [["--scaling"], ["--draem", "x"], ["--diffusionad", "x"]])
-def test_inference_goes_with_no_other_part(monkeypatch, other):
-    monkeypatch.setattr(sys, "argv", ["benchmarks", "--inference", *other])
-    with pytest.raises(SystemExit, match="--inference measures no curves, and no checkouts"):
+@pytest.mark.parametrize("other", ["--draem", "--diffusionad"])
+def test_inference_measures_no_checkouts(monkeypatch, other):
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "--inference", other, "x"])
+    with pytest.raises(SystemExit, match="--inference measures no checkouts"):
         command.main()
+
+
+def test_one_thing_is_measured_at_a_time(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "--inference", "--scaling"])
+    with pytest.raises(SystemExit):
+        command.main()
+    assert "--scaling: not allowed with argument --inference" in capsys.readouterr().err

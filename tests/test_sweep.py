@@ -319,6 +319,19 @@ def test_a_finished_run_whose_data_changed_is_refused_by_the_name_of_the_file(
         notebook.check_same_data(config, read_record(config.run_folder / "record.json"))
 
 
+def test_what_several_runs_read_is_looked_through_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    factory.make_mvtec(tmp_path / "data")
+    configs, seen = [config_of(tmp_path, seed=seed) for seed in range(3)], []
+    data = what_is_read(configs[0])
+    for config in configs:
+        finish(config, data)
+    monkeypatch.setattr(sweep, "what_is_read", lambda config: seen.append(config) or data)
+    assert [one.state for one in sweep.standings(configs)] == [FINISHED] * 3
+    assert seen == configs[:1]
+
+
 def test_snakemake_that_fails_itself_is_told_with_its_last_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

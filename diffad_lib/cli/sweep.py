@@ -71,7 +71,7 @@ def sweep(
     is_small = any(config.budget == "mini" for config in configs)
     if is_small and data_root is not None and not is_mini(data_root):
         print(f"note: {MINI_LINE}")
-    standings = [sweeps.standing(config) for config in configs]
+    standings = sweeps.standings(configs)
     if dry_run:
         Console().print(sweeps.plan_table(standings))
     print(sweeps.in_sum(standings))

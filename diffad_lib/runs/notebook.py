@@ -6,7 +6,7 @@ import logging
 import sys
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -23,7 +23,7 @@ from diffad_lib.runs.folder import check_same_settings, occupied, put_aside, set
 from diffad_lib.runs.given import check_given, check_same_weights
 from diffad_lib.runs.kernel import kernel_config, kernel_folder
 from diffad_lib.runs.launch import train_together
-from diffad_lib.runs.record import RECORD_NAME, Record, read_record
+from diffad_lib.runs.record import RECORD_NAME, Data, Record, read_record
 from diffad_lib.weights import DETECTOR_NAME, WEIGHTS_NAME, check_weights
 
 RUN_NOTEBOOK = "08_train_and_evaluate.ipynb"
@@ -105,11 +105,13 @@ def _when(config: RunConfig, record: Record) -> str:
     return f"{config.run_folder}: finished on {record.finished}"
 
 
-def check_same_data(config: RunConfig, record: Record) -> None:
+def check_same_data(
+    config: RunConfig, record: Record, read: Callable[[RunConfig], Data] = what_is_read
+) -> None:
     """DiffadError if a finished run would read other files today; it names the first."""
     when = _when(config, record)
     try:
-        changed = record.data and record.data.difference(what_is_read(config))
+        changed = record.data and record.data.difference(read(config))
     except DiffadError as error:
         raise DiffadError(f"{when}, but what it read cannot be compared: {error}") from error
     if changed:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,13 @@ from diffad_lib.checkpoint import checkpoint_step, checkpoints
 from diffad_lib.errors import DiffadError, lacks, one_line, shown
 from diffad_lib.files import drop_lock, take_lock, unwritable, write_json, write_text
 from diffad_lib.runs.config import RunConfig
+from diffad_lib.runs.data import foreground_folder, what_is_read
 from diffad_lib.runs.device import cores, usable_gpus
 from diffad_lib.runs.facts import project_root
 from diffad_lib.runs.folder import check_same_settings
 from diffad_lib.runs.job import GPUS, error_of, job_name, log_of, marker, write_job
 from diffad_lib.runs.notebook import check_same_data, is_complete
-from diffad_lib.runs.record import RECORD_NAME, Record, read_record
+from diffad_lib.runs.record import RECORD_NAME, Data, Record, read_record
 from diffad_lib.runs.tables import add_row, plain_table
 
 LOCAL = "local"
@@ -51,7 +52,21 @@ class Standing:
         return self.state in (NEW, GOES_ON)
 
 
-def standing(config: RunConfig) -> Standing:
+def standings(configs: Sequence[RunConfig]) -> list[Standing]:
+    """`standing` of each run; what several runs read is looked through once."""
+    seen: dict[Any, Data] = {}
+
+    def read(config: RunConfig) -> Data:
+        options = config.data_root, config.textures, foreground_folder(config)
+        key = config.dataset, config.category, *options
+        if key not in seen:
+            seen[key] = what_is_read(config)
+        return seen[key]
+
+    return [standing(config, read) for config in configs]
+
+
+def standing(config: RunConfig, read: Callable[[RunConfig], Data] = what_is_read) -> Standing:
     """What a sweep would find in a run folder; decodes no image and starts nothing.
 
     REFUSED if it holds a run with other settings, or one that read other files.
@@ -60,7 +75,7 @@ def standing(config: RunConfig) -> Standing:
     try:
         check_same_settings(config)
         if is_complete(folder):
-            check_same_data(config, read_record(folder / RECORD_NAME))
+            check_same_data(config, read_record(folder / RECORD_NAME), read)
             return Standing(config, FINISHED)
     except DiffadError as error:
         return Standing(config, REFUSED, str(error))
@@ -181,11 +196,11 @@ def sweep(
 
 def _sweep(folder: Path, jobs: Mapping[str, RunConfig], how: _How, lock: int) -> list[Outcome]:
     before = {name: _size(log_of(folder, name)) for name in jobs}
-    for name, config in jobs.items():
+    for (name, config), one in zip(jobs.items(), standings([*jobs.values()]), strict=True):
         write_job(folder, config)
         error_of(folder, name).unlink(missing_ok=True)
         # It was removed or put aside since, or its data changed: then the job tells which file.
-        if standing(config).state != FINISHED:
+        if one.state != FINISHED:
             marker(folder, name).unlink(missing_ok=True)
     write_json(folder / "sweep.json", {"jobs": [*jobs], **how.rule})
     code = _snakemake(folder, jobs, how, lock)
