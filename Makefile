@@ -42,7 +42,7 @@ $(READY): requirements.lock pyproject.toml
 	@$(INSTALL) --quiet --no-index --no-deps --requirement .venv/torch.lock 2>/dev/null || true
 	@$(INSTALL) --no-deps --requirement requirements.lock
 	@! $(BIN)/python -m pip check | grep -q "^torch " || \
-		$(INSTALL) --requirement requirements.lock --requirement requirements-cuda.lock
+		$(INSTALL) --no-deps --requirement requirements-cuda.lock
 	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
 	@touch $(READY)
 

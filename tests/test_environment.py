@@ -120,6 +120,9 @@ def test_make_installs_only_wheels_whose_hash_is_in_the_lock_and_ourselves() -> 
     assert "--require-hashes --only-binary :all:" in checked[0]
     (own,) = [line for line in installs if line not in checked]
     assert "--no-deps --no-build-isolation --editable ." in own
+    for lock in ("requirements.lock", "requirements-cuda.lock"):  # which leave a package out
+        (line,) = [line for line in text.splitlines() if f"--requirement {lock}" in line]
+        assert "--no-deps" in line
     first = next(line for line in text.splitlines() if "$(INSTALL)" in line)
     assert ".venv/pip.lock" in first and Version(locked()["pip"]) >= Version("26.1.2")
 
