@@ -1,3 +1,4 @@
+import errno
 import re
 import subprocess
 import sys
@@ -84,7 +85,22 @@ def test_with_ground_truth_every_defect_needs_a_mask(tmp_path):
                 "000_label",
                 "gt-000",
                 "000_seg",
+                "000_ground_truth",
+                "000 GroundTruth",
+                "000_segmentation",
+                "000_annotations",
+                "000_annotated",
+                "000_msk",
+                "000_마스크",
+                unicodedata.normalize("NFD", "000_마스크"),
             )
+        ),
+        *(
+            (
+                f"test/{name}/000.png",
+                rf"test/{name} would be read as defects; move masks into ground_truth/crack, or",
+            )
+            for name in ("crack_mask", "crack_gt", "mask_crack", "Crack-GroundTruth")
         ),
         ("test/mask/000.png", r"test/mask would be read as defects; move masks into ground_truth"),
         ("test/Ground_Truth/0.png", r"test/Ground_Truth would be read as defects; move masks"),
@@ -121,13 +137,21 @@ def test_what_would_have_another_effect_than_meant_is_a_problem(dataset, place, 
 @pytest.mark.parametrize(
     "place",
     ["test/not_ok", "test/abnormal", "test/no_label", "test/bonding", "test/fine_line",
-     "test/nonconforming", "test/passivation", "test/1", "DISthresh"],
+     "test/nonconforming", "test/passivation", "test/1", "test/label", "test/bent_label",
+     "DISthresh"],
 )  # fmt: skip
 def test_other_folders_of_a_category_are_no_problem(place, tmp_path):
     base = factory.make_mvtec(tmp_path, "screws", folder=".")
     (base / "ground_truth").rename(tmp_path / "away")
     factory.write_noise(base / place / "a.png", 1)
     assert scan_category("custom", "screws", tmp_path).problems == []
+
+
+def test_a_defect_that_is_called_as_masks_of_another_is_none_where_it_has_masks(tmp_path):
+    base = factory.make_mvtec(tmp_path, "screws", folder=".")
+    for folder in ("test", "ground_truth"):
+        (base / folder / "stain").rename(base / folder / "crack_label")
+    assert len(list_samples("custom", "screws", tmp_path)) == 9
 
 
 @pytest.mark.parametrize(
@@ -188,6 +212,16 @@ def test_the_masks_of_a_defect_are_found_in_another_unicode_form(tmp_path):
     assert all(s.mask for s in list_samples("custom", "screws", tmp_path) if s.label)
 
 
+def test_the_masks_of_a_defect_are_found_in_other_case_unless_two_folders_differ_so(tmp_path):
+    base = factory.make_mvtec(tmp_path, "screws", folder=".")
+    (base / "ground_truth" / "crack").rename(base / "ground_truth" / "CRACK")
+    assert all(s.mask for s in list_samples("custom", "screws", tmp_path) if s.label)
+    factory.write_noise(base / "test" / "Crack" / "000.png", 9)
+    problems = scan_category("custom", "screws", tmp_path).problems
+    assert len(problems) == 5  # a mask for each of three images, an image for each of two masks
+    assert "test/Crack/000.png has no mask" in problems[0]
+
+
 def test_of_two_categories_that_differ_in_unicode_form_each_is_found(tmp_path):
     for form, count in (("NFC", 3), ("NFD", 2)):
         for index in range(count):
@@ -212,6 +246,8 @@ def test_an_empty_ground_truth_is_told_once(tmp_path):
     factory.write_noise(tmp_path / "screws" / "train" / "good" / "a.png", 1)
     factory.write_noise(tmp_path / "screws" / "test" / "bent" / "b.png", 2)
     (tmp_path / "screws" / "ground_truth" / "bent").mkdir(parents=True)
+    (tmp_path / "screws" / "ground_truth" / "bent" / ".gitkeep").touch()
+    (tmp_path / "screws" / "ground_truth" / "Thumbs.db").touch()
     problems = scan_category("custom", "screws", tmp_path).problems
     assert len(problems) == 1 and "ground_truth is empty; put the masks there, or" in problems[0]
 
@@ -231,23 +267,74 @@ except DiffadError as error:
 
 
 @pytest.mark.parametrize(
-    ("place", "line"),
+    ("place", "mode", "line"),
     [
-        ("lost+found", "lost+found: no category"),
-        ("screws/test/crack", "test/crack cannot be read (Permission denied); give yourself"),
-        ("screws/other", "screws/other cannot be read (Permission denied); give yourself"),
+        ("lost+found", 0, "lost+found: no category"),
+        ("screws/test/crack", 0, "test/crack cannot be read (Permission denied); give yourself"),
+        ("screws/other", 0, "screws/other cannot be read (Permission denied); give yourself"),
+        ("screws/train/good", 0o644, "good/000.png cannot be read (Permission denied); give"),
+        ("screws/test", 0o644, "screws/test/crack cannot be read (Permission denied); give"),
     ],
 )
-def test_a_folder_that_may_not_be_entered_is_one_line(place, line, tmp_path):
+def test_a_folder_that_may_not_be_entered_is_one_line(place, mode, line, tmp_path):
     factory.make_mvtec(tmp_path, "screws", folder=".")
     (tmp_path / place).mkdir(exist_ok=True)
-    (tmp_path / place).chmod(0)
+    (tmp_path / place).chmod(mode)
     for folder in (tmp_path, *tmp_path.parents[:3]):
         folder.chmod(0o755)
     run = [sys.executable, "-c", NOT_ROOT, str(tmp_path)]
     told = subprocess.run(run, capture_output=True, text=True)
     (tmp_path / place).chmod(0o755)
     assert line in told.stdout and "Traceback" not in told.stderr, told
+
+
+@pytest.mark.parametrize(
+    ("dataset", "make", "place"),
+    [
+        ("custom", lambda root: factory.make_mvtec(root, folder="."), "bottle"),
+        ("mvtec", factory.make_mvtec, "mvtec"),
+        ("mvtec", factory.make_mvtec, "."),
+        ("mvtec", factory.make_mvtec, "mvtec/bottle"),
+        ("visa", factory.make_visa, "visa"),
+        ("dagm", factory.make_dagm, "dagm/Class1"),
+        ("dagm", factory.make_dagm, "dagm/Class1/Train"),
+        ("dtd", factory.make_dtd, "dtd"),
+    ],
+)
+def test_a_category_that_may_not_be_entered_is_not_told_to_be_absent(
+    dataset, make, place, tmp_path, monkeypatch
+):
+    base, closed = make(tmp_path), tmp_path / place
+
+    def closing(ask):
+        def asked(path):
+            if closed in path.parents:  # as root may enter every folder
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return ask(path)
+
+        return asked
+
+    for ask in ("is_dir", "is_file", "iterdir"):
+        monkeypatch.setattr(Path, ask, closing(getattr(Path, ask)))
+    with pytest.raises(DiffadError, match=rf"{closed}/?.* cannot be read \(Permission"):
+        list_samples(dataset, base.name, tmp_path)
+
+
+def test_a_folder_beside_that_may_not_be_entered_does_not_hide_which_categories_there_are(
+    tmp_path, monkeypatch
+):
+    factory.make_mvtec(tmp_path, "screws", folder=".")
+    (tmp_path / "lost+found").mkdir()
+    is_dir = Path.is_dir
+
+    def asked(path):
+        if path.parent.name == "lost+found":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return is_dir(path)
+
+    monkeypatch.setattr(Path, "is_dir", asked)
+    with pytest.raises(DiffadError, match=r'no category "nuts" \(there: screws\)'):
+        list_samples("custom", "nuts", tmp_path)
 
 
 def test_a_training_folder_with_another_usual_name_is_read_and_told(tmp_path):
@@ -280,15 +367,29 @@ def test_what_opencv_reads_is_read_whatever_it_is_called(suffix, tmp_path):
 
 def test_empty_training_folder(tmp_path):
     (tmp_path / "screws" / "train").mkdir(parents=True)
-    with pytest.raises(DiffadError, match=r"train/good holds no PNG"):
+    with pytest.raises(DiffadError, match=r"train/good holds no PNG, [^;]*$"):
         list_samples("custom", "screws", tmp_path)
 
 
-def test_without_masks_images_may_share_a_stem(tmp_path):
+@pytest.mark.parametrize("place", ["good/cam2", "cam2"])
+def test_training_images_one_folder_too_deep_are_told(place, tmp_path):
+    folder = tmp_path / "screws" / "train"
+    factory.write_noise(folder / place / "a.png", 1)
+    factory.write_noise(folder / "._a.png", 1)  # left by a Mac
+    told = rf"train/good holds no PNG.*; those in {folder / place} are not read, .* ones into good$"
+    with pytest.raises(DiffadError, match=told):
+        list_samples("custom", "screws", tmp_path)
+
+
+def test_only_images_without_masks_may_share_a_stem(tmp_path):
+    factory.write_noise(tmp_path / "screws" / "test" / "bent" / "b.jpg", 2)
     for suffix in ("png", "bmp"):
         factory.write_noise(tmp_path / "screws" / "train" / f"a.{suffix}", 1)
-        factory.write_noise(tmp_path / "screws" / "test" / "bent" / f"b.{suffix}", 2)
-    assert len(list_samples("custom", "screws", tmp_path)) == 4
+        factory.write_noise(tmp_path / "screws" / "test" / "good" / f"a.{suffix}", 3)
+    assert len(list_samples("custom", "screws", tmp_path)) == 5
+    factory.write_mask(tmp_path / "screws" / "test" / "bent" / "b.png")
+    with pytest.raises(DiffadError, match=r"bent/b.png has the same stem as b.jpg, .*; keep one"):
+        list_samples("custom", "screws", tmp_path)
 
 
 def test_a_mask_whose_name_is_in_another_unicode_form_is_found(tmp_path):

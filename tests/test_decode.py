@@ -506,6 +506,9 @@ def test_an_inverted_mask_is_doubted_and_a_large_defect_is_not():
     mask[:40] = 0  # a defect that covers most of the image
     assert mask_doubt(1 - mask) is None
     assert mask_doubt(np.zeros_like(mask)) == "marks no pixel"
+    disc = cv2.circle(np.zeros((256, 256), np.uint8), (128, 128), 108, 1, -1)
+    assert mask_doubt(1 - disc) == "marks 44% of the image and 100% of its border; inverted?"
+    assert mask_doubt(disc) is None
 
 
 def test_empty_mask_stays_empty():

@@ -1,6 +1,7 @@
 """Foreground masks find the object, whatever its polarity, and never silently miss it."""
 
 import sys
+import unicodedata
 from pathlib import Path
 from types import ModuleType
 
@@ -18,7 +19,7 @@ from diffad_lib.synthesis.foreground import (
     isnet_masks,
     random_regions,
 )
-from diffad_lib.synthesis.mask_folder import load_mask_folder
+from diffad_lib.synthesis.mask_folder import find_masks, load_mask_folder
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 needs_shared = pytest.mark.skipif(not SHARED.exists(), reason="the shared data is not here")
@@ -180,6 +181,32 @@ def test_png_mask_serves_a_jpeg_image(official) -> None:
     image = samples[1].image.with_suffix(".jpg")
     masks = load_mask_folder(folder, [Sample(image, None, 0, GOOD, "train")], 20)
     assert masks.mean() == 0.5
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_a_mask_is_found_whose_name_has_another_unicode_form(official, form) -> None:
+    folder, samples = official
+    other = {"NFC": "NFD", "NFD": "NFC"}[form]
+    name = f"부품/{samples[1].image.stem}_긁힘.JPG"
+    mask = folder / unicodedata.normalize(other, name.replace(".JPG", ".png"))
+    mask.parent.mkdir()
+    (folder / "good" / samples[1].image.name).rename(mask)
+    image = samples[1].image.parents[1] / unicodedata.normalize(form, name)
+    sample = Sample(image, None, 0, GOOD, "train")
+    assert load_mask_folder(folder, [sample], 20).mean() == 0.5
+    assert find_masks(folder, "부품", [sample]) == [mask]
+
+
+def test_one_mask_does_not_serve_two_images(official) -> None:
+    folder, samples = official
+    image = samples[1].image.with_suffix(".jpg")
+    two = [samples[1], Sample(image, None, 0, GOOD, "train")]
+    told = r"good/001\.png is the foreground mask of .*001\.\w+ and .*001\.\w+; give each its own"
+    for given in (two, two[::-1]):
+        with pytest.raises(DiffadError, match=told):
+            load_mask_folder(folder, given, 20)
+    cv2.imwrite(str(folder / "good/001.jpg"), np.full((40, 40), 255, np.uint8))
+    assert load_mask_folder(folder, two, 20).mean(axis=(1, 2, 3)).tolist() == [0.5, 1]
 
 
 def test_mask_of_zeros_and_ones_is_read(official) -> None:

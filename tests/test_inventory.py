@@ -161,6 +161,37 @@ def test_leftovers_of_programs_are_listed_and_a_run_is_silent_on_them(name, tmp_
     assert unread_line(found) == []
 
 
+@pytest.mark.parametrize(
+    ("elsewhere", "link"), [("originals", "train/good"), ("zoo", "train/good/000.png")]
+)
+def test_what_is_read_through_a_link_is_told_as_read(elsewhere, link, tmp_path) -> None:
+    base = factory.make_mvtec(tmp_path, "screws", folder=".")
+    (base / link).rename(base / elsewhere)
+    (base / link).symlink_to(base / elsewhere)
+    found = inventory("custom", "screws", tmp_path)
+    way = Path(link).parent if link.endswith(".png") else Path(link)
+    assert [one for one in found if one.counts_as == "not read"] == []
+    assert "train good" in {one.counts_as for one in found if one.folder in ("originals", ".")}
+    assert f"(read as {way})" in {one.why for one in found}
+
+
+def test_of_two_links_to_the_training_images_neither_is_unread(tmp_path) -> None:
+    base = factory.make_mvtec(tmp_path, "screws", folder=".")
+    (base / "train" / "good").rename(tmp_path / "elsewhere")
+    for link in ("all", "train/good"):
+        (base / link).symlink_to(tmp_path / "elsewhere")
+    found = inventory("custom", "screws", tmp_path)
+    assert found[0] == Entry("all", 3, "train good", "(read as train/good)")
+
+
+def test_what_is_known_by_another_path_is_read_from_where_it_lies(tmp_path) -> None:
+    base = factory.make_mvtec(tmp_path, "screws", folder=".")
+    factory.write_mask(base / "DISthresh" / "000.png")
+    scan = scan_category("custom", "screws", tmp_path)
+    scan.others[base / "test" / ".." / "DISthresh" / "000.png"] = "foreground mask"
+    assert take_inventory(base, scan)[0] == Entry("DISthresh", 1, "foreground mask")
+
+
 def test_the_papers_of_a_dataset_are_listed_and_a_run_is_silent_on_them(tmp_path) -> None:
     base = factory.make_mvtec(tmp_path)
     for name in ("license.txt", "readme.txt"):

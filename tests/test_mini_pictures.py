@@ -192,6 +192,16 @@ def test_a_set_without_a_digest_gets_one(few, tmp_path):
     assert json.loads((root / write.MARKER).read_text()) == before
 
 
+@pytest.mark.parametrize("name", [".DS_Store", "mvtec/Thumbs.db", "dagm/._Class1", "desktop.ini"])
+def test_what_file_managers_leave_in_a_set_stops_nothing(few, tmp_path, capsys, name):
+    root = tmp_path / "mini"
+    make_mini(root)
+    (root / name).touch()
+    capsys.readouterr()
+    make_mini(root)
+    assert capsys.readouterr().err == "" and (root / name).exists()
+
+
 def test_an_empty_folder_is_filled(few, tmp_path):
     (tmp_path / "mini").mkdir()
     make_mini(tmp_path / "mini")

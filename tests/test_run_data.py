@@ -1,6 +1,7 @@
 """The data of a run: what is asked about before anything trains."""
 
 import shutil
+import unicodedata
 from pathlib import Path
 
 import cv2
@@ -245,6 +246,18 @@ def test_masks_of_several_categories_are_found_by_the_category(tmp_path, below: 
     assert not any("are cut to" in line for line in what_is_read(on_foreground).notes)
 
 
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_masks_of_a_category_are_found_in_another_unicode_form(tmp_path, form) -> None:
+    factory.make_mvtec(tmp_path, unicodedata.normalize("NFC", "부품"), folder=".")
+    masks = tmp_path / "masks" / unicodedata.normalize(form, "부품")
+    factory.write_mask(masks / "good" / "000.png")
+    own = {"foreground_folder": str(tmp_path / "masks")}
+    for typed in ("NFC", "NFD"):
+        category = unicodedata.normalize(typed, "부품")
+        config = build_config("custom", category, "draem", overrides=own, data_root=tmp_path)
+        assert foreground_folder(config) == masks
+
+
 @pytest.mark.usefixtures("masks")
 def test_foreground_masks_in_the_category_are_no_unread_files(tmp_path) -> None:
     base = tmp_path / "mvtec" / "bottle"
@@ -365,6 +378,24 @@ def test_without_a_test_folder_those_that_are_there_are_named(tmp_path, name: st
     told = rf"parts: has no test images \(folders there: .*{name}.*\); add a test folder"
     with pytest.raises(DiffadError, match=told):
         check_inputs(config)
+
+
+@pytest.mark.parametrize(
+    ("place", "why"),
+    [
+        ("test", "test 1 .png: images belong in train/good, test/good or test/DEFECT"),
+        ("test/crack/cam1", "test/crack/cam1 1 .png: move it up into test/crack"),
+    ],
+)
+def test_of_a_test_folder_whose_images_are_not_read_is_told_why(tmp_path, place, why) -> None:
+    factory.write_noise(tmp_path / "parts" / "train" / "good" / "0.png", 1)
+    factory.write_noise(tmp_path / "parts" / place / "0.png", 2)
+    config = build_config("custom", "parts", "autoencoder", data_root=tmp_path)
+    with pytest.raises(DiffadError) as error:
+        check_inputs(config)
+    assert "has no test images (folders there: test, train); put them into" in str(error.value)
+    assert f"1 file is not read: {why} (" in str(error.value)
+    assert "add a test folder" not in str(error.value)
 
 
 def test_an_unknown_category_without_a_data_root_is_told_to_be_of_the_mini_data(

@@ -143,7 +143,7 @@ def test_own_folder(tmp_path):
         "  test/good           2  test good",
         "  test/stain          2  test defect: stain",
         "  train/good          3  train good",
-        "nuts: no category, it holds neither images nor a folder train; not read",
+        "nuts: no category, it shows neither images nor a folder train; not read",
         f"custom: 1 found, 0 absent, 0 problems in {tmp_path}",
     )
 

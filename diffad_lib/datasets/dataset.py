@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from diffad_lib.datasets.folders import is_folder
 from diffad_lib.datasets.samples import Scan, scan_tree
 
 Kind = Literal["texture", "object"]
@@ -41,7 +42,7 @@ class Archive:
 
 def holds_train_or_test(folder: Path) -> bool:
     """True for a category in the layout of MVTec AD."""
-    return (folder / "train").is_dir() or (folder / "test").is_dir()
+    return is_folder(folder / "train") or is_folder(folder / "test")
 
 
 @dataclass(frozen=True)

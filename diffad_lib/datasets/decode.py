@@ -135,15 +135,15 @@ def _near(marks: NDArray[np.bool_], pixels: int = 2) -> NDArray[np.bool_]:
 def mask_doubt(mask: NDArray[np.uint8]) -> str | None:
     """Why a mask [H,W] in {0,1} of a defect looks wrong, or None.
 
-    It marks nothing, everything, or most of the image and most of its border, as the inverse of a
-    mask does, also where the defect touches the border.
+    It marks nothing, everything, all of its border, or most of the image and of its border: as the
+    inverse of a mask does, also where the defect touches the border.
     """
     if not mask.any():
         return "marks no pixel"
     if mask.all():
         return "marks every pixel; is it the mask of a defect?"
     border = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
-    if mask.mean() <= 0.5 or border.mean() < 0.75:
+    if not border.all() and (mask.mean() <= 0.5 or border.mean() < 0.75):
         return None
     return f"marks {mask.mean():.0%} of the image and {border.mean():.0%} of its border; inverted?"
 

@@ -1,5 +1,6 @@
 """Everything that lies in the folder of a category, and what it counts as."""
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,18 +9,11 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from diffad_lib.datasets.dataset import CategoryInfo
-from diffad_lib.datasets.names import GOOD, is_good_name, is_mask_folder
-from diffad_lib.datasets.samples import (
-    IMAGE_SUFFIXES,
-    Sample,
-    Scan,
-    Split,
-    files_below,
-    natural_key,
-)
+from diffad_lib.datasets.folders import files_below, is_image, natural_key
+from diffad_lib.datasets.names import GOOD, is_good_name, is_leftover, is_mask_folder
+from diffad_lib.datasets.samples import Sample, Scan, Split
 
 NOT_READ, LEFTOVER = "not read", "leftover of a program"
-_LEFTOVERS = {"thumbs.db", "desktop.ini", "__macosx"}
 _BAD_WORDS = {"bad", "ng", "nok", "defect", "defective", "anomaly", "anomalous", "faulty"}
 _PICTURES = {
     ".heic", ".heif", ".avif", ".gif", ".jp2", ".tga", ".exr", ".psd", ".dng", ".cr2", ".nef",
@@ -46,7 +40,7 @@ class Entry:
     folder: str  # below the category's
     files: int
     counts_as: str
-    why: str = ""  # of files that are not read: their suffix, and what to do
+    why: str = ""  # of files that are not read: their suffix, and what to do; or how they are
 
 
 def take_inventory(folder: Path, scan: Scan) -> list[Entry]:
@@ -58,14 +52,18 @@ def take_inventory(folder: Path, scan: Scan) -> list[Entry]:
         sample.image.parent == folder or sample.image.relative_to(folder).parts[0] in _TREE
         for sample in scan.samples
     )
+    real = {os.path.realpath(path): path for path in known}
     groups: Counter[tuple[str, str, str]] = Counter()
     for path in islice(files_below(folder), _MOST_FILES):
         place = path.relative_to(folder)
         counts_as, why = known.get(path), ""
-        if counts_as is None:
-            is_leftover = any(map(_is_leftover, place.parts))
-            counts_as = LEFTOVER if is_leftover else NOT_READ
-            why = "" if is_leftover else _why(PurePosixPath(place.as_posix()), is_tree)
+        if counts_as is None and (same := real.get(os.path.realpath(path))):
+            counts_as, way = known[same], os.path.relpath(same.parent, folder)
+            why = "" if way == str(place.parent) else f"(read as {way})"
+        elif counts_as is None:
+            is_left = any(map(is_leftover, place.parts))
+            counts_as = LEFTOVER if is_left else NOT_READ
+            why = "" if is_left else _why(PurePosixPath(place.as_posix()), is_tree)
         groups[place.parent.as_posix(), counts_as, why] += 1
     found = [Entry(where, count, meaning, why) for (where, meaning, why), count in groups.items()]
     found.sort(key=lambda one: (natural_key(one.folder), one.counts_as, one.why))
@@ -78,11 +76,6 @@ def take_inventory(folder: Path, scan: Scan) -> list[Entry]:
     return found
 
 
-def _is_leftover(name: str) -> bool:
-    """Of hidden files and of what file managers leave."""
-    return name.startswith(".") or name.lower() in _LEFTOVERS
-
-
 def _meaning(sample: Sample) -> str:
     part = PARTS[sample.split, sample.label]
     return f"{part}: {sample.defect}" if sample.label else part
@@ -93,7 +86,7 @@ def _why(place: PurePosixPath, is_tree: bool) -> str:
     suffix = place.suffix.lower()
     if suffix in _PICTURES:
         return f"{suffix}: convert it to PNG"
-    if suffix not in IMAGE_SUFFIXES:
+    if not is_image(place):
         return f"{suffix}: no image" if suffix else "no image"
     if not is_tree:
         return f"{suffix}: no list names it"

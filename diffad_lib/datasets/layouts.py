@@ -1,12 +1,14 @@
 """Which categories and samples a dataset's folder holds, for every dataset and own folders."""
 
 import difflib
-import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 
 from diffad_lib.datasets.catalog import find_dataset
 from diffad_lib.datasets.dataset import Dataset
-from diffad_lib.datasets.samples import Sample, Scan, natural_key, subfolders
+from diffad_lib.datasets.folders import is_folder, natural_key, subfolders
+from diffad_lib.datasets.names import nfc
+from diffad_lib.datasets.samples import Sample, Scan
 from diffad_lib.errors import DiffadError
 
 
@@ -14,12 +16,12 @@ def list_categories(dataset: str, data_root: Path) -> list[str]:
     """Categories below `data_root` in natural order; DiffadError if the dataset is not there."""
     found = find_dataset(dataset)
     root = _category_root(found, data_root)
-    return [name for name in subfolders(root) if _is_category(found, root / name)]
+    return [name for name in subfolders(root) if _holds(found.is_category, root / name)]
 
 
 def has_dataset(dataset: str, data_root: Path) -> bool:
     """Whether a dataset has its folder below `data_root`."""
-    return (data_root / find_dataset(dataset).folder).is_dir()
+    return is_folder(data_root / find_dataset(dataset).folder)
 
 
 def list_samples(dataset: str, category: str, data_root: Path) -> list[Sample]:
@@ -56,13 +58,14 @@ def scan_folder(dataset: str, folder: Path) -> Scan:
 
 def category_folder(dataset: str, category: str, data_root: Path) -> Path:
     """Where a category lies; DiffadError if it is not there."""
-    root = _category_root(find_dataset(dataset), data_root)
+    found = find_dataset(dataset)
+    root = _category_root(found, data_root)
     present = list_categories(dataset, data_root)
     if category not in present:
-        # A folder copied from a Mac has its name in another Unicode form than a keyboard gives.
-        same = {unicodedata.normalize("NFC", name): name for name in present}
-        category = same.get(unicodedata.normalize("NFC", category), category)
+        category = {nfc(name): name for name in present}.get(nfc(category), category)
     if category not in present:
+        if category in subfolders(root):
+            found.is_category(root / category)  # DiffadError where it may not be entered
         close = difflib.get_close_matches(category, present, n=1, cutoff=0.5)
         hint = f'; did you mean "{close[0]}"?' if close else _other_root(root, category)
         raise DiffadError(
@@ -77,7 +80,7 @@ def _other_root(root: Path, category: str) -> str:
         return f"; {root} is a part of a category: give the folder that holds the category"
     if root.name == category or "train" in subfolders(root):
         return f"; {root} looks like the category itself: give the folder that holds it"
-    deeper = [name for name in subfolders(root) if (root / name / category).is_dir()]
+    deeper = [name for name in subfolders(root) if _holds(is_folder, root / name / category)]
     return f"; {root / deeper[0]} has it: give that folder" if deeper else ""
 
 
@@ -88,25 +91,25 @@ def list_others(dataset: str, data_root: Path) -> list[str]:
     return [
         name
         for name in subfolders(root)
-        if not found.categories and not _is_category(found, root / name)
+        if not found.categories and not _holds(found.is_category, root / name)
     ]
 
 
-def _is_category(dataset: Dataset, folder: Path) -> bool:
-    """False also for a folder that may not be entered, such as lost+found."""
+def _holds(is_kind: Callable[[Path], bool], folder: Path) -> bool:
+    """Whether a folder is of a kind; False where it may not be entered, such as lost+found."""
     try:
-        return dataset.is_category(folder)
-    except (PermissionError, DiffadError):
+        return is_kind(folder)
+    except DiffadError:
         return False
 
 
 def _category_root(dataset: Dataset, data_root: Path) -> Path:
     """The folder that holds one folder per category."""
     data_root = Path(data_root)
-    if not data_root.is_dir():
+    if not is_folder(data_root):
         raise DiffadError(f"{data_root} is not a folder; give the one that holds the datasets")
     folder = data_root / dataset.folder
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise DiffadError(
             f'{data_root} has no folder "{dataset.folder}" (there: '
             f"{', '.join(subfolders(data_root)) or 'none'}); data/README.md says how to get "

@@ -1,26 +1,30 @@
 """A sample, what a reader found, and the parts that the readers of all layouts share."""
 
-import os
-import re
-import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NoReturn
+from typing import Literal
 
 from diffad_lib.datasets.decode import decode_mask
+from diffad_lib.datasets.folders import (
+    image_files,
+    is_folder,
+    is_image,
+    kept_below,
+    natural_key,
+    subfolders,
+)
 from diffad_lib.datasets.names import (
     GOOD,
-    MASK_WORDS,
     is_good_name,
     is_mask_folder,
+    masked_folder,
+    masks_among,
+    nfc,
     sounds_good,
 )
 from diffad_lib.errors import DiffadError
 
-IMAGE_SUFFIXES = {
-    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm",
-}  # fmt: skip
 Split = Literal["train", "test"]
 
 
@@ -45,83 +49,17 @@ class Scan:
     others: dict[Path, str] = field(default_factory=dict)  # further files, and what they are
 
 
-def natural_key(name: str) -> tuple[list[str | int], str]:
-    """Sort key that puts "2.png" before "10.png", the same on every machine."""
-    parts = re.split(r"([0-9]+)", name.lower())
-    return [int(part) if index % 2 else part for index, part in enumerate(parts)], name
-
-
-def subfolders(folder: Path) -> list[str]:
-    """Names of the folders in `folder`, without hidden ones, in natural order; [] if absent."""
-    return [path.name for path in _visible(folder) if path.is_dir()]
-
-
-def image_files(folder: Path) -> list[Path]:
-    """Image files in `folder`, without hidden ones, in natural order; [] if absent."""
-    found = (path for path in _visible(folder) if path.suffix.lower() in IMAGE_SUFFIXES)
-    return [path for path in found if not path.is_dir()]
-
-
-def images_below(folder: Path) -> list[Path]:
-    """Image files in `folder` and its sub-folders, without hidden ones, in natural order.
-
-    DiffadError if there is none, for masks among them, and as `files_below`.
-    """
-    if not folder.is_dir():
-        what = "is a file" if folder.is_file() else "is not there"
-        raise DiffadError(f"{folder} {what}; name a folder of pictures")
-    files = {path: path.relative_to(folder).parts for path in files_below(folder)}
-    found = [
-        path
-        for path, parts in files.items()
-        if path.suffix.lower() in IMAGE_SUFFIXES and not any(one.startswith(".") for one in parts)
-    ]
-    if not found:
-        raise DiffadError(f"{folder} holds no PNG, JPEG, BMP, TIFF or WebP image")
-    found.sort(key=lambda path: [natural_key(part) for part in files[path]])
-    masks = [path for path in found if any(map(is_mask_folder, files[path][:-1]))]
-    problems = [f"{path} would be read as an image; move masks elsewhere" for path in masks]
-    if problems := [*problems, *_masks_among(found, "another folder")]:
-        raise DiffadError(problems[0])
-    return found
-
-
-def files_below(folder: Path) -> Iterator[Path]:
-    """The files below a folder; links are followed, but no folder is entered a second time.
-
-    DiffadError for a folder that may not be read.
-    """
-    entered = set()
-    for base, folders, names in os.walk(folder, followlinks=True, onerror=_refuse):
-        folders.sort()  # so that of two ways to a folder every machine takes the same
-        if (place := os.path.realpath(base)) in entered:
-            folders.clear()
-            continue
-        entered.add(place)
-        yield from (Path(base, name) for name in names)
-
-
-def _visible(folder: Path) -> list[Path]:
-    try:
-        paths = [*folder.iterdir()] if folder.is_dir() else []
-    except OSError as error:
-        _refuse(error)
-    visible = (path for path in paths if not path.name.startswith("."))
-    return sorted(visible, key=lambda path: natural_key(path.name))
-
-
-def _refuse(error: OSError) -> NoReturn:
-    told = f"{error.filename} cannot be read ({error.strerror})"
-    raise DiffadError(f"{told}; give yourself the right to, or remove it") from error
-
-
 def add_normal(folder: Path, split: Split, scan: Scan) -> None:
     """Adds the images of a folder of normal images; that it holds none is a problem."""
     images = image_files(folder)
     if not images:
-        scan.problems.append(f"{folder} holds no PNG, JPEG, BMP, TIFF or WebP image")
+        told = f"{folder} holds no PNG, JPEG, BMP, TIFF or WebP image"
+        near = folder if split == "test" or is_folder(folder) else folder.parent
+        if found := next(filter(is_image, kept_below(near) if is_folder(near) else ()), None):
+            told += f"; those in {found.parent} are not read, move normal ones into {folder.name}"
+        scan.problems.append(told)
     if split == "train":
-        scan.problems += _masks_among(images, "ground_truth")
+        scan.problems += masks_among(images, "ground_truth")
     scan.samples += [Sample(image, None, 0, GOOD, split) for image in images]
 
 
@@ -133,6 +71,8 @@ def add_tests(folder: Path, has_masks: bool, scan: Scan) -> None:
     (MVTec AD, MPDD) or not (VisA rearranged).
     """
     tests = subfolders(folder / "test")
+    truth = folder / "ground_truth"
+    truths = subfolders(truth) if has_masks else []
     for name in filter(is_good_name, tests):
         add_normal(folder / "test" / name, "test", scan)
         if name != GOOD:
@@ -141,26 +81,34 @@ def add_tests(folder: Path, has_masks: bool, scan: Scan) -> None:
         place = folder / "test" / name
         if is_mask_folder(name):
             scan.problems.append(f"{place} would be read as defects; move masks into ground_truth")
+        elif name not in truths and (other := masked_folder(name, tests)):
+            scan.problems.append(
+                f"{place} would be read as defects; move masks into ground_truth/{other}, or "
+                "rename it to a name of the defect"
+            )
         elif sounds_good(name) and not is_good_name(name):
             scan.problems.append(
                 f"{place} would be read as defects; rename it to good, or to a name of the defect"
             )
-        scan.problems += _masks_among(image_files(place), f"ground_truth/{name}")
-    truth = folder / "ground_truth"
-    if not truth.is_dir() and (truth.is_symlink() or truth.exists()):
+        scan.problems += masks_among(image_files(place), f"ground_truth/{name}")
+    if not is_folder(truth) and (truth.is_symlink() or truth.exists()):
         scan.problems.append(f"{truth} is no folder, so there are no masks; mend or remove it")
-    truths = subfolders(truth) if has_masks else []
     for name in filter(is_good_name, truths):
         _add_empty_masks(truth / name, scan)
-    named = {unicodedata.normalize("NFC", name): name for name in truths}
+    # Case counts only where two folders differ in nothing else.
+    is_unique = all(len({*map(_folded, names)}) == len(names) for names in (tests, truths))
+    form = _folded if is_unique else nfc
+    named = {form(name): name for name in truths}
     for name in tests:
         if not is_good_name(name):
-            _add_defect(
-                folder, name, named.pop(unicodedata.normalize("NFC", name), name), scan, has_masks
-            )
+            _add_defect(folder, name, named.pop(form(name), name), scan, has_masks)
     for name in named.values():
         if not is_good_name(name):
             _add_defect(folder, name, name, scan, has_masks)
+
+
+def _folded(name: str) -> str:
+    return nfc(name).casefold()
 
 
 def _add_empty_masks(folder: Path, scan: Scan) -> None:
@@ -176,13 +124,14 @@ def _add_empty_masks(folder: Path, scan: Scan) -> None:
 
 
 def _add_defect(folder: Path, defect: str, truth_name: str, scan: Scan, has_masks: bool) -> None:
-    """Adds test/DEFECT with its masks, whose folder may have its name in another Unicode form."""
+    """Adds test/DEFECT with its masks, whose folder may have its name in another form."""
     images = image_files(folder / "test" / defect)
+    named = _by_stem(images, scan)  # also without masks, as one file may be the mask of another
     if not has_masks:
         scan.samples += [Sample(image, None, 1, defect, "test") for image in images]
         return
     truth = folder / "ground_truth" / truth_name
-    named, masks = _by_stem(images, scan), _by_stem(image_files(truth), scan, ending="_mask")
+    masks = _by_stem(image_files(truth), scan, ending="_mask")
     for stem in sorted(masks.keys() - named.keys(), key=natural_key):
         scan.problems.append(
             f"{masks[stem]} is a mask without an image in test/{defect}; the mask of 000.png is "
@@ -195,20 +144,6 @@ def _add_defect(folder: Path, defect: str, truth_name: str, scan: Scan, has_mask
             scan.problems.append(
                 f"{image} has no mask; put it at {truth / f'{image.stem}_mask.png'}"
             )
-
-
-def _masks_among(images: list[Path], place: str) -> Iterator[str]:
-    """Problems: images that are called as the mask of another one is, in any common way.
-
-    Where all are called so, as pictures of a face mask may be, they are taken as images.
-    """
-    words = {image: re.findall(r"[0-9]+|[^\W\d_]+", image.stem.lower()) for image in images}
-    plain = {tuple(found) for found in words.values() if not MASK_WORDS & {*found}}
-    for image, found in words.items():
-        rest = tuple(word for word in found if word not in MASK_WORDS)
-        has_twin = any(rest[: len(other)] == other for other in plain if other)
-        if len(rest) < len(found) and (has_twin or (plain and "mask" in found)):
-            yield f"{image} would be read as an image; move masks into {place}"
 
 
 def scan_tree(folder: Path) -> Scan:
@@ -265,17 +200,14 @@ def add_unlisted(folders: Iterable[Path], listed: set[Path], source: Path, scan:
 
 
 def _by_stem(paths: list[Path], scan: Scan, ending: str = "") -> dict[str, Path]:
-    """Files by name without suffix and ending; two of one stem are a problem.
-
-    Names are compared in one Unicode form: a folder copied from a Mac has another one.
-    """
+    """Files by name without suffix and ending; two of one stem are a problem."""
     found: dict[str, Path] = {}
     for path in paths:
-        stem = unicodedata.normalize("NFC", path.stem).removesuffix(ending)
+        stem = nfc(path.stem).removesuffix(ending)
         if stem in found:
             scan.problems.append(
-                f"{path} has the same stem as {found[stem].name}, so its mask is not certain; "
-                "keep one"
+                f"{path} has the same stem as {found[stem].name}, so what is its mask is not "
+                "certain; keep one, and masks in ground_truth only"
             )
         else:
             found[stem] = path

@@ -83,7 +83,7 @@ def verify(dataset: str, data_root: Path) -> Report:
         lines += [f"  note: {note}" for note in notes]
         lines += [f"  problem: {problem}" for problem in problems]
     for name in list_others(dataset, data_root):
-        lines.append(f"{name}: no category, it holds neither images nor a folder train; not read")
+        lines.append(f"{name}: no category, it shows neither images nor a folder train; not read")
     absent = [category for category in official if category not in present]
     if absent:
         lines.append(f"absent: {', '.join(absent)}")

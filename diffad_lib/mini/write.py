@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from diffad_lib.datasets.cache import cache_folder
 from diffad_lib.datasets.images import content_digest, file_digests
+from diffad_lib.datasets.names import is_leftover
 from diffad_lib.errors import DiffadError
 from diffad_lib.files import json_object, read_bytes, unwritable, write_atomically, write_text
 from diffad_lib.mini.categories import CATEGORIES, find_category
@@ -152,10 +153,16 @@ def _is_there(root: Path, seed: int) -> bool:
 def _is_whole(root: Path) -> bool:
     """Whether every file is as it was made; only those are read that changed since the last call.
 
-    DiffadError if there are other files beside them.
+    DiffadError if there are other files beside them, but for what file managers leave.
     """
     marker = json.loads((root / MARKER).read_text(encoding="utf-8"))
-    paths = [path for path in root.rglob("*") if path.is_file() and path != root / MARKER]
+    paths = [
+        path
+        for path in root.rglob("*")
+        if path.is_file()
+        and path != root / MARKER
+        and not any(map(is_leftover, path.relative_to(root).parts))
+    ]
     if len(paths) > marker["files"]:
         raise DiffadError(f"{root} holds {len(paths)} files, not its {marker['files']}; {_ADVICE}")
     digests = file_digests(paths, cache_folder())

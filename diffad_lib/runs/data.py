@@ -11,6 +11,7 @@ from diffad_lib.datasets.catalog import category_kind, find_dataset
 from diffad_lib.datasets.dataset import Kind
 from diffad_lib.datasets.decode import mask_doubt
 from diffad_lib.datasets.doubts import look_lines, looks_of, shape_line, turned_line
+from diffad_lib.datasets.folders import files_below, in_any_form, is_folder, subfolders
 from diffad_lib.datasets.images import ImageStack, fingerprint, image_digests, load_split
 from diffad_lib.datasets.inventory import (
     copies_line,
@@ -24,7 +25,8 @@ from diffad_lib.datasets.inventory import (
     unread_line,
 )
 from diffad_lib.datasets.layouts import category_folder, scan_folder, usable_samples
-from diffad_lib.datasets.samples import Sample, Scan, files_below, subfolders
+from diffad_lib.datasets.names import GOOD
+from diffad_lib.datasets.samples import Sample, Scan
 from diffad_lib.errors import DiffadError
 from diffad_lib.mini import MINI_CATEGORIES, is_mini, make_mini
 from diffad_lib.plans import MINI
@@ -232,8 +234,8 @@ def foreground_folder(config: RunConfig) -> Path | None:
     folder: Path | None = getattr(config.synthesis, "foreground_folder", None)
     if folder is None or data_kind(config) == "texture":
         return None
-    own = folder / config.category
-    return next((place for place in (own / OFFICIAL_FOLDER, own) if place.is_dir()), folder)
+    own = in_any_form(folder / config.category)
+    return next(filter(is_folder, (own / OFFICIAL_FOLDER, own)), folder)
 
 
 def data_kind(config: RunConfig) -> Kind:
@@ -266,11 +268,13 @@ def _splits(config: RunConfig, folder: Path, scan: Scan) -> tuple[list[Sample], 
     test = [sample for sample in samples if sample.split == "test"]
     for name, chosen in (("train", train), ("test", test)):
         if not chosen:
-            there = ", ".join(subfolders(folder)) or "none"
-            raise DiffadError(
-                f"{folder}: has no {name} images (folders there: {there}); add a {name} folder, or "
-                "rename the one that holds them"
-            )
+            there = subfolders(folder)
+            advice = f"add a {name} folder, or rename the one that holds them"
+            if name in there:
+                advice = f"put them into folders in {name}, such as {name}/{GOOD}"
+            told = f"has no {name} images (folders there: {', '.join(there) or 'none'})"
+            unread = unread_line(take_inventory(folder, scan))
+            raise DiffadError("; ".join([f"{folder}: {told}", advice, *unread]))
     if config.training.select_on_test_epochs is not None:
         _check_selectable(folder, test)
     return train, test

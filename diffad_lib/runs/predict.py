@@ -8,9 +8,10 @@ import torch
 from lightning_fabric import Fabric
 
 from diffad_lib.datasets.doubts import grey_line, looks_of
+from diffad_lib.datasets.folders import images_below
 from diffad_lib.datasets.images import ImageStack, image_digests, load_split
 from diffad_lib.datasets.inventory import copies, take_inventory, unread_line
-from diffad_lib.datasets.samples import Sample, Scan, images_below
+from diffad_lib.datasets.samples import Sample, Scan
 from diffad_lib.detector import Detector
 from diffad_lib.errors import DiffadError
 from diffad_lib.evaluation import SetPrediction, predict_all

@@ -8,9 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffad_lib.datasets.decode import decode_image
-from diffad_lib.datasets.names import GOOD
+from diffad_lib.datasets.folders import (
+    image_files,
+    in_any_form,
+    is_file,
+    is_folder,
+    natural_key,
+    subfolders,
+)
+from diffad_lib.datasets.names import GOOD, nfc
 from diffad_lib.datasets.regions import resize_mask
-from diffad_lib.datasets.samples import Sample, image_files, natural_key, subfolders
+from diffad_lib.datasets.samples import Sample
 from diffad_lib.errors import DiffadError
 
 OFFICIAL_FOLDER = "DISthresh"  # of a category, beside train/
@@ -27,12 +35,15 @@ def load_mask_folder(folder: Path, samples: Sequence[Sample], size: int) -> NDAr
     mask which is missing, holds no foreground or cannot be decoded.
     """
     masks = []
+    images: dict[Path, Path] = {}  # by their mask
     for sample in samples:
-        candidates = [folder / sample.image.parent.name / sample.image.name]
-        candidates.append(candidates[0].with_suffix(".png"))
-        path = next((path for path in candidates if path.is_file()), None)
+        same = in_any_form(folder / sample.image.parent.name) / sample.image.name
+        path = next(filter(is_file, map(in_any_form, (same, same.with_suffix(".png")))), None)
         if path is None:
-            raise DiffadError(f"{candidates[0]}: no foreground mask for {sample.image}; add it")
+            raise DiffadError(f"{same}: no foreground mask for {sample.image}; add it")
+        if (first := images.setdefault(path, sample.image)) != sample.image:
+            told = f"is the foreground mask of {first} and {sample.image}"
+            raise DiffadError(f"{path} {told}; give each its own, called as it is with its suffix")
         mask = marked(decode_image(path))
         if not mask.any():
             told = "every pixel is 0; mark the object in it"
@@ -73,7 +84,7 @@ def find_masks(folder: Path, category: str, samples: Sequence[Sample]) -> list[P
     the official layout (CATEGORY/DISthresh/good) or that of TransFusion (CATEGORY/train/good).
     DiffadError that names what is missing.
     """
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise DiffadError(f"{folder}: no such folder; --from names a folder of masks")
     _by_stem([sample.image for sample in samples], "training images")
     images = {sample.image.parent.resolve() for sample in samples}
@@ -82,7 +93,7 @@ def find_masks(folder: Path, category: str, samples: Sequence[Sample]) -> list[P
         if place.resolve() in images:  # a dataset without masks
             continue
         found = _by_stem(image_files(place), f"masks in {place}")
-        absent = [sample for sample in samples if sample.image.stem not in found]
+        absent = [sample for sample in samples if nfc(sample.image.stem) not in found]
         if len(absent) == len(samples):
             continue
         if absent:
@@ -90,7 +101,7 @@ def find_masks(folder: Path, category: str, samples: Sequence[Sample]) -> list[P
                 f"{place} lacks the masks of {len(absent)} of {len(samples)} training images, "
                 f"such as {absent[0].image}; add them, or make masks with another --method"
             )
-        return [found[sample.image.stem] for sample in samples]
+        return [found[nfc(sample.image.stem)] for sample in samples]
     tried = f"{category}/{OFFICIAL_FOLDER}/{GOOD}, {category}/train/{GOOD} and the folder itself"
     raise DiffadError(
         f"{folder} holds no mask named like a training image, such as {samples[0].image.stem}.png "
@@ -101,16 +112,17 @@ def find_masks(folder: Path, category: str, samples: Sequence[Sample]) -> list[P
 def _places(folder: Path, category: str, names: Sequence[str]) -> Iterator[Path]:
     """Folders that may hold the masks of a category, the most certain ones first."""
     deeper = [folder / name for name in subfolders(folder)]
-    for base in (folder / category, *(one / category for one in deeper), folder):
+    for base in (*(in_any_form(one / category) for one in (folder, *deeper)), folder):
         for kind in _FOLDERS:
-            yield from (place for name in names if (place := base / kind / name).is_dir())
+            places = (in_any_form(base / kind / name) for name in names)
+            yield from filter(is_folder, places)
 
 
 def _by_stem(files: Sequence[Path], what: str) -> dict[str, Path]:
     """Image files by name without suffix; DiffadError if two have one name."""
-    found = {file.stem: file for file in files}
+    found = {nfc(file.stem): file for file in files}
     if len(found) != len(files):
-        counts = Counter(file.stem for file in files)
+        counts = Counter(nfc(file.stem) for file in files)
         first = min((stem for stem, count in counts.items() if count > 1), key=natural_key)
         raise DiffadError(f"{what}: two are named {first}; a mask is found by its name, keep one")
     return found

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from diffad_lib.datasets.folders import is_folder, is_image, kept_below, natural_key
 from diffad_lib.datasets.names import GOOD
-from diffad_lib.datasets.samples import IMAGE_SUFFIXES, Sample, files_below, natural_key
+from diffad_lib.datasets.samples import Sample
 from diffad_lib.errors import DiffadError
 
 
@@ -17,11 +18,9 @@ def texture_files(folder: Path, option: str = "--textures") -> list[Path]:
 
     option: what named the folder, for the error.
     """
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise DiffadError(f"{folder}: no such folder; {option} needs a folder of images")
-    paths = [path for path in files_below(folder) if path.suffix.lower() in IMAGE_SUFFIXES]
-    names = [path.relative_to(folder) for path in paths]
-    visible = [name for name in names if not any(part.startswith(".") for part in name.parts)]
-    if not visible:
+    names = [path.relative_to(folder) for path in kept_below(folder) if is_image(path)]
+    if not names:
         raise DiffadError(f"{folder}: holds no image; {option} needs a folder of images")
-    return [folder / name for name in sorted(visible, key=lambda name: natural_key(str(name)))]
+    return [folder / name for name in sorted(names, key=lambda name: natural_key(str(name)))]

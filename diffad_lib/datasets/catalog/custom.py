@@ -3,19 +3,13 @@
 from pathlib import Path
 
 from diffad_lib.datasets.dataset import Dataset
-from diffad_lib.datasets.samples import (
-    Scan,
-    add_normal,
-    add_tests,
-    files_below,
-    image_files,
-    training_folders,
-)
+from diffad_lib.datasets.folders import image_files, is_folder, kept_below
+from diffad_lib.datasets.samples import Scan, add_normal, add_tests, training_folders
 
 
 def is_own_category(folder: Path) -> bool:
     """True if the folder holds images, or a folder train."""
-    return (folder / "train").is_dir() or bool(image_files(folder))
+    return is_folder(folder / "train") or bool(image_files(folder))
 
 
 def scan_own_folder(folder: Path) -> Scan:
@@ -28,13 +22,13 @@ def scan_own_folder(folder: Path) -> Scan:
     if not any(map(image_files, places)):
         if image_files(folder / "train"):
             places = [folder / "train"]
-        elif not (folder / "train").is_dir():
+        elif not is_folder(folder / "train"):
             places = [folder]
     for place in places:
         add_normal(place, "train", scan)
     truth = folder / "ground_truth"
-    has_masks = truth.is_dir() and any(files_below(truth))
-    if truth.is_dir() and not has_masks:
+    has_masks = is_folder(truth) and any(kept_below(truth))
+    if is_folder(truth) and not has_masks:
         scan.problems.append(f"{truth} is empty; put the masks there, or remove it to go without")
     add_tests(folder, has_masks, scan=scan)
     return scan

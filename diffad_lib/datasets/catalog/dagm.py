@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from diffad_lib.datasets.dataset import Archive, CategoryInfo, Dataset
+from diffad_lib.datasets.folders import is_file, is_folder
 from diffad_lib.datasets.names import GOOD
 from diffad_lib.datasets.samples import Sample, Scan, Split, add_listed, add_unlisted
 from diffad_lib.files import read_text
@@ -22,7 +23,7 @@ def scan_dagm(folder: Path) -> Scan:
 
 def _scan_split(folder: Path, split: Split, scan: Scan) -> None:
     labels = folder / "Label" / "Labels.txt"
-    if not labels.is_file():
+    if not is_file(labels):
         scan.problems.append(f"{labels} does not exist; without it no image has a label")
         return
     scan.others[labels] = "list of labels"
@@ -53,7 +54,7 @@ def _scan_split(folder: Path, split: Split, scan: Scan) -> None:
 
 
 def _is_category(folder: Path) -> bool:
-    return (folder / "Train").is_dir() or (folder / "Test").is_dir()
+    return is_folder(folder / "Train") or is_folder(folder / "Test")
 
 
 # Images in a split, defective ones in training and in test. In all 16,100 images, 2,100 of them

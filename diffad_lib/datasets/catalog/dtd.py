@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from diffad_lib.datasets.dataset import Archive, CategoryInfo, Dataset
+from diffad_lib.datasets.folders import is_folder
 from diffad_lib.datasets.samples import Scan, add_normal
 from diffad_lib.errors import DiffadError
 
@@ -16,7 +17,7 @@ zigzagged
 
 
 def _images(folder: Path) -> Path:
-    if not (folder / "images").is_dir():
+    if not is_folder(folder / "images"):
         raise DiffadError(f"{folder} holds no folder images; data/README.md shows the layout")
     return folder / "images"
 
@@ -50,7 +51,7 @@ DATASET = Dataset(
         ),
     ),
     category_root=_images,
-    is_category=Path.is_dir,
+    is_category=is_folder,
     scan=_scan,
     has_test_sets=False,
 )

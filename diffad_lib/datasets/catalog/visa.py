@@ -5,6 +5,7 @@ import io
 from pathlib import Path
 
 from diffad_lib.datasets.dataset import Archive, Dataset, categories_of, holds_train_or_test
+from diffad_lib.datasets.folders import is_file, is_folder
 from diffad_lib.datasets.names import GOOD
 from diffad_lib.datasets.samples import Sample, Scan, Split, add_listed, add_unlisted, scan_tree
 from diffad_lib.errors import DiffadError
@@ -66,9 +67,9 @@ def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
 
 
 def _category_root(folder: Path) -> Path:
-    if (folder / VISA_CSV).is_file():
+    if is_file(folder / VISA_CSV):
         return folder
-    if not (folder / REARRANGED).is_dir():
+    if not is_folder(folder / REARRANGED):
         raise DiffadError(
             f"{folder} holds neither {VISA_CSV} nor {REARRANGED}; data/README.md shows the layout"
         )
@@ -76,7 +77,7 @@ def _category_root(folder: Path) -> Path:
 
 
 def _is_category(folder: Path) -> bool:
-    return holds_train_or_test(folder) or (folder / "Data").is_dir()
+    return holds_train_or_test(folder) or is_folder(folder / "Data")
 
 
 DATASET = Dataset(
