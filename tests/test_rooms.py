@@ -16,7 +16,7 @@ PACKAGE = ROOT / "diffad_lib"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 DESIGN = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
 MOST_LINES, MOST_FUNCTION_LINES, MOST_PARAMETERS = 300, 60, 7
-MOST_CORE_LINES = 13350  # of what does not grow when a method, a dataset or a chapter is added
+MOST_CORE_LINES = 13600  # of what does not grow when a method, a dataset or a chapter is added
 SCHOOL = ("course", "mini")
 
 
