@@ -216,5 +216,5 @@ def test_a_build_has_kernels_for_a_card_or_not(capability, built, has):
 
 
 def test_versions_leave_out_what_is_not_installed(monkeypatch):
-    monkeypatch.setattr("diffad_lib.runs.facts._PACKAGES", "torch no-such-package")
-    assert set(package_versions()) == {"python", "torch"}
+    monkeypatch.setattr("diffad_lib.runs.facts._PACKAGES", "numpy no-such-package")
+    assert set(package_versions()) == {"python", "torch", "numpy"}

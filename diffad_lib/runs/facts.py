@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 _NEW_MODULES = ("ls-files", "--others", "--exclude-standard", "--", "diffad_lib/*.py")
-_PACKAGES = "torch lightning-fabric kornia numpy opencv-python-headless safetensors papermill"
+_PACKAGES = "lightning-fabric kornia numpy opencv-python-headless safetensors papermill"
 
 
 def project_root() -> Path:
@@ -48,7 +48,8 @@ def _git(*arguments: str) -> str:
 
 def package_versions() -> dict[str, str]:
     """Versions of Python and of those packages that decide the numbers and are installed."""
-    versions = {"python": platform.python_version()}
+    # PyTorch's own word: the CUDA build of PyPI has no "+cu130" in its metadata.
+    versions = {"python": platform.python_version(), "torch": str(torch.__version__)}
     for name in _PACKAGES.split():
         with contextlib.suppress(PackageNotFoundError):  # a GPU machine may lack papermill
             versions[name] = version(name)
