@@ -143,6 +143,25 @@ def _draem_maps(networks: tuple[nn.Module, nn.Module], images: Tensor) -> tuple[
     return nn.functional.avg_pool2d(maps, 21, 1, 10).flatten(1).amax(1), maps
 
 
+def draem_samples(
+    checkout: Path, train: Path, textures: Path, size: int, seed: int
+) -> Callable[[int], dict[str, Tensor]]:
+    """Batches of a number of images, as the data loading of train_DRAEM.py draws them."""
+    if not any(textures.glob("*/*.jpg")):
+        raise DiffadError(f"{textures}: has no */*.jpg; give the folder with DTD's folders")
+    np.random.seed(seed)  # noqa: NPY002 - what the official code draws from
+    with _old_imgaug():
+        _seed_imgaug(seed)
+        loader = load(checkout, "data_loader")
+    dataset = loader.MVTecDRAEMTrainDataset(f"{train}/", str(textures), [size, size])
+
+    def draw(count: int) -> dict[str, Tensor]:
+        with _old_imgaug():
+            return torch.utils.data.default_collate([dataset[0] for _ in range(count)])
+
+    return draw
+
+
 def draem_training(
     checkout: Path,
     widths: tuple[int, int],
@@ -157,17 +176,11 @@ def draem_training(
     A step, which is told the share of the training that is spent; and scores [B] and maps
     [B,1,H,W] of images [B,3,H,W] in [0,1], BGR.
     """
-    if not any(textures.glob("*/*.jpg")):
-        raise DiffadError(f"{textures}: has no */*.jpg; give the folder with DTD's folders")
-    np.random.seed(seed)  # noqa: NPY002 - what the official code draws from
     torch.manual_seed(seed)
     networks = draem_networks(checkout, *widths)
     for network in networks:
         network.apply(initialise)
-    with _old_imgaug():
-        _seed_imgaug(seed)
-        loader = load(checkout, "data_loader")
-    dataset = loader.MVTecDRAEMTrainDataset(f"{train}/", str(textures), [size, size])
+    draw = draem_samples(checkout, train, textures, size, seed)
     update, optimizer = _draem_update(checkout, networks)
 
     def step(share: float) -> None:
@@ -175,8 +188,7 @@ def draem_training(
             group["lr"] = DRAEM_RATE * 0.2 ** ((share >= 0.8) + (share >= 0.9))
         for network in networks:
             network.train()
-        with _old_imgaug():
-            drawn = torch.utils.data.default_collate([dataset[0] for _ in range(batch_size)])
+        drawn = draw(batch_size)
         update(drawn["image"], drawn["augmented_image"], drawn["anomaly_mask"])
 
     return step, lambda images: _draem_maps(networks, images)

@@ -25,7 +25,8 @@ def project_root() -> Path:
 def import_path() -> str:
     """PYTHONPATH of a process that this one starts: it imports this checkout and no other one."""
     given = os.environ.get("PYTHONPATH")
-    return os.pathsep.join([str(project_root()), *([given] if given else [])])
+    place = Path(__file__).absolute().parents[2]  # links are left as they are: so it was imported
+    return os.pathsep.join([str(place), *([given] if given else [])])
 
 
 def git_state() -> dict[str, Any]:

@@ -48,9 +48,16 @@ class OwnKernel(AsyncKernelManager):
     def kernel_spec(self) -> KernelSpec:
         """This interpreter; an environment variable of the user's wins in what is speed only."""
         speed = {name: os.environ.get(name, text) for name, text in self.speed.items()}
-        settings = {"MATPLOTLIBRC": str(_matplotlibrc(self.folder)), "PYTHONPATH": import_path()}
-        return KernelSpec(  # -P: no package of the current folder is taken for one of Python's
-            argv=[sys.executable, "-P", "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+        settings = {
+            "MATPLOTLIBRC": str(_matplotlibrc(self.folder)),
+            "PYTHONPATH": import_path(),
+            # As an option it would take the current folder out of the imports (application.py).
+            "IPYTHONDIR": self.folder,
+        }
+        # -P: no package of the current folder is taken for one of Python's. ipykernel_launcher
+        # would take the first folder of PYTHONPATH for it where both are the checkout.
+        return KernelSpec(
+            argv=[sys.executable, "-P", "-m", "ipykernel", "-f", "{connection_file}"],
             env=_INLINE | settings | speed,
             display_name="Python 3",
             language="python",
@@ -115,7 +122,6 @@ def kernel_config(folder: Path, threads: int | None = None) -> Config:
                 "extra_arguments": [
                     # A busy kernel would log the interrupt that nbclient sends before the end.
                     "--log-level=CRITICAL",
-                    f"--ipython-dir={folder}",
                     "--IPKernelApp.ignore_cwd=True",
                     "--IPKernelApp.exec_PYTHONSTARTUP=False",
                     # Matplotlib takes one of the current folder before that in MATPLOTLIBRC.
