@@ -3,14 +3,16 @@
 import sys
 import types
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from benchmarks import accuracy, official
+from benchmarks import accuracy, official, samples
 from benchmarks.accuracy import OFFICIAL, Job, Places, Runner
 from benchmarks.accuracy_page import HEADERS, draw, readmes, table
+from benchmarks.measure import OURS, in_turn
 from course_files import ROOT
 from diffad_lib.course.shipped import shipped_rows
 from diffad_lib.errors import DiffadError
@@ -152,6 +154,21 @@ def test_the_official_training_learns_and_repeats_with_its_seed(checkout: Path) 
     assert torch.equal(trained(3), trained(3))
     moved = [(trained(3, share) - trained(0)).abs().sum() for share in (0.0, 0.85, 0.95)]
     assert moved[0] > 3 * moved[1] > 9 * moved[2] > 0  # learning rates 1, 0.2 and 0.04
+
+
+def test_a_training_sample_is_drawn_by_both(checkout: Path) -> None:
+    seen: list[int] = []
+    config = SimpleNamespace(
+        detector=SimpleNamespace(image_size=8), training=SimpleNamespace(batch_size=2), seed=1
+    )
+    train = SimpleNamespace(samples=[SimpleNamespace(image=checkout / "good" / "0.png")])
+    experiment = SimpleNamespace(config=config, train=train, batches=seen.append)
+    work = samples.drawing(experiment, checkout / "textures", checkout)
+    found = in_turn(work, pairs=2)
+    assert {*found.seconds} == {OURS, samples.OFFICIAL} and found.units == 2
+    assert seen == [0, 1, 2]  # a batch that does not count, then another one each time
+    (told,) = samples.drawing(experiment, checkout / "textures", None).absent
+    assert told == "official: give its checkout with --draem"
 
 
 def test_without_imgaug_one_line_says_what_to_install(checkout: Path, monkeypatch) -> None:
