@@ -147,7 +147,7 @@ def test_objects_and_textures_are_measured_once_each_and_seeds_share_it() -> Non
     assert {data_kind(config) for config in asked} == {"object", "texture"}
     text = shown(found)
     assert text.count("mvtec/bottle/autoencoder/paper") == 1 and "in sum" in text
-    told = figures(found)
+    told = [figures(one) for one in found]
     assert sum(one["flop"] for one in told) == pytest.approx(sum(one.flop for one in found))
     assert {one["seed"] for one in told} == {0, 1, 2}
 
