@@ -102,8 +102,15 @@ def test_memory_is_that_of_a_way_alone_without_what_its_parent_had() -> None:
     ways = {OURS: partial(takes, 128), OFFICIAL: partial(takes, 512)}
     rows = measure_memory([Work("nothing", "image", 1, ways)], threads=1)
     assert [row["bytes"] / 2**20 for row in rows] == pytest.approx([128, 512], abs=40)
+
+
+def test_memory_is_told_beside_that_of_the_official_code() -> None:
+    rows = [
+        {"work": "a step", "way": way, "bytes": n * 2**30} for way, n in ((OURS, 1), (OFFICIAL, 4))
+    ]
     lines = memory_lines(rows)
-    assert lines[2].endswith(" | 0.25 |") and lines[3].endswith("| 0.50 | 1.00 |")
+    assert lines[2] == "| a step | fp32 | 1.00 | 0.25 |" and lines[3].endswith(" | 4.00 | 1.00 |")
+    assert memory_lines(rows[:1])[2] == "| a step | fp32 | 1.00 |  |"
 
 
 def test_the_steps_of_the_papers_are_those_whose_memory_is_measured() -> None:
