@@ -21,7 +21,7 @@ from diffad_lib.files import drop_lock, take_lock, unwritable, write_json, write
 from diffad_lib.runs.config import RunConfig
 from diffad_lib.runs.data import foreground_folder, what_is_read
 from diffad_lib.runs.device import cores, usable_gpus
-from diffad_lib.runs.facts import project_root
+from diffad_lib.runs.facts import import_path, project_root
 from diffad_lib.runs.folder import check_same_settings
 from diffad_lib.runs.job import GPUS, error_of, job_name, log_of, marker, write_job
 from diffad_lib.runs.notebook import check_same_data, is_complete
@@ -223,15 +223,16 @@ def _snakemake(folder: Path, jobs: Mapping[str, RunConfig], how: _How, lock: int
     It holds our lock too, so that a second one cannot start while this one outlives its command.
     An interrupt ends it and all jobs, which can go on from their checkpoints.
     """
-    command = [sys.executable, "-m", "snakemake", "--nolock", "--directory", str(folder)]
+    command = [sys.executable, "-P", "-m", "snakemake", "--nolock", "--directory", str(folder)]
     command += ["--snakefile", str(project_root() / "workflow" / "Snakefile"), *how.options]
+    environment = os.environ | how.environment | {"PYTHONPATH": import_path()}
     # A script that starts us with & has it ignored, and so would have Snakemake and the jobs.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     with (
         _snakemake_log(folder).open("w", encoding="utf-8") as log,
         subprocess.Popen(
-            command, env=os.environ | how.environment, stdin=subprocess.DEVNULL, stdout=log,
-            stderr=log, process_group=0, pass_fds=[lock],
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            process_group=0, pass_fds=[lock],
         ) as process,
     ):  # fmt: skip
         try:
