@@ -7,6 +7,7 @@
     python -m benchmarks --inference --full              latency and images a second, instead
     python -m benchmarks --memory --draem DIR            memory of a step of the papers, instead
 
+With a GPU, what is not measured instead is measured there, always also at the size of the papers.
 Every way of a work is called in turn, A B A B …, so that a busy machine hits all of them; ratios
 are taken pair by pair.
 """
@@ -20,11 +21,12 @@ import torch
 
 from benchmarks import inference, memory, scaling
 from benchmarks.inference_page import NAME, about, table, write_inference
-from benchmarks.machine import machine
-from benchmarks.measure import OURS, in_turn
-from benchmarks.page import table_lines, write_results
-from benchmarks.works import BF16, Checkouts, all_works, full_training
+from benchmarks.machine import chosen_device, machine
+from benchmarks.measure import Times, in_turn
+from benchmarks.page import about_machine, table_lines, write_results
+from benchmarks.works import CPU, Setup, all_works, full_training, hows_on
 from diffad_lib.errors import DiffadError
+from diffad_lib.runs.device import usable_gpus
 
 
 def main() -> None:
@@ -40,6 +42,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="works, or networks, with this in their name")
     parser.add_argument("--pairs", type=int, default=5, help="calls of each way (default: 5)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--to", type=Path, default=Path("runs/benchmarks"), help="folder")
     given = parser.parse_args()
     if given.pairs < 1 or given.threads < 1:
@@ -50,30 +53,46 @@ def main() -> None:
         sys.exit("error: --inference measures no checkouts")
     if given.memory and (given.full or given.only):
         sys.exit("error: --memory measures every training step at the size of the papers")
+    if given.device == "cuda" and (given.scaling or given.inference):
+        sys.exit("error: --scaling and --inference measure the CPU")
     torch.set_num_threads(given.threads)
     torch.set_flush_denormal(True)  # as a run does
-    found = machine(torch.device("cpu"))
-    if given.scaling:
-        scaling.measure(given.to, found, given.pairs)
-        print(f"{given.to}/scaling.json, {given.to}/scaling.md and {given.to}/scaling.png")
-        return
-    precisions = [OURS, *([BF16] if found["bf16"] else [])]
-    if given.inference:
-        return _inference(given, found, precisions)
-    checkouts, results = Checkouts(given.draem, given.diffusionad), []
     try:
-        if given.memory:
-            works = full_training(checkouts, precisions)
-            return memory.write_memory(given.to, found, memory.measure(works, given.threads))
-        for work in all_works(checkouts, given.full, precisions):
-            if given.only.lower() not in work.title.lower():
-                continue
-            results.append(in_turn(work, given.pairs))
-            print(*table_lines(results[-1:])[2:], sep="\n", flush=True)
+        _measure(given)
     except DiffadError as error:
         sys.exit(f"error: {error}")
+
+
+def _measure(given: argparse.Namespace) -> None:
+    """What was asked for; DiffadError if it cannot be measured here."""
+    has_gpu = given.device == "cuda" or (given.device == "auto" and usable_gpus())
+    device = chosen_device("auto") if has_gpu else CPU
+    if given.scaling:
+        scaling.measure(given.to, machine(CPU), given.pairs)
+        print(f"{given.to}/scaling.json, {given.to}/scaling.md and {given.to}/scaling.png")
+        return
+    if given.inference:
+        return _inference(given, machine(CPU), [*hows_on(CPU)])
+    setup, found = Setup(hows_on(device), given.draem, given.diffusionad), machine(device)
+    print(about_machine(found))
+    if not given.memory:
+        _times(given, setup, found)
+    if given.memory or (has_gpu and not given.only):
+        rows = memory.measure(full_training(setup), given.threads)
+        memory.write_memory(given.to, found, rows)
+
+
+def _times(given: argparse.Namespace, setup: Setup, found: dict[str, Any]) -> None:
+    """Measure, print the table and leave results.json, .md and .png in the folder."""
+    results: list[Times] = []
+    print(*table_lines([]), sep="\n")
+    for work in all_works(setup, given.full or setup.device.type == "cuda"):
+        if given.only.lower() not in work.title.lower():
+            continue
+        results.append(in_turn(work, given.pairs))
+        print(*table_lines(results[-1:])[2:], sep="\n", flush=True)
     if not results:
-        sys.exit(f'error: no work has "{given.only}" in its title')
+        raise DiffadError(f'no work has "{given.only}" in its title')
     write_results(given.to, found, results)
     print(f"{given.to}/results.json, {given.to}/results.md and {given.to}/results.png")
 

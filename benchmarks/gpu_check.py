@@ -24,7 +24,7 @@ import torch
 from benchmarks.gpu_agreement import check_agreement
 from benchmarks.gpu_page import write_report
 from benchmarks.gpu_steps import Way, measure
-from benchmarks.machine import machine
+from benchmarks.machine import chosen_device, machine
 from diffad_lib import plots
 from diffad_lib.errors import DiffadError, one_line
 from diffad_lib.evaluation import predict_batch
@@ -35,7 +35,6 @@ from diffad_lib.runs import experiment as ex
 from diffad_lib.runs import facts
 from diffad_lib.runs.config import RunConfig, build_config
 from diffad_lib.runs.data import check_inputs
-from diffad_lib.runs.device import usable_gpus
 from diffad_lib.runs.folder import put_aside
 from diffad_lib.runs.record import read_record
 
@@ -89,23 +88,6 @@ class Report:
 def methods() -> list[str]:
     """The methods that have been published with code."""
     return [name for name in method_names() if find_method(name).official is not None]
-
-
-def chosen_device(name: str) -> torch.device:
-    """The device to check; DiffadError that says why there is no GPU."""
-    if name != "auto":
-        return torch.device(name)
-    if usable_gpus():
-        return torch.device("cuda")
-    if torch.version.cuda is None and torch.version.hip is None:
-        raise DiffadError(
-            f"PyTorch {torch.__version__} is a build for the CPU; install the one for CUDA, as "
-            "the section GPU of README.md says (--device cpu tries the check itself)"
-        )
-    raise DiffadError(
-        f"PyTorch {torch.__version__} for CUDA {torch.version.cuda} finds no GPU: look whether "
-        "nvidia-smi shows one, whether its driver is new enough, and at CUDA_VISIBLE_DEVICES"
-    )
 
 
 def ways_of(device: torch.device) -> list[Way]:

@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import anomalib_networks
 from benchmarks.measure import OURS, Action, Work, in_turn
-from benchmarks.works import BF16, PRECISIONS
+from benchmarks.works import BF16, HOWS
 from diffad_lib.cost import count_flop
 from diffad_lib.detector import Detector
 from diffad_lib.evaluation import predict_all
@@ -189,7 +189,7 @@ def _call(subject: Subject, precision: str, images: int) -> Action:
 
 @cache
 def _fabric(precision: str) -> Fabric:
-    return Fabric(accelerator="cpu", devices=1, precision=PRECISIONS[precision])
+    return Fabric(accelerator="cpu", devices=1, precision=HOWS[precision].precision)
 
 
 def reached(precisions: Sequence[str], pairs: int) -> dict[str, float]:

@@ -6,8 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from diffad_lib.errors import one_line
+from diffad_lib.evaluation import is_out_of_memory
+
 Action = Callable[[], Any]
 OURS = "fp32"  # the way that all others are compared with
+COMPILED = "compiled"  # ends the name of a way that torch.compile makes
 
 
 @dataclass(frozen=True)
@@ -41,11 +45,27 @@ class Times:
         return [a / b for a, b in zip(self.seconds[way], self.seconds[to], strict=True)]
 
 
+def is_expected(error: Exception, way: str) -> bool:
+    """Whether it is about this machine: no room, or no compiler."""
+    return is_out_of_memory(error) or way.endswith(COMPILED)
+
+
 def in_turn(work: Work, pairs: int) -> Times:
-    """Calls every way once untimed, then `pairs` times each: A B A B …"""
-    actions = {name: make() for name, make in work.ways.items()}
-    for action in actions.values():
-        action()
+    """Calls every way once untimed, then `pairs` times each: A B A B …
+
+    What does not fit into memory, or cannot be compiled, is told as absent.
+    """
+    actions, absent = {}, [*work.absent]
+    for name, make in work.ways.items():
+        try:
+            action = make()
+            action()
+        except Exception as error:
+            if not is_expected(error, name):
+                raise
+            absent.append(f"{name}: {type(error).__name__}: {one_line(error)}")
+        else:
+            actions[name] = action
     seconds: dict[str, list[float]] = {name: [] for name in actions}
     cpu_seconds: dict[str, list[float]] = {name: [] for name in actions}
     for _ in range(pairs):
@@ -54,4 +74,4 @@ def in_turn(work: Work, pairs: int) -> Times:
             action()
             seconds[name].append(time.perf_counter() - started)
             cpu_seconds[name].append(time.process_time() - cpu_started)
-    return Times(work.title, work.unit, work.units, seconds, work.absent, cpu_seconds)
+    return Times(work.title, work.unit, work.units, seconds, tuple(absent), cpu_seconds)

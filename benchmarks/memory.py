@@ -1,7 +1,7 @@
 """How much memory a training step takes, each way in a process of its own.
 
-What the system counts, not what PyTorch does: a convolution on a CPU copies its inputs. Weights,
-gradients and the optimiser's state are in it, the packages are not.
+On a CPU what the system counts, not what PyTorch does: a convolution copies its inputs. On a GPU
+what PyTorch allocated. Weights, gradients and the optimiser's state are in it, packages are not.
 """
 
 import multiprocessing
@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 
-from benchmarks.measure import Action, Work
+from benchmarks.measure import Action, Work, is_expected
 from benchmarks.page import about_machine
 from benchmarks.works import OFFICIAL
-from diffad_lib.errors import DiffadError
+from diffad_lib.errors import DiffadError, one_line
 from diffad_lib.files import write_json, write_text
 
 NAME = "memory"
@@ -24,22 +24,33 @@ _STATUS = Path("/proc/self/status")
 
 
 def measure(works: Iterable[Work], threads: int) -> list[dict[str, Any]]:
-    """Rows with work, way and bytes; DiffadError where the system does not tell the memory."""
+    """Rows with work, way and bytes; DiffadError where the system does not tell the memory.
+
+    Ways that do not fit or cannot be compiled are told and have no row.
+    """
     if not _STATUS.exists():
         raise DiffadError("--memory: this system has no /proc; measure on Linux")
+    torch.cuda.empty_cache()  # of what this process measured; nothing without a GPU
     spawn = multiprocessing.get_context("spawn")
     rows = []
     for work in works:
         for way, make in work.ways.items():
             with ProcessPoolExecutor(1, spawn) as alone:
-                peak = alone.submit(peak_bytes, make, threads).result()
+                try:
+                    peak = alone.submit(peak_bytes, make, threads).result()
+                except Exception as error:
+                    if not is_expected(error, way):
+                        raise
+                    told = f"{type(error).__name__}: {one_line(error)}"
+                    print(f"{work.title}, {way}: {told}", flush=True)
+                    continue
             rows.append({"work": work.title, "way": way, "bytes": peak})
             print(f"{work.title}, {way}: {peak / 2**30:.2f} GiB", flush=True)
     return rows
 
 
 def peak_bytes(make: Callable[[], Action], threads: int) -> int:
-    """Highest resident bytes of making an action and calling it, above those of before.
+    """Highest bytes on the GPU that an action uses; else resident ones above those of before.
 
     To be called in a new process, as the highest is that of its whole life.
     """
@@ -49,6 +60,8 @@ def peak_bytes(make: Callable[[], Action], threads: int) -> int:
     action = make()
     for _ in range(STEPS):
         action()
+    if torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated()
     return _resident("VmHWM") - before
 
 

@@ -109,7 +109,8 @@ def draem_networks(checkout: Path, width: int, head_width: int) -> tuple[nn.Modu
 
 def draem_step(checkout: Path, widths: tuple[int, int], batch: tuple[Tensor, ...]) -> Action:
     """A training step, as train_DRAEM.py does it; batch: normal, anomalous images, masks."""
-    update, _ = _draem_update(checkout, draem_networks(checkout, *widths))
+    reconstruct, head = (one.to(batch[0].device) for one in draem_networks(checkout, *widths))
+    update, _ = _draem_update(checkout, (reconstruct, head))
     return lambda: update(*batch)
 
 
@@ -119,7 +120,8 @@ def _draem_update(
     """Losses and update of the weights with normal, anomalous images and masks; the optimiser."""
     reconstruct, head = networks
     loss = load(checkout, "loss")
-    with mock.patch.object(Tensor, "cuda", Tensor.cpu):  # asked for when the loss is made
+    device = next(head.parameters()).device
+    with mock.patch.object(Tensor, "cuda", lambda one: one.to(device)):  # when the loss is made
         squared, structure, focal = nn.MSELoss(), loss.SSIM(), loss.FocalLoss()
     parameters = [*reconstruct.parameters(), *head.parameters()]
     optimizer = torch.optim.Adam(parameters, lr=DRAEM_RATE)
@@ -196,8 +198,8 @@ def draem_training(
 
 def draem_test(checkout: Path, widths: tuple[int, int], images: Tensor) -> Action:
     """The scores of images, as test_DRAEM.py computes them."""
-    networks = draem_networks(checkout, *widths)
-    return lambda: _draem_maps(networks, images)[0]
+    reconstruct, head = (one.to(images.device) for one in draem_networks(checkout, *widths))
+    return lambda: _draem_maps((reconstruct, head), images)[0]
 
 
 def diffusionad_networks(
@@ -226,6 +228,8 @@ def diffusionad_step(
 ) -> Action:
     """A training step, as train.py does it; batch: anomalous images, masks."""
     unet, head, diffusion = diffusionad_networks(checkout, size, *widths)
+    unet.to(batch[0].device)
+    head.to(batch[0].device)
     of_unet = torch.optim.Adam(unet.parameters(), lr=1e-4)
     of_head = torch.optim.Adam(head.parameters(), lr=1e-5)
     smooth = nn.SmoothL1Loss()
@@ -250,9 +254,9 @@ def diffusionad_step(
 def diffusionad_test(checkout: Path, size: int, widths: tuple[int, int], images: Tensor) -> Action:
     """The scores of images, as eval.py computes them at t = 200 and 400."""
     unet, head, diffusion = diffusionad_networks(checkout, size, *widths)
-    unet.eval()
-    head.eval()
-    normal_t, noisier_t = (torch.full((len(images),), t) for t in (200, 400))
+    unet.eval().to(images.device)
+    head.eval().to(images.device)
+    normal_t, noisier_t = (images.new_full((len(images),), t).long() for t in (200, 400))
 
     @torch.no_grad()
     def test() -> Tensor:

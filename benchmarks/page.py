@@ -36,7 +36,8 @@ def _ratio(found: Times, way: str) -> str:
 
 def about_machine(found: Mapping[str, Any]) -> str:
     """What times depend on most, in a line; found: `machine.machine`."""
-    return f"{found['processor']}, threads: {found['threads']}, PyTorch {found['torch']}"
+    card = f"{found['name']}; " if "name" in found else ""  # of a GPU
+    return f"{card}{found['processor']}, threads: {found['threads']}, PyTorch {found['torch']}"
 
 
 def write_results(folder: Path, found: dict[str, Any], results: Sequence[Times]) -> None:

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from benchmarks.measure import OURS, Action, Times, Work, in_turn
+from benchmarks.measure import Action, Times, Work, in_turn
 from benchmarks.page import about_machine
-from benchmarks.works import PRECISIONS, SMALL, Size, ours_training
+from benchmarks.works import SMALL, How, Size, ours_training
 from diffad_lib.files import write_atomically, write_json, write_text
 from diffad_lib.methods.method import find_method
 from diffad_lib.metrics import compute_metrics
@@ -81,7 +81,7 @@ def curves(
         what = f"{find_method(method).title} training step"
         for axis in axes:
             yield _curve(axis.name, axis.unit, what, rounds, {
-                value: partial(ours_training, method, axis.changed(value), PRECISIONS[OURS])
+                value: partial(ours_training, method, axis.changed(value), How())
                 for value in axis.values
             })  # fmt: skip
         threads = range(1, (os.cpu_count() or 1) + 1)
@@ -98,7 +98,7 @@ def _curve(
 
 
 def _with_threads(count: int, method: str) -> Action:
-    step, before = ours_training(method, BASE, PRECISIONS[OURS]), torch.get_num_threads()
+    step, before = ours_training(method, BASE, How()), torch.get_num_threads()
 
     def run() -> None:
         torch.set_num_threads(count)

@@ -12,13 +12,26 @@ import torch
 
 from benchmarks import official
 from benchmarks.__main__ import main
-from benchmarks.measure import OURS, Action, Times, Work, in_turn
+from benchmarks.measure import COMPILED, OURS, Action, Times, Work, in_turn
 from benchmarks.memory import measure as measure_memory
 from benchmarks.memory import table_lines as memory_lines
 from benchmarks.page import table_lines
 from benchmarks.scaling import Axis, Curve, curves, draw
 from benchmarks.scaling import table_lines as scaling_lines
-from benchmarks.works import BF16, OFFICIAL, Checkouts, Size, all_works, full_training
+from benchmarks.works import (
+    BF16,
+    HOWS,
+    OFFICIAL,
+    TF32,
+    How,
+    Setup,
+    Size,
+    all_works,
+    full_training,
+    hows_on,
+    ours_training,
+    until_done,
+)
 from course_files import ROOT
 from diffad_lib.errors import DiffadError
 from diffad_lib.runs.experiment import flushes_denormals
@@ -38,6 +51,63 @@ def test_seconds_asleep_are_on_the_clock_but_not_of_the_processor() -> None:
     assert min(found.seconds[OURS]) >= 0.1 and max(found.cpu_seconds[OURS]) < 0.05
 
 
+def test_what_does_not_fit_or_compile_is_told_and_the_others_are_measured() -> None:
+    def fails(error: Exception) -> Action:
+        raise error
+
+    ways = {
+        OURS: lambda: lambda: None,
+        "large": lambda: lambda: fails(torch.OutOfMemoryError("CUDA out of\nmemory")),
+        f"{BF16}, {COMPILED}": lambda: fails(ValueError("no compiler")),
+    }
+    found = in_turn(Work("a step", "image", 1, ways, ("official: none",)), pairs=2)
+    assert [*found.seconds] == [OURS]
+    assert found.absent == (
+        "official: none", "large: OutOfMemoryError: CUDA out of memory",
+        "bf16, compiled: ValueError: no compiler",
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="a fault"):
+        in_turn(Work("a step", "image", 1, {OURS: lambda: fails(ValueError("a fault"))}), pairs=1)
+
+
+def test_a_gpu_is_timed_at_the_papers_size_in_every_way(monkeypatch) -> None:
+    monkeypatch.setattr("benchmarks.works.computes_bf16", lambda device: device.type == "cuda")
+    assert [*hows_on(torch.device("cpu"))] == [OURS]
+    works = {work.title: work for work in all_works(Setup(hows_on(torch.device("cuda"))), True)}
+    step = works["DiffusionAD training step, 256 px, widths 128 and 64, batch 4"]
+    plain = {OURS, TF32, BF16}
+    expected = plain | {f"{way}, {more}" for way in plain for more in ("recomputing", COMPILED)}
+    assert {*step.ways} == expected
+    assert {*works["DRAEM test, 256 px, widths 128 and 64, batch 8"].ways} == plain
+    assert works["DRAEM's synthesis, 256 px"].units == 8
+
+
+def test_on_a_gpu_the_clock_waits_for_the_device_and_only_our_fp32_is_without_tf32(
+    monkeypatch,
+) -> None:
+    did: list[object] = []
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: did.append("waited"))
+    for how in hows_on(torch.device("cuda")).values():
+        until_done(lambda: did.append(torch.backends.cudnn.allow_tf32), how.device, how.tf32)()
+    assert did[:4] == [False, "waited", True, "waited"]
+    until_done(lambda: did.append("computed"), torch.device("cpu"))()
+    assert did[-1] == "computed"
+
+
+@pytest.mark.slow
+def test_a_compiled_step_is_one_of_the_same_training(monkeypatch) -> None:
+    compiled: list[str] = []
+    monkeypatch.setattr(
+        torch.nn.Module, "compile", lambda network: compiled.append(type(network).__name__)
+    )
+    size = Size(32, 4, 4, 2)
+    ours_training("draem", size, How())()
+    assert not compiled
+    ours_training("draem", size, How(compiled=True))()
+    assert len(compiled) == 2
+
+
 def test_a_ratio_is_taken_pair_by_pair() -> None:
     # In the third pair the machine was three times slower: the ratio does not see it.
     found = Times("work", "image", 2, {OURS: [2.0, 2.0, 6.0], "official": [4.0, 5.0, 12.0]})
@@ -48,7 +118,7 @@ def test_a_ratio_is_taken_pair_by_pair() -> None:
 
 
 def test_without_checkouts_the_table_says_what_was_not_measured() -> None:
-    works = [*all_works(Checkouts(), full=True, precisions=[OURS])]
+    works = [*all_works(Setup({OURS: How()}), full=True)]
     assert len({work.title for work in works}) == len(works)
     assert all(OFFICIAL not in work.ways and OURS in work.ways for work in works)
     assert any("256 px, widths 128 and 64, batch 1" in work.title for work in works)
@@ -104,6 +174,18 @@ def test_memory_is_that_of_a_way_alone_without_what_its_parent_had() -> None:
     assert [row["bytes"] / 2**20 for row in rows] == pytest.approx([128, 512], abs=40)
 
 
+def runs_out_of_memory() -> Action:
+    raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+@pytest.mark.slow
+def test_memory_of_what_does_not_fit_is_told(capsys) -> None:
+    ways = {OURS: runs_out_of_memory, OFFICIAL: partial(takes, 16)}
+    rows = measure_memory([Work("a step", "image", 1, ways)], threads=1)
+    assert [row["way"] for row in rows] == [OFFICIAL]
+    assert "a step, fp32: OutOfMemoryError: CUDA out of memory" in capsys.readouterr().out
+
+
 def test_memory_is_told_beside_that_of_the_official_code() -> None:
     rows = [
         {"work": "a step", "way": way, "bytes": n * 2**30} for way, n in ((OURS, 1), (OFFICIAL, 4))
@@ -114,7 +196,8 @@ def test_memory_is_told_beside_that_of_the_official_code() -> None:
 
 
 def test_the_steps_of_the_papers_are_those_whose_memory_is_measured() -> None:
-    ways = {work.title: set(work.ways) for work in full_training(Checkouts(), [OURS, BF16])}
+    setup = Setup({OURS: HOWS[OURS], BF16: HOWS[BF16]})
+    ways = {work.title: set(work.ways) for work in full_training(setup)}
     plain = {OURS, BF16}
     assert ways == {
         "DRAEM training step, 256 px, widths 128 and 64, batch 1": plain,
@@ -130,6 +213,8 @@ def test_the_steps_of_the_papers_are_those_whose_memory_is_measured() -> None:
         (["--pairs", "0"], "at least 1"),
         (["--scaling", "--full"], "this project alone"),
         (["--memory", "--only", "perlin"], "every training step"),
+        (["--inference", "--device", "cuda"], "measure the CPU"),
+        (["--device", "cuda"], "PyTorch"),
     ],
 )
 def test_what_cannot_be_measured_is_one_line(arguments: list[str], told: str, monkeypatch) -> None:

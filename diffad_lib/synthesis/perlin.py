@@ -58,14 +58,19 @@ def _corners(cells: Tensor, length: int) -> tuple[Tensor, Tensor]:
 
 def rotate(images: Tensor, degrees: Tensor) -> Tensor:
     """Rotate [B,C,H,W] about the centre by degrees [B], bilinear, same size; corners become 0."""
-    radians = torch.deg2rad(degrees)
-    aspect = images.shape[3] / images.shape[2]
-    cos, sin, zero = radians.cos(), radians.sin(), torch.zeros_like(radians)
-    # Grid coordinates are in units of half the width and half the height.
-    first = torch.stack([cos, -sin / aspect, zero], dim=1)
-    second = torch.stack([sin * aspect, cos, zero], dim=1)
-    grid = F.affine_grid(torch.stack([first, second], dim=1), list(images.shape), False)
+    height, width = images.shape[2:]
+    radians = torch.deg2rad(degrees)[:, None, None]
+    cos, sin, aspect = radians.cos(), radians.sin(), width / height
+    # In units of half the width and half the height. F.affine_grid has the same result by a matrix
+    # product, which takes five times as long, and where TF32 is allowed would move pixels.
+    x, y = _centres(width, images.device), _centres(height, images.device)[:, None]
+    grid = torch.stack([cos * x - sin / aspect * y, sin * aspect * x + cos * y], dim=3)
     return F.grid_sample(images, grid, align_corners=False)
+
+
+def _centres(length: int, device: torch.device) -> Tensor:
+    """Of the pixels of an axis that reaches from -1 to 1, [length]."""
+    return torch.linspace(-1, 1, length, device=device) * (length - 1) / length
 
 
 def perlin_masks(scales: Tensor, height: int, width: int, generator: torch.Generator) -> Tensor:

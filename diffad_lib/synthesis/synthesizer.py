@@ -103,15 +103,16 @@ class Synthesizer:
         rows = chosen.nonzero()[:, 0]
         if len(rows) == 0:
             return TrainingBatch(images, images, masks, generator)
-        allowed = None if foreground is None else foreground[rows]
-        masks[rows] = self._masks(images[rows], allowed, generator)
+        picked = images[rows]
+        marks = self._masks(picked, None if foreground is None else foreground[rows], generator)
         own_share = settings.self_augmentation_probability if self.kind == "object" else 0.0
-        sources = self._sources(images[rows], own_share, generator)
+        sources = self._sources(picked, own_share, generator)
         beta = uniform(generator, len(rows), settings.beta_min, settings.beta_max)
         beta = beta.reshape(-1, 1, 1, 1)
-        pasted = (1 - beta) * sources + beta * images[rows]
+        pasted = (1 - beta) * sources + beta * picked
         anomalous = images.clone()
-        anomalous[rows] = torch.where(masks[rows] > 0, pasted, images[rows])
+        anomalous[rows] = torch.where(marks > 0, pasted, picked)
+        masks[rows] = marks
         return TrainingBatch(images, anomalous, masks, generator)
 
     def _rotated(
