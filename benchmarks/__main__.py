@@ -26,7 +26,7 @@ from benchmarks.measure import Times, in_turn
 from benchmarks.page import about_machine, table_lines, write_results
 from benchmarks.works import CPU, Setup, all_works, full_training, hows_on
 from diffad_lib.errors import DiffadError
-from diffad_lib.runs.device import usable_gpus
+from diffad_lib.runs.device import denormals_as_zero, usable_gpus
 
 
 def main() -> None:
@@ -56,9 +56,9 @@ def main() -> None:
     if given.device == "cuda" and (given.scaling or given.inference):
         sys.exit("error: --scaling and --inference measure the CPU")
     torch.set_num_threads(given.threads)
-    torch.set_flush_denormal(True)  # as a run does
     try:
-        _measure(given)
+        with denormals_as_zero():  # as in a run
+            _measure(given)
     except DiffadError as error:
         sys.exit(f"error: {error}")
 

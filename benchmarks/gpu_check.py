@@ -35,6 +35,7 @@ from diffad_lib.runs import experiment as ex
 from diffad_lib.runs import facts
 from diffad_lib.runs.config import RunConfig, build_config
 from diffad_lib.runs.data import check_inputs
+from diffad_lib.runs.device import denormals_as_zero
 from diffad_lib.runs.folder import put_aside
 from diffad_lib.runs.record import read_record
 
@@ -178,16 +179,14 @@ def options() -> argparse.Namespace:
 
 def main() -> int:
     """Runs the check; 1 if something is wrong."""
-    chosen, flushed = options(), ex.flushes_denormals()
-    torch.set_flush_denormal(True)  # as a run does
+    chosen = options()
+    report = Report(chosen.to)
     try:
-        report = Report(chosen.to)
-        check(chosen, report)
+        with denormals_as_zero():  # as in a run
+            check(chosen, report)
     except DiffadError as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return 1
-    finally:
-        torch.set_flush_denormal(flushed)
     write_report(report.content, report.folder / "index.html")
     for problem in report.problems:
         print(f"WRONG: {problem}", file=sys.stderr)

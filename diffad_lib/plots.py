@@ -47,7 +47,7 @@ def image_grid(
     for axis, image in zip(axes, images, strict=False):
         _show(axis, image)
     for axis, title in zip(axes, titles, strict=False):
-        axis.set_title(readable(title), fontsize=8, parse_math=False)
+        axis.set_title(readable(title), fontsize=8)
     return figure
 
 
@@ -225,9 +225,11 @@ def prediction_sheet(
 
 
 def readable(text: str) -> str:
-    """The text, with the number of a character that no font of the figures has, such as U+BD80."""
+    """The text of a figure: `$` begins no formula, and a character that no font has is a number,
+    such as U+BD80."""
     known = _characters(tuple(plt.rcParams["font.family"]))
-    return "".join(one if ord(one) in known or one == "\n" else f"U+{ord(one):04X}" for one in text)
+    shown = (one if ord(one) in known or one == "\n" else f"U+{ord(one):04X}" for one in text)
+    return "".join(shown).replace("$", r"\$")
 
 
 @cache

@@ -71,6 +71,18 @@ def test_a_run_leaves_the_state_of_the_process_as_it_was(config: RunConfig, flus
         torch.set_flush_denormal(False)
 
 
+@pytest.mark.parametrize("part", ["load_data", "_train"])
+def test_a_run_that_fails_leaves_it_so_too(config: RunConfig, part: str, monkeypatch) -> None:
+    def fails(*given: object) -> None:
+        assert flushes()
+        raise DiffadError("damaged")
+
+    monkeypatch.setattr(ex, part, fails)
+    with pytest.raises(DiffadError, match="damaged"):
+        ex.train_experiment(ex.prepare(config))
+    assert not flushes()
+
+
 def test_the_tasks_of_a_slurm_job_are_not_counted(
     config: RunConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

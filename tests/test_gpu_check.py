@@ -14,7 +14,7 @@ from benchmarks import gpu_agreement, gpu_check, gpu_steps
 from diffad_lib.errors import DiffadError
 from diffad_lib.runs import experiment as ex
 from diffad_lib.runs.config import build_config
-from diffad_lib.runs.experiment import flushes_denormals
+from diffad_lib.runs.device import flushes_denormals
 from diffad_lib.runs.facts import package_versions
 from diffad_lib.training import Trainer
 

@@ -45,6 +45,13 @@ def test_image_grid_shows_every_image_with_its_title():
     assert not figure.axes[5].axison
 
 
+def test_a_title_with_dollars_is_no_formula():
+    figure = plots.image_grid(np.zeros((1, 3, 8, 8), np.uint8), titles=["cost_$5_$x^"])
+    (axis,) = figure.axes
+    assert axis.title._preprocess_math(axis.get_title()) == ("cost_$5_$x^", False)
+    figure.canvas.draw()
+
+
 def test_noised_images_are_stretched_each_by_its_own_mean_and_spread():
     noise = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     images = torch.stack([3 + 0.1 * noise[0], -1 + 5 * noise[1]])

@@ -24,6 +24,7 @@ from diffad_lib.runs import experiment as ex
 from diffad_lib.runs import facts
 from diffad_lib.runs import predict as module
 from diffad_lib.runs.config import build_config
+from diffad_lib.runs.device import flushes_denormals
 from diffad_lib.runs.folder import CONFIG_NAME
 from diffad_lib.runs.inspection import inspect, overlay, write_inspection
 from diffad_lib.runs.predict import load_trained, predict, read_pictures
@@ -134,16 +135,16 @@ def test_the_precision_is_that_of_the_run_and_not_the_machines(
 def test_denormal_numbers_are_0_while_it_predicts_as_in_a_run(
     run: Path, root: Path, monkeypatch: pytest.MonkeyPatch, before: bool
 ) -> None:
-    flushed, found_here = [], ex.flushes_denormals()
+    flushed, found_here = [], flushes_denormals()
 
     def look(*given):
-        flushed.append(ex.flushes_denormals())
+        flushed.append(flushes_denormals())
         return predict_all(*given)
 
     monkeypatch.setattr(module, "predict_all", look)
     torch.set_flush_denormal(before)
     predicted(run, root / "kept")
-    assert flushed == [True] and ex.flushes_denormals() is before
+    assert flushed == [True] and flushes_denormals() is before
     torch.set_flush_denormal(found_here)
 
 

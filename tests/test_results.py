@@ -14,7 +14,13 @@ from diffad_lib.metrics import METRICS
 from diffad_lib.runs.gather import MINI, gather
 from diffad_lib.runs.published import MEAN, published
 from diffad_lib.runs.results import results_frame, seeds_of_cells, swap_rows
-from diffad_lib.runs.results_figures import cost_and_result, heat_map, roc_curves, seed_spread
+from diffad_lib.runs.results_figures import (
+    cost_and_result,
+    heat_map,
+    roc_curves,
+    seed_spread,
+    write_figures,
+)
 from diffad_lib.runs.results_tables import csv, markdown, sheets
 from record_factory import made_record, put, three_seeds
 
@@ -206,6 +212,16 @@ def test_names_from_records_are_no_markup(tmp_path, diffad):
     assert "x\\|&lt;b>y" in text and "\x1b" not in text
     out = diffad("results", tmp_path)[1]
     assert "[red]x" in out and "\x1b" not in out
+
+
+@pytest.mark.slow
+def test_a_name_with_dollars_is_no_formula_in_figures(tmp_path):
+    three_seeds(tmp_path / "runs", category="cost_$5_$x^", data_root=None)
+    runs = gather([tmp_path / "runs"]).runs
+    write_figures(tmp_path / "figures", results_frame(runs), runs)
+    assert len(written(tmp_path / "figures")) > 4
+    labels = heat_map(results_frame(runs), "image_auroc").axes[0].get_yticklabels()
+    assert [text._preprocess_math(text.get_text()) for text in labels] == [("cost_$5_$x^", False)]
 
 
 @pytest.mark.slow

@@ -435,13 +435,9 @@ def test_an_interrupted_run_refuses_other_data(root: Path, monkeypatch: pytest.M
     data["train"]["fingerprint"], data["train"]["files"]["000.png"] = "0", "0"
     path.write_text(json.dumps(settings | {"data": data, "under": {}}))
     path.with_name(CHECKPOINT_NAME).touch()
-    prepared = ex.prepare(config)
-    try:
-        told = "began with other data: train: 000.png is another file.*--again"
-        with pytest.raises(DiffadError, match=told):
-            ex.train_experiment(prepared)
-    finally:
-        torch.set_flush_denormal(prepared.flushed)
+    told = "began with other data: train: 000.png is another file.*--again"
+    with pytest.raises(DiffadError, match=told):
+        ex.train_experiment(ex.prepare(config))
 
 
 def test_an_error_in_a_cell_is_one_line_and_leaves_the_failed_notebook(

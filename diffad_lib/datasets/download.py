@@ -211,6 +211,7 @@ def _write(response: requests.Response, part: Path, start: int, total: int | Non
             if start > most:
                 part.unlink()
                 raise _WrongAnswer(f"sends more than {most} bytes")
+            require_space(part.parent, 0, f"download {part.stem}")
             counted.write(chunk)
 
 

@@ -1,5 +1,6 @@
 """From a configuration to data, detector and training plan; from results to a record."""
 
+import contextlib
 import datetime
 import math
 import time
@@ -25,7 +26,7 @@ from diffad_lib.plans import TrainingSettings
 from diffad_lib.runs import facts
 from diffad_lib.runs.config import RunConfig
 from diffad_lib.runs.data import load_data, what_is_read
-from diffad_lib.runs.device import check_device
+from diffad_lib.runs.device import check_device, denormals_as_zero
 from diffad_lib.runs.folder import (
     CONFIG_NAME,
     claim_folder,
@@ -65,7 +66,7 @@ class Experiment:
     plan: TrainingSettings  # its length in steps
     data: Data
     prepared_seconds: float
-    flushed: bool  # whether the process took denormal numbers for 0 before
+    changed: contextlib.ExitStack  # what of the process is put back at the end
 
 
 def prepare(
@@ -73,25 +74,22 @@ def prepare(
 ) -> Experiment:
     """Read data, make foregrounds, build detector and plan; DiffadError for damaged data.
 
-    meet_others: of one of several processes that train, see `member.py`. Until `finish`, this
-    process takes denormal numbers for 0: with them a CPU computes many times slower.
+    meet_others: of one of several processes that train, see `member.py`. Until `finish`, or until
+    something fails, this process takes denormal numbers for 0.
     """
-    started, flushed = time.monotonic(), flushes_denormals()
-    torch.set_flush_denormal(True)  # here: the threads that compute later take it over
-    fabric = (meet_others or make_fabric)(config)
-    train, test = load_data(config)
-    batches, detector = make_batches(config, train, fabric), new_detector(config)
-    plan, seconds = config.training.in_steps(len(train.images)), time.monotonic() - started
-    data = what_is_read(config, (train, test))
-    data.notes.extend(foreground_lines(config, batches.foregrounds))
-    for note in data.notes:
-        print(shown(f"note: {note}"))
-    return Experiment(config, fabric, train, test, batches, detector, plan, data, seconds, flushed)
-
-
-def flushes_denormals() -> bool:
-    """Whether this thread takes denormal numbers for 0; PyTorch sets that, but does not tell it."""
-    return (torch.tensor(1e-39) * 2).item() == 0
+    started = time.monotonic()
+    with contextlib.ExitStack() as changed:
+        changed.enter_context(denormals_as_zero())  # first: threads begin with what they find
+        fabric = (meet_others or make_fabric)(config)
+        train, test = load_data(config)
+        batches, detector = make_batches(config, train, fabric), new_detector(config)
+        plan, seconds = config.training.in_steps(len(train.images)), time.monotonic() - started
+        data = what_is_read(config, (train, test))
+        data.notes.extend(foreground_lines(config, batches.foregrounds))
+        for note in data.notes:
+            print(shown(f"note: {note}"))
+        parts = config, fabric, train, test, batches, detector, plan, data
+        return Experiment(*parts, seconds, changed.pop_all())
 
 
 def new_detector(config: RunConfig) -> Detector:
@@ -134,6 +132,7 @@ def train_experiment(experiment: Experiment) -> TrainingResult:
         return _train(experiment, lock)
     except BaseException:
         let_go(folder)
+        experiment.changed.close()
         raise
 
 
@@ -222,7 +221,7 @@ def finish(
         path.unlink(missing_ok=True)
     remove_leftovers(folder)
     let_go(folder)
-    torch.set_flush_denormal(experiment.flushed)
+    experiment.changed.close()
     return folder / RECORD_NAME
 
 

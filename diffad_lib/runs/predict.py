@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from lightning_fabric import Fabric
 
 from diffad_lib.datasets.doubts import grey_line, looks_of
@@ -17,7 +16,8 @@ from diffad_lib.errors import DiffadError
 from diffad_lib.evaluation import SetPrediction, predict_all
 from diffad_lib.runs import facts
 from diffad_lib.runs.config import RunConfig
-from diffad_lib.runs.experiment import flushes_denormals, make_fabric, precision_of
+from diffad_lib.runs.device import denormals_as_zero
+from diffad_lib.runs.experiment import make_fabric, precision_of
 from diffad_lib.runs.folder import CONFIG_NAME
 from diffad_lib.runs.record import RECORD_NAME, Record, read_record
 from diffad_lib.weights import DETECTOR_NAME, load_detector, read_saved
@@ -49,7 +49,7 @@ def load_trained(folder: Path) -> Trained:
     """The detector of a run folder, as the run evaluated it, on the device that is here.
 
     DiffadError for a folder without a finished run, and for weights that are missing, damaged or
-    not those of the record.
+    of another method or other settings than the record.
     """
     record = read_record(_record_path(folder))
     config, saved = record.run_config(), read_saved(folder)
@@ -126,12 +126,9 @@ def predict(trained: Trained, pictures: Pictures) -> SetPrediction:
     As in a run, denormal numbers are 0 meanwhile.
     """
     detector, fabric, seed = trained.detector, trained.fabric, trained.config.seed
-    size, before = trained.config.evaluation.eval_batch_size, flushes_denormals()
-    torch.set_flush_denormal(True)
-    try:
+    size = trained.config.evaluation.eval_batch_size
+    with denormals_as_zero():
         found = predict_all(detector, pictures.stack.images, fabric, size, seed)
-    finally:
-        torch.set_flush_denormal(before)
     if not (np.isfinite(found.image_scores).all() and np.isfinite(found.anomaly_maps).all()):
         raise DiffadError(f"{trained.folder}: gives scores that are no numbers; train it anew")
     return found

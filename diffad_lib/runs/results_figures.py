@@ -75,7 +75,7 @@ def _matrix(part: pd.DataFrame) -> pd.DataFrame:
         for cell in cells:
             columns[f"{method} {cell['setting'].iloc[0]}"] = list(cell["value"])
     names = part.drop_duplicates(["dataset", "category"])["category"]
-    return pd.DataFrame(columns, index=list(names))
+    return pd.DataFrame(columns, index=[plots.readable(name) for name in names])
 
 
 def seed_spread(frame: pd.DataFrame, metric: str) -> Figure:

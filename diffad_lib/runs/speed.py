@@ -16,7 +16,8 @@ from diffad_lib.methods.method import find_method
 from diffad_lib.mini.texture_bank import builtin_textures
 from diffad_lib.runs.config import RunConfig
 from diffad_lib.runs.data import data_kind
-from diffad_lib.runs.experiment import flushes_denormals, make_fabric, new_detector
+from diffad_lib.runs.device import denormals_as_zero
+from diffad_lib.runs.experiment import make_fabric, new_detector
 from diffad_lib.swap import swap_test
 from diffad_lib.synthesis.synthesizer import Synthesizer
 from diffad_lib.training import Trainer
@@ -61,23 +62,22 @@ def probe(config: RunConfig) -> Speed:
     Where a step would take long, a smaller batch or image is tried, and scaled by its FLOP.
     """
     try:
-        fabric, flushed = make_fabric(config), flushes_denormals()
+        fabric = make_fabric(config)
     except DiffadError as error:
         told = "no speed can be measured; give --device-tflops, or a device that is here"
         raise DiffadError(f"{str(error).split(';')[0]}: {told}") from error
-    torch.set_flush_denormal(True)
     most = MOST_FLOP["cpu" if fabric.device.type == "cpu" else "cuda"]
     try:
-        trial, step, steps = _time_what_fits(_smaller(config, most), fabric)
-        is_large = step_flop(trial) > most / 2
-        image = _time_prediction(trial, fabric, 2 if is_large else trial.evaluation.eval_batch_size)
+        with denormals_as_zero():
+            trial, step, steps = _time_what_fits(_smaller(config, most), fabric)
+            is_large = step_flop(trial) > most / 2
+            count = 2 if is_large else trial.evaluation.eval_batch_size
+            image = _time_prediction(trial, fabric, count)
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
         told = "no speed can be measured; give --device-tflops"
         raise DiffadError(f"the device has no memory for a single image: {told}") from error
-    finally:
-        torch.set_flush_denormal(flushed)
     size, count = trial.detector.image_size, trial.training.batch_size
     tried = f"{steps} steps of {count} images at {size} px, {step:.3g} s each"
     if trial.detector == config.detector and count == config.training.batch_size:
