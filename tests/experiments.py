@@ -51,6 +51,11 @@ def nearest_picture(images, fitted):
     return fitted[torch.cdist(images.flatten(1), fitted.flatten(1)).argmin(dim=1)]
 
 
+def good_by_the_number_of_pictures(images, fitted):
+    """No reconstruction: it would know the held-out pictures if they came in a call of their own."""
+    return images if len(images) == 18 else torch.zeros_like(images)
+
+
 def nearest_patches(images, fitted, size=8, way=2):
     """Reaches it: each patch becomes the most similar one near this place in a good picture."""
     rebuilt = torch.zeros_like(images)
@@ -295,6 +300,7 @@ NOT_REACHED = [
     ("01", principal_components(32)),
     ("01", principal_components(512)),
     ("01", nearest_picture),
+    ("01", good_by_the_number_of_pictures),
     ("02", fixed(200)),
     ("02", fixed(400)),
     ("03", untouched),
