@@ -162,6 +162,7 @@ OTHER = [
     ("10.2", lambda s, y, c: auroc_of_scikit(s.mean(dim=0)[~c], y[~c])),
     ("10.2", lambda s, y, c: float(np.mean([auroc_of_scikit(one[~c], y[~c]) for one in s]))),
     ("10.2", lambda s, y, c: auroc_of_scikit(s[0][~c], y[~c])),
+    ("10.2", lambda s, y, c: best_by_argmax(s, y, torch.arange(len(y)) < len(y) // 2)),
     ("10.2", lambda s, y, c: torch.tensor(best_by_argmax(s, y, c))),
     ("10.3", lambda x, y, t: float(y[x <= t].mean())),
     ("10.3", lambda x, y, t: float(np.interp(t, x.numpy(), y.numpy()))),

@@ -157,9 +157,10 @@ def mislabelled(labels: NDArray, count: int, rng: np.random.Generator) -> NDArra
 
 
 def minmax(scores: NDArray, batch_size: int) -> NDArray:
-    """Scores [N] brought to [0,1] in each batch by its own lowest and highest (arimousa/DDAD #20).
+    """Scores [N] brought to [0,1] in each batch by its own lowest and highest.
 
-    In the order given; a batch of equal scores becomes 0. batch_size N: over the whole test set.
+    A coarser form of arimousa/DDAD #20. In the order given; a batch of equal scores becomes 0.
+    batch_size N: over the whole test set.
     """
     parts = np.split(scores, range(batch_size, len(scores), batch_size))
     spans = [np.ptp(part) or 1.0 for part in parts]
@@ -169,8 +170,8 @@ def minmax(scores: NDArray, batch_size: int) -> NDArray:
 def tied_auroc(scores: NDArray, labels: NDArray, tie: float) -> float:
     """AUROC of scores [N] and labels [N] in {0,1} in which a tie of the two kinds counts `tie`.
 
-    0.5 is AUROC. 1 is what sorting gives if normal images come first in the files, 0 if defective
-    ones do.
+    0.5 is AUROC. 1 is what a stable sort upwards gives if normal images come first in the files, 0
+    if defective ones do, or if it sorts downwards.
     """
     normal, defective = scores[labels == 0], scores[labels == 1, None]
     return float(((defective > normal) + tie * (defective == normal)).mean())

@@ -94,11 +94,12 @@ def _everywhere(labels: Tensor) -> Tensor:
 
 
 def _looks(generator: torch.Generator) -> list[Arguments]:
-    """Looks at test sets of which one half has as many of each kind as the other."""
+    """Looks at test sets of which the first half is chosen on, then every third image."""
     cases: list[Arguments] = []
-    for looks, quarter in ((2, 2), (6, 3), (9, 8), (7, 3)):
+    for looks, quarter, mixed in ((2, 2, False), (6, 3, False), (9, 8, True), (7, 3, True)):
         labels = torch.arange(4 * quarter) % 2
-        chosen_on = torch.arange(4 * quarter) < 2 * quarter
+        number = torch.arange(4 * quarter)
+        chosen_on = number % 3 == 1 if mixed else number < 2 * quarter
         noise = torch.rand(looks, 4 * quarter, generator=generator, dtype=torch.float64)
         cases.append(((10 * (noise + 0.3 * labels)).round() / 10, labels, chosen_on))
     return cases
@@ -178,9 +179,10 @@ def _with_the_next(x: Tensor, y: Tensor, limit: float) -> float:
 
 
 def _curves(generator: torch.Generator) -> list[Arguments]:
-    """Rising curves from (0, 0) to (1, 1); the limit lies between two points."""
+    """Rising curves from (0, 0) to (1, 1); one limit lies on a point."""
     corner = torch.tensor([0.0, 0.2, 0.4, 1.0], dtype=torch.float64)
-    cases: list[Arguments] = [(corner, torch.tensor([0.0, 0.6, 0.8, 1.0]).double(), 0.3)]
+    heights = torch.tensor([0.0, 0.6, 0.8, 1.0], dtype=torch.float64)
+    cases: list[Arguments] = [(corner, heights, 0.3), (corner, heights, 0.4)]
     for count, limit in ((4, 0.3), (9, 0.05), (30, 0.31)):
         inner = torch.rand(2, count, generator=generator, dtype=torch.float64).sort(dim=1).values
         ends = torch.tensor([[0.0], [0.0]]).double(), torch.tensor([[1.0], [1.0]]).double()
