@@ -91,9 +91,9 @@ def _times(given: argparse.Namespace, setup: Setup, found: dict[str, Any]) -> No
             continue
         results.append(in_turn(work, given.pairs))
         print(*table_lines(results[-1:])[2:], sep="\n", flush=True)
+        write_results(given.to, found, results)  # after each, so that nothing is lost
     if not results:
         raise DiffadError(f'no work has "{given.only}" in its title')
-    write_results(given.to, found, results)
     print(f"{given.to}/results.json, {given.to}/results.md and {given.to}/results.png")
 
 

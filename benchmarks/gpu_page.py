@@ -16,7 +16,8 @@ PARTS = {
     "steps": "An optimiser step at the paper's settings, with the synthesis of its batch. A "
     "micro-batch that does not fit is halved. hours: the paper's training of MVTec AD's bottle at "
     "this rate. synthesis_s: of a step's batches, when nothing else is done. peak_gib: of the "
-    "step, as PyTorch counts it. planned_gib: as predicted.",
+    "step, as PyTorch counts it. planned_gib: as predicted. 32: convolutions may use TF32, as in a "
+    "run.",
     "training": "A short real training at 256 px, cut off by time: no figures of the papers.",
 }
 

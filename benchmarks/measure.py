@@ -1,10 +1,13 @@
 """Times of several ways to do the same work, taken in turn: a busy machine hits them all."""
 
+import gc
 import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+import torch
 
 from diffad_lib.errors import one_line
 from diffad_lib.evaluation import is_out_of_memory
@@ -47,7 +50,8 @@ class Times:
 
 def is_expected(error: Exception, way: str) -> bool:
     """Whether it is about this machine: no room, or no compiler."""
-    return is_out_of_memory(error) or way.endswith(COMPILED)
+    is_dead = isinstance(error, torch.AcceleratorError)  # nothing can be computed after it
+    return is_out_of_memory(error) or (way.endswith(COMPILED) and not is_dead)
 
 
 def in_turn(work: Work, pairs: int) -> Times:
@@ -55,8 +59,13 @@ def in_turn(work: Work, pairs: int) -> Times:
 
     What does not fit into memory, or cannot be compiled, is told as absent.
     """
-    actions, absent = {}, [*work.absent]
+    actions: dict[str, Action] = {}
+    absent = [*work.absent]
+    torch.compiler.reset()  # or what was compiled before decides how this is
     for name, make in work.ways.items():
+        action = None
+        gc.collect()  # what did not fit is given back
+        torch.cuda.empty_cache()
         try:
             action = make()
             action()

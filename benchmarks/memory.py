@@ -4,6 +4,7 @@ On a CPU what the system counts, not what PyTorch does: a convolution copies its
 what PyTorch allocated. Weights, gradients and the optimiser's state are in it, packages are not.
 """
 
+import gc
 import multiprocessing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -30,7 +31,9 @@ def measure(works: Iterable[Work], threads: int) -> list[dict[str, Any]]:
     """
     if not _STATUS.exists():
         raise DiffadError("--memory: this system has no /proc; measure on Linux")
-    torch.cuda.empty_cache()  # of what this process measured; nothing without a GPU
+    torch.compiler.reset()  # what this process measured is given back
+    gc.collect()
+    torch.cuda.empty_cache()
     spawn = multiprocessing.get_context("spawn")
     rows = []
     for work in works:
@@ -41,8 +44,7 @@ def measure(works: Iterable[Work], threads: int) -> list[dict[str, Any]]:
                 except Exception as error:
                     if not is_expected(error, way):
                         raise
-                    told = f"{type(error).__name__}: {one_line(error)}"
-                    print(f"{work.title}, {way}: {told}", flush=True)
+                    print(f"{work.title}, {way}: {one_line(error)}", flush=True)
                     continue
             rows.append({"work": work.title, "way": way, "bytes": peak})
             print(f"{work.title}, {way}: {peak / 2**30:.2f} GiB", flush=True)
@@ -57,9 +59,14 @@ def peak_bytes(make: Callable[[], Action], threads: int) -> int:
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)  # as a run does
     before = _resident("VmRSS")
-    action = make()
-    for _ in range(STEPS):
-        action()
+    try:
+        action = make()
+        for step in range(STEPS):
+            if step == STEPS - 1 and torch.cuda.is_initialized():
+                torch.cuda.reset_peak_memory_stats()  # without what compiling took
+            action()
+    except Exception as error:  # not every one can be sent to the process that asks
+        raise RuntimeError(f"{type(error).__name__}: {one_line(error)}") from error
     if torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated()
     return _resident("VmHWM") - before

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
 from benchmarks import official
 from benchmarks.measure import COMPILED, OURS, Action, Work
@@ -81,6 +82,7 @@ SMALL = {
 FULL = {"draem": Size(256, 128, 64, 1), "diffusionad": Size(256, 128, 64, 1)}
 FULL_ON_GPU = {"draem": Size(256, 128, 64, 8), "diffusionad": Size(256, 128, 64, 4)}
 RECOMPUTED = {"diffusionad": {"recompute_levels": 6}}  # all levels; DRAEM has no such setting
+_FIRST_BATCHES = 20  # not timed: with every augmentation, some of which import first
 PERLIN_BATCH, MAPS = 16, 83  # as many maps as MVTec AD bottle has test images
 
 
@@ -126,7 +128,11 @@ def _work(kind: str, method: str, size: Size, setup: Setup) -> Work:
         ways |= more
     place = getattr(setup, method)
     if place:
-        ways[OFFICIAL] = partial(make_official, method, size, setup.device, place)
+        ways[OFFICIAL] = partial(make_official, method, size, setup.hows[OURS], place)
+        if TF32 in setup.hows:
+            ways[f"{OFFICIAL}, {TF32}"] = partial(
+                make_official, method, size, setup.hows[TF32], place
+            )
     title = f"{find_method(method).title} {kind}, {size.told()}"
     return Work(title, "image", size.batch, ways, _absent(place, method))
 
@@ -138,6 +144,7 @@ def until_done(action: Action, device: torch.device, tf32: bool = True) -> Actio
 
     def act() -> None:
         torch.backends.cudnn.allow_tf32 = tf32
+        torch.backends.cuda.matmul.allow_tf32 = False  # an environment variable may turn it on
         action()
         torch.cuda.synchronize(device)
 
@@ -197,7 +204,7 @@ def ours_training(method: str, size: Size, how: How, **settings: Any) -> Action:
     detector = _detector(config, how.device)
     if how.compiled:
         for network in detector.children():
-            network.compile()
+            network.compile(dynamic=False, fullgraph=True)  # or it fails, and that is told
     batches = _Same(_batch(size, how.device))
     trainer = Trainer(detector, batches, config.training, _fabric(how))
     detector.train()
@@ -214,23 +221,27 @@ def _ours_testing(method: str, size: Size, how: How) -> Action:
 
 
 def _fabric(how: How) -> Fabric:
-    return Fabric(accelerator=how.device.type, devices=1, precision=how.precision)
+    alone = LightningEnvironment()  # or Fabric looks for MPI
+    device = how.device.type
+    return Fabric(accelerator=device, devices=1, precision=how.precision, plugins=[alone])
 
 
-def _official_training(method: str, size: Size, device: torch.device, place: Path) -> Action:
-    batch, widths = _batch(size, device), (size.width, size.head_width)
+def _official_training(method: str, size: Size, how: How, place: Path) -> Action:
+    batch, widths = _batch(size, how.device), (size.width, size.head_width)
     if method == "draem":
         step = official.draem_step(place, widths, (batch.normal, batch.image, batch.mask))
     else:
         step = official.diffusionad_step(place, size.image, widths, (batch.image, batch.mask))
-    return until_done(step, device)
+    return until_done(step, how.device, how.tf32)
 
 
-def _official_testing(method: str, size: Size, device: torch.device, place: Path) -> Action:
-    images, widths = _batch(size, device).normal, (size.width, size.head_width)
+def _official_testing(method: str, size: Size, how: How, place: Path) -> Action:
+    images, widths = _batch(size, how.device).normal, (size.width, size.head_width)
     if method == "draem":
-        return until_done(official.draem_test(place, widths, images), device)
-    return until_done(official.diffusionad_test(place, size.image, widths, images), device)
+        test = official.draem_test(place, widths, images)
+    else:
+        test = official.diffusionad_test(place, size.image, widths, images)
+    return until_done(test, how.device, how.tf32)
 
 
 _MAKERS: dict[str, tuple[Callable[..., Action], Callable[..., Action]]] = {
@@ -243,9 +254,15 @@ def _synthesis(device: torch.device) -> Work:
     """A batch of DRAEM's paper, made of images in memory."""
     config, steps = _config("draem", FULL_ON_GPU["draem"]), count()
     batches = noise_batches(config, device)
-    act = until_done(lambda: batches(next(steps)), device)
+
+    def make() -> Action:
+        act = until_done(lambda: batches(next(steps)), device)
+        for _ in range(_FIRST_BATCHES):
+            act()
+        return act
+
     title = f"DRAEM's synthesis, {config.detector.image_size} px"
-    return Work(title, "image", batches.batch_size, {OURS: lambda: act})
+    return Work(title, "image", batches.batch_size, {OURS: make})
 
 
 def _perlin(device: torch.device, place: Path | None) -> Work:

@@ -137,8 +137,9 @@ def guided(t_s, t_b, share):
     return repair
 
 
-def untouched(images, *rest):
-    return images
+def median_of_scenes(images, *rest):
+    """No network, and no repair: it would find clean parts if pictures shared a scene."""
+    return torch.stack([images[n::2].median(dim=0).values for n in range(2)]).repeat(5, 1, 1, 1)
 
 
 # 06: masks that look like defects
@@ -303,7 +304,7 @@ NOT_REACHED = [
     ("01", good_by_the_number_of_pictures),
     ("02", fixed(200)),
     ("02", fixed(400)),
-    ("03", untouched),
+    ("03", one_step(10)),
     ("03", one_step(200)),
     ("03", ddim(200, 10)),
     ("03", ddim(50, 10)),
@@ -311,6 +312,7 @@ NOT_REACHED = [
     ("04", ddim(200, 4)),
     ("04", ddim(150, 4)),
     ("04", in_turn(one_step(150, count=4), one_step(60, count=4))),
+    ("04", one_step(150, count=4)),
     ("05", guided(200, 400, 0.34)),
     ("05", one_step(50)),
     ("05", one_step(65)),

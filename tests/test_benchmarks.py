@@ -98,7 +98,7 @@ def test_on_a_gpu_the_clock_waits_for_the_device_and_only_our_fp32_is_without_tf
 def test_a_compiled_step_is_one_of_the_same_training(monkeypatch) -> None:
     compiled: list[str] = []
     monkeypatch.setattr(
-        torch.nn.Module, "compile", lambda network: compiled.append(type(network).__name__)
+        torch.nn.Module, "compile", lambda network, **_: compiled.append(type(network).__name__)
     )
     size = Size(32, 4, 4, 2)
     ours_training("draem", size, How())()

@@ -10,7 +10,7 @@ from diffad_lib.course.exercises import all_exercises, all_experiments, experime
 from diffad_lib.course.exercises import measuring as measuring_module
 from diffad_lib.course.exercises.measuring import Experiment, Goal, measured, tensor_like
 from diffad_lib.errors import DiffadError
-from experiments import NOT_REACHED, REACHED
+from experiments import NOT_REACHED, REACHED, median_of_scenes, one_step
 
 EXPERIMENTS = {found.chapter: found for found in all_experiments()}
 SUM = Experiment(
@@ -38,6 +38,40 @@ def test_what_the_chapter_does_by_default_does_not_reach_it(chapter, answer):
 def test_the_order_of_the_maps_does_not_give_the_defects_away():
     in_order = measured(EXPERIMENTS["00"], lambda maps, good_maps: torch.arange(len(maps)))
     assert 0.25 < in_order.values["AUROC"] < 0.75
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("chapter", ["03", "04", "05"])
+def test_a_repair_without_the_network_it_is_given_is_told(chapter):
+    result = measured(EXPERIMENTS[chapter], median_of_scenes)
+    assert not result.reached and "never calls the network" in result.message
+
+
+@pytest.mark.slow
+def test_a_repair_cannot_put_pictures_together_by_their_order():
+    def with_a_call(images, network, *rest):
+        network(images, torch.zeros(len(images), dtype=torch.int64))
+        return median_of_scenes(images)
+
+    assert not measured(EXPERIMENTS["03"], with_a_call).reached
+
+
+@pytest.mark.slow
+def test_a_defect_that_is_turned_round_is_no_repair():
+    def turned(images, network, schedule, generator):
+        change = one_step(50)(images, network, schedule, generator) - images
+        return torch.where(change.abs() > 0.1, images + 3 * change, images)
+
+    values = measured(EXPERIMENTS["05"], turned).values
+    assert values["defect kept"] > 0.41
+
+
+@pytest.mark.slow
+def test_pictures_in_one_large_image_count_as_calls():
+    def tiled(images, network, schedule, generator):
+        return network(images.repeat(1, 1, 2, 2), torch.zeros(10).long())[..., :64, :64]
+
+    assert measured(EXPERIMENTS["04"], tiled).values["network calls"] == 4
 
 
 @pytest.mark.slow

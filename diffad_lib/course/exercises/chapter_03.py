@@ -162,10 +162,11 @@ def _mean_over_channels(result: Tensor, defective: Tensor, clean: Tensor) -> Ten
 def _reconstructions(generator: torch.Generator) -> list[Arguments]:
     """Results that hold a share of the defect, from all of it to less than nothing, and more."""
     cases: list[Arguments] = []
-    for batch in (1, 3, 4):
-        clean, noise = torch.rand(2, batch, 3, 4, 4, generator=generator)
-        where = torch.rand(batch, 1, 4, 4, generator=generator) < 0.4
-        defect = (torch.rand(batch, 3, 4, 4, generator=generator) - 0.3) * where
+    for batch, width in ((1, 4), (3, 4), (4, 6)):
+        clean, noise = torch.rand(2, batch, 3, 4, width, generator=generator)
+        where = torch.rand(batch, 1, 4, width, generator=generator) < 0.4
+        faint = 0.02 if width > 4 else 0.0  # all pixels count, also these
+        defect = (torch.rand(batch, 3, 4, width, generator=generator) - 0.3) * (where + faint)
         share = torch.linspace(1.2, -0.2, batch).reshape(-1, 1, 1, 1)
         cases.append((clean + share * defect + 0.2 * (noise - 0.5), clean + defect, clean))
     return cases
