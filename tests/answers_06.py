@@ -91,6 +91,7 @@ OTHER = [
     ("06.1", lambda u: slope_by_autograd(u).clamp(max=1)),
     ("06.1", lambda u: 30 * u * (1 - u)),
     ("06.2", lambda a, n, m, b: torch.zeros_like(a)),
+    ("06.2", lambda a, n, m, b: source_by_loop(a, n, (a != n).any(1, keepdim=True).float(), b)),
     ("06.2", lambda a, n, m, b: a),
     ("06.2", lambda a, n, m, b: n * m),
     ("06.2", lambda a, n, m, b: source_by_loop(a, n, m, b).clamp(0.2, 0.8)),

@@ -10,7 +10,7 @@ from diffad_lib.course.exercises import all_exercises, all_experiments, experime
 from diffad_lib.course.exercises import measuring as measuring_module
 from diffad_lib.course.exercises.measuring import Experiment, Goal, measured, tensor_like
 from diffad_lib.errors import DiffadError
-from experiments import NOT_REACHED, REACHED, median_of_scenes, one_step
+from experiments import NOT_REACHED, REACHED, disks, median_of_scenes, one_step
 
 EXPERIMENTS = {found.chapter: found for found in all_experiments()}
 SUM = Experiment(
@@ -132,6 +132,20 @@ def test_masks_are_zero_or_one_and_not_all_empty():
     assert "empty masks only" in measured(EXPERIMENTS["06"], lambda *_: mask).message
     assert "other than 0 and 1" in measured(EXPERIMENTS["06"], lambda *_: mask + 0.5).message
     assert "other than 0 and 1" in measured(EXPERIMENTS["06"], lambda *_: mask - 1).message
+    found = measured(EXPERIMENTS["06"], lambda *_: mask.index_fill(0, torch.tensor([0]), 1))
+    assert "of shape [400, 1, 64, 64], expected [7, 1, 32, 32]" in found.message
+
+
+@pytest.mark.slow
+def test_masks_are_drawn_with_the_generator_that_is_given():
+    def the_same(count, size, generator):
+        return disks(count, size, torch.Generator().manual_seed(0))
+
+    def another(count, size, generator):
+        return disks(count, size, torch.default_generator)
+
+    assert "the same masks again" in measured(EXPERIMENTS["06"], the_same).message
+    assert "another generator" in measured(EXPERIMENTS["06"], another).message
 
 
 @course_notebook

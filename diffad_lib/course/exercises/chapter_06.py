@@ -69,6 +69,7 @@ def _pasted(generator: torch.Generator) -> list[Arguments]:
     for batch in (1, 3, 5):
         normal, source = torch.rand(2, batch, 3, 4, batch, generator=generator)
         mask = (torch.rand(batch, 1, 4, batch, generator=generator) > 0.4).float()
+        mask[:, :, 0], source[:, :, 0] = 1, normal[:, :, 0]  # the mask tells, not a change
         beta = 0.1 + 0.7 * torch.rand(batch, generator=generator)
         share = per_image(beta)
         blended = torch.where(mask > 0, (1 - share) * source + share * normal, normal)

@@ -36,14 +36,23 @@ def _gap(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
     return float(np.abs(below[0] - below[1]).max())
 
 
-def _measure(make_masks: Call) -> dict[str, float]:
-    wanted = torch.zeros(_COUNT, 1, _SIZE, _SIZE)
-    masks = tensor_like(make_masks(_COUNT, _SIZE, seeded(2)), wanted, "masks")
+def _made(make_masks: Call, count: int, size: int, seed: int) -> Tensor:
+    made = make_masks(count, size, seeded(seed))
+    masks = tensor_like(made, torch.zeros(count, 1, size, size), "masks")
     if not ((masks == 0) | (masks == 1)).all():
         raise Unfit("your function returns masks with values other than 0 and 1.")
+    return masks
+
+
+def _measure(make_masks: Call) -> dict[str, float]:
+    masks = _made(make_masks, _COUNT, _SIZE, 2)
     empty = 1 - masks.flatten(1).any(dim=1).float().mean().item()
     if empty == 1:
         raise Unfit("your function returns empty masks only.")
+    if _made(make_masks, 7, _SIZE // 2, 2).equal(_made(make_masks, 7, _SIZE // 2, 3)):
+        raise Unfit("your function gives the same masks again; draw with the generator.")
+    if not masks.equal(_made(make_masks, _COUNT, _SIZE, 2)):
+        raise Unfit("your function draws with another generator than the one it is given.")
     sizes, pieces = zip(_traits(masks), _traits(_drawn()), strict=True)
     return {"gap in size": _gap(*sizes), "gap in pieces": _gap(*pieces), "empty": empty}
 
