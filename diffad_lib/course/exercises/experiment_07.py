@@ -5,7 +5,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from diffad_lib.course.exercises.measuring import Call, Experiment, Goal, tensor_like
+from diffad_lib.course.exercises.measuring import Call, Experiment, Goal, seeded, tensor_like
 from diffad_lib.course.lessons import DEFECTS, defect_mask, take_twins
 from diffad_lib.course.shipped import load_shipped
 
@@ -14,14 +14,15 @@ _CATEGORY = "bracket"
 
 @cache
 def _maps() -> tuple[Tensor, Tensor]:
-    """Maps of 40 defective parts and their clean twins, and their true masks, [80,H,W]."""
+    """Maps of 40 defective parts and their clean twins, mixed, and their true masks, [80,H,W]."""
     detector = load_shipped(f"draem_{_CATEGORY}").detector
     cases = [(f"open {n}", name) for name in DEFECTS[_CATEGORY] for n in range(8)]
     clean, bad = take_twins(_CATEGORY, cases, detector.settings.image_size, 1)
     with torch.no_grad():
         maps = detector.predict(torch.cat([bad, clean])).anomaly_map[:, 0]
     masks = defect_mask(clean, bad)[:, 0]
-    return maps, torch.cat([masks, torch.zeros_like(masks)])
+    order = torch.randperm(len(maps), generator=seeded(2))
+    return maps[order], torch.cat([masks, torch.zeros_like(masks)])[order]
 
 
 def _measure(mark: Call) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 
 from diffad_lib.course.exercises.measuring import Call, Experiment, Goal, Unfit, seeded
@@ -11,14 +12,25 @@ _SEEDS, _PAIRS, _ADVANTAGE = 4, 150, 1.0
 
 
 def _decisions(decide: Call, advantage: float, seed: int) -> Iterator[bool]:
+    """Answers on pairs in random order, at random scales: only the comparison can tell."""
     generator = seeded(seed)
     for _ in range(_PAIRS):
-        decision = decide(*imagined_runs(advantage, _SEEDS, generator))
-        if isinstance(decision, torch.Tensor) and decision.numel() == 1:
+        a, b, labels = imagined_runs(advantage, _SEEDS, generator)
+        order, scale = torch.randperm(len(labels), generator=generator), _scale(generator)
+        sides = [scale * a[:, order], scale * b[:, order]]
+        if torch.rand((), generator=generator) < 0.5:
+            sides.reverse()
+        decision = decide(*sides, labels[order])
+        if isinstance(decision, torch.Tensor | np.ndarray | np.generic) and np.size(decision) == 1:
             decision = decision.item()
         if not isinstance(decision, bool):
             raise Unfit(f"your function returns {type(decision).__name__}, expected True or False.")
         yield decision
+
+
+def _scale(generator: torch.Generator) -> torch.Tensor:
+    """Of the scores, 0.5 to 2; it changes no AUROC."""
+    return 0.5 + 1.5 * torch.rand((), generator=generator, dtype=torch.float64)
 
 
 def _measure(decide: Call) -> dict[str, float]:
