@@ -82,6 +82,13 @@ def weighted(a, b, labels, draws):
     return torch.stack(rows)
 
 
+def defects_first(a, b, labels, draws):
+    """Wrong where a draw mixes the kinds, or holds them in other numbers."""
+    places = (torch.arange(len(labels)) < labels.sum()).long()
+    values = [auroc_by_loop(a[row], places) - auroc_by_loop(b[row], places) for row in draws]
+    return torch.tensor(values, dtype=torch.float64)
+
+
 def count_up(difference, spread_a, spread_b):
     n = 2
     while abs(difference) < 2.8 * ((spread_a**2 + spread_b**2) / n) ** 0.5:
@@ -168,6 +175,7 @@ OTHER = [
     ("09.1", ends(lambda v, t: (v - v.mean()).abs().mean() * t)),
     ("09.1", lambda v, t: interval_by_loop(v, t).clamp(0, 1)),
     ("09.2", lambda a, b, n, d: weighted(a, b, n, d).mean()),
+    ("09.2", defects_first),
     ("09.2", lambda a, b, n, d: weighted(a, b, n, d).abs()),
     ("09.2", lambda a, b, n, d: weighted(a, b, n, d) / 2),
     ("09.2", differences(lambda a, b, n, r: float(a[r].mean() - b[r].mean()))),

@@ -199,6 +199,8 @@ OTHER = [
     ("11.3", lambda *given: in_pieces(*given).item()),
     ("11.3", lambda *given: in_pieces(*given)[None]),
     ("11.3", with_head(factor=4.0)),
+    ("11.3", lambda *given: in_pieces(*given) * given[-1][0].numel() / 16),
+    ("11.3", lambda *given: in_pieces(*given[:5], given[-1] * (given[-1][:, :, :1, :1] > 0))),
     ("11.3", with_noise(lambda s, b, n: (s + b).sum())),
     ("11.3", lambda a, b, c, d, logits, mask: in_pieces(a, b, c, d, logits, 1 - mask)),
     ("11.3", lambda eps_s, *rest: in_pieces(eps_s.mul_(1.0).add_(1.0), *rest)),

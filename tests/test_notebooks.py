@@ -1,5 +1,6 @@
 """The notebooks as they lie in the checkout: frame, card, stored outputs, quoted numbers."""
 
+import ast
 import json
 import re
 import statistics
@@ -120,6 +121,15 @@ def test_cells_are_short(path):
         return [x for x in cell.source.splitlines() if x.strip() and not x.strip().startswith("#")]
 
     assert statistics.median(len(lines(cell)) for cell in code_cells(read(path))) < 8
+
+
+@every_notebook
+def test_no_figure_is_made_and_not_shown(path):
+    for cell in code_cells(read(path)):
+        for statement in ast.parse(cell.source).body[:-1]:  # only the last one is shown
+            if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
+                name = ast.unparse(statement.value.func)
+                assert name != "grid" and not name.startswith("plots."), f"{cell.id}: {name}"
 
 
 @every_notebook

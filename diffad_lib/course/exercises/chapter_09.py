@@ -124,6 +124,10 @@ def _two_score_lists(generator: torch.Generator) -> list[Arguments]:
             half[torch.randint(len(half), (6, len(half)), generator=generator)] for half in halves
         ]
         cases.append((a, b, labels, torch.cat(picks, dim=1)))
+    # Plain draws: how many there are of each kind differs from row to row, in any order.
+    rows = torch.randint(len(labels), (40, len(labels)), generator=generator)
+    positives = labels[rows].sum(dim=1)
+    cases.append((a, b, labels, rows[(positives > 0) & (positives < len(labels))][:6]))
     return cases
 
 

@@ -196,13 +196,15 @@ def _head(loss: Function) -> Function:
 
 
 def _batches(generator: torch.Generator) -> list[Arguments]:
-    """Batches with normal and anomalous images, and one without a normal image."""
+    """Batches with normal and anomalous images, one without a normal one and one with no other."""
     cases: list[Arguments] = []
-    for anomalous in ([0, 1], [1, 0, 0, 1, 0], [1, 1, 1]):
-        shape = (len(anomalous), 3, 4, 4)
+    sizes = ((4, 4), (6, 3), (5, 8), (3, 5))
+    kinds = ([0, 1], [1, 0, 0, 1, 0], [1, 1, 1], [0, 0, 0])
+    for anomalous, (height, width) in zip(kinds, sizes, strict=True):
+        shape = (len(anomalous), 3, height, width)
         noise_s, noise_b, off_s, off_b = torch.randn(4, *shape, generator=generator)
-        mask = (torch.rand(len(anomalous), 1, 4, 4, generator=generator) < 0.3).float()
-        mask[:, :, 0, 0] = 1
+        mask = (torch.rand(len(anomalous), 1, height, width, generator=generator) < 0.3).float()
+        mask[:, :, -1, int(torch.randint(width, (), generator=generator))] = 1
         mask = mask * torch.tensor(anomalous).reshape(-1, 1, 1, 1)
         logits = 2 * torch.randn(mask.shape, generator=generator)
         cases.append((noise_s + 0.3 * off_s, noise_s, noise_b + 0.2 * off_b, noise_b, logits, mask))
