@@ -61,7 +61,8 @@ def in_turn(work: Work, pairs: int) -> Times:
     """
     actions: dict[str, Action] = {}
     absent = [*work.absent]
-    torch.compiler.reset()  # or what was compiled before decides how this is
+    if any(name.endswith(COMPILED) for name in work.ways):
+        torch.compiler.reset()  # or what was compiled before decides how this is
     for name, make in work.ways.items():
         action = None
         gc.collect()  # what did not fit is given back

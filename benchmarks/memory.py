@@ -31,9 +31,10 @@ def measure(works: Iterable[Work], threads: int) -> list[dict[str, Any]]:
     """
     if not _STATUS.exists():
         raise DiffadError("--memory: this system has no /proc; measure on Linux")
-    torch.compiler.reset()  # what this process measured is given back
-    gc.collect()
-    torch.cuda.empty_cache()
+    if torch.cuda.is_initialized():  # what this process measured is given back
+        torch.compiler.reset()
+        gc.collect()
+        torch.cuda.empty_cache()
     spawn = multiprocessing.get_context("spawn")
     rows = []
     for work in works:
