@@ -131,9 +131,8 @@ def json_object(path: Path, advice: str) -> dict[str, Any]:
     """The JSON object in a file; DiffadError with `advice` if there is none."""
     require_file(path, advice)
     try:
-        content = from_json(
-            read_bytes(path, _MOST_TEXT), allow_inf_nan=False
-        )  # refuses what is too deep
+        # Refuses what is too deep.
+        content = from_json(read_bytes(path, _MOST_TEXT), allow_inf_nan=False)
     except ValueError as error:
         raise DiffadError(f"{path}: cannot be read ({error}); {advice}") from None
     if not isinstance(content, dict):

@@ -1,5 +1,6 @@
 """An experiment in this process: what it leaves as it was, whom it keeps out, what it records."""
 
+import gc
 import json
 import shutil
 import subprocess
@@ -67,6 +68,17 @@ def test_a_run_leaves_the_state_of_the_process_as_it_was(config: RunConfig, flus
         assert flushes()
         finish(run, ex.train_experiment(run))
         assert flushes() is flushed and torch.equal(torch.get_rng_state(), before)
+    finally:
+        torch.set_flush_denormal(False)
+
+
+def test_a_run_that_is_dropped_changes_nothing_for_the_next(config: RunConfig) -> None:
+    torch.set_flush_denormal(False)
+    try:
+        run = ex.prepare(config)
+        run = ex.prepare(config)  # as a cell that is run again
+        gc.collect()
+        assert flushes() and run.config == config
     finally:
         torch.set_flush_denormal(False)
 

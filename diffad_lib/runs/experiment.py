@@ -26,7 +26,7 @@ from diffad_lib.plans import TrainingSettings
 from diffad_lib.runs import facts
 from diffad_lib.runs.config import RunConfig
 from diffad_lib.runs.data import load_data, what_is_read
-from diffad_lib.runs.device import check_device, denormals_as_zero
+from diffad_lib.runs.device import check_device, flushes_denormals
 from diffad_lib.runs.folder import (
     CONFIG_NAME,
     claim_folder,
@@ -66,7 +66,7 @@ class Experiment:
     plan: TrainingSettings  # its length in steps
     data: Data
     prepared_seconds: float
-    changed: contextlib.ExitStack  # what of the process is put back at the end
+    changed: contextlib.ExitStack  # callbacks alone, which nothing calls if a run is dropped
 
 
 def prepare(
@@ -79,7 +79,8 @@ def prepare(
     """
     started = time.monotonic()
     with contextlib.ExitStack() as changed:
-        changed.enter_context(denormals_as_zero())  # first: threads begin with what they find
+        changed.callback(torch.set_flush_denormal, flushes_denormals())
+        torch.set_flush_denormal(True)  # first: threads begin with what they find
         fabric = (meet_others or make_fabric)(config)
         train, test = load_data(config)
         batches, detector = make_batches(config, train, fabric), new_detector(config)
